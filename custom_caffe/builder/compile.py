@@ -1,0 +1,174 @@
+"""Patches the source, adds our layers and compiles, touching only what changed since the last time."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder import source
+from builder.common import HERE, BuildError, build_directory, capture, run_logged, say
+
+_QUESTIONS = """
+import json, sys, sysconfig
+try:
+    import numpy
+    found = numpy.get_include(), numpy.__version__
+except ImportError:
+    found = "", ""
+print(json.dumps({
+    "version": list(sys.version_info[:3]), "tag": sys.implementation.cache_tag, "gil": bool(
+        not sysconfig.get_config_var("Py_GIL_DISABLED")),
+    "include": sysconfig.get_path("include"), "platform": sysconfig.get_platform(),
+    "purelib": sysconfig.get_path("purelib"), "numpy_include": found[0], "numpy": found[1],
+}))
+"""
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """What a build has to know of the Python it is for."""
+
+    executable: Path
+    version: tuple[int, int]
+    include: Path
+    site_packages: Path
+    platform: str
+    numpy: str
+    numpy_include: Path
+
+    @classmethod
+    def ask(cls, executable: str | Path) -> Interpreter:
+        """Ask an interpreter about itself.
+
+        Raises BuildError if it cannot be run, is not CPython 3.11 or later, has no NumPy 2 or no headers.
+        """
+        answer = json.loads(capture([executable, "-c", _QUESTIONS]))
+        version = (answer["version"][0], answer["version"][1])
+        name = f"Python {version[0]}.{version[1]} ({executable})"
+        if not answer["tag"].startswith("cpython") or not answer["gil"] or version < (3, 11):
+            raise BuildError(f"{name}: CPython 3.11 or later, not free-threaded, is needed")
+        if not answer["numpy"] or int(answer["numpy"].split(".")[0]) < 2:
+            raise BuildError(f"{name} has no NumPy 2: install it with '{executable} -m pip install \"numpy>=2\"'")
+        return cls(
+            Path(executable),
+            version,
+            Path(answer["include"]),
+            Path(answer["purelib"]),
+            answer["platform"],
+            answer["numpy"],
+            Path(answer["numpy_include"]),
+        )
+
+    @property
+    def tag(self) -> str:
+        """The wheel tag, such as cp311-cp311-linux_x86_64."""
+        python = f"cp{self.version[0]}{self.version[1]}"
+        return f"{python}-{python}-{self.platform.replace('-', '_').replace('.', '_')}"
+
+
+def boost_python(version: tuple[int, int]) -> Path:
+    """The Boost.Python library for this minor version of Python.
+
+    Raises BuildError, naming the versions there are, if it has none.
+    """
+    name = "libboost_python"
+    roots = [Path(root) for root in os.environ.get("BOOST_LIBRARY_DIR", "").split(":") if root]
+    roots += [Path("/usr/local/lib"), *sorted(Path("/usr/lib").glob("*-linux-gnu")), Path("/usr/lib"), Path("/usr/lib64")]
+    for root in roots:
+        library = root / f"{name}{version[0]}{version[1]}.so"
+        if library.exists():
+            return library
+    others = sorted({file.stem.removeprefix(name) for root in roots for file in root.glob(f"{name}3*.so")})
+    have = ", ".join(f"{other[0]}.{other[1:]}" for other in others) or "none"
+    raise BuildError(
+        f"no Boost.Python for Python {version[0]}.{version[1]} here (there is one for: {have});"
+        " use such a Python, or name a directory with the library in BOOST_LIBRARY_DIR"
+    )
+
+
+def compile_caffe(interpreter: Interpreter) -> Path:
+    """Compile libcaffe, pycaffe and the command; returns the directory they are in."""
+    boost = boost_python(interpreter.version)
+    if not (interpreter.include / "Python.h").exists():
+        raise BuildError(f"no Python headers in {interpreter.include}: install the development files of this Python")
+    root = build_directory()
+    prepare_source(root)
+    numpy_headers = root / f"numpy-{interpreter.numpy}"
+    # Kept under a lasting name: the path given by pip's isolated builds changes each time, and so would every object.
+    _synchronise(interpreter.numpy_include, numpy_headers)
+    tree = root / f"build-cp{interpreter.version[0]}{interpreter.version[1]}"
+    tree.mkdir(exist_ok=True)
+    settings = {
+        "CMAKE_BUILD_TYPE": "Release",
+        "CMAKE_EXPORT_NO_PACKAGE_REGISTRY": "ON",
+        # The libraries of the wheel find each other beside themselves.
+        "CMAKE_BUILD_WITH_INSTALL_RPATH": "ON",
+        "CMAKE_INSTALL_RPATH": "$ORIGIN",
+        "CMAKE_INSTALL_RPATH_USE_LINK_PATH": "OFF",
+        "CMAKE_SHARED_LINKER_FLAGS": "-Wl,--as-needed -Wl,-s",
+        "CPU_ONLY": "ON",
+        "BLAS": "Open",
+        "BUILD_docs": "OFF",
+        "USE_LEVELDB": "OFF",
+        # For ConvolutionDepthwise; nothing else in Caffe uses it.
+        "USE_OPENMP": "ON",
+        "PYTHON_INCLUDE_DIR": interpreter.include,
+        "NUMPY_INCLUDE_DIR": numpy_headers,
+        "BOOST_PYTHON_LIBRARY": boost,
+    }
+    say(f"compiling for Python {interpreter.version[0]}.{interpreter.version[1]}, NumPy {interpreter.numpy}")
+    definitions = [f"-D{name}={value}" for name, value in settings.items()]
+    run_logged(["cmake", *definitions, root / "source"], root / "cmake.log", directory=tree)
+    # Without the shell's make flags: make is often what started this, and its jobs are not ours.
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    jobs = len(os.sched_getaffinity(0))
+    targets = ["caffe", "pycaffe", "caffe_program"]
+    run_logged(["make", f"-j{jobs}", *targets], root / "make.log", directory=tree, environment=environment)
+    return tree
+
+
+def prepare_source(root: Path) -> None:
+    """Bring root/source up to date: upstream, our patches, our layers. Unchanged files keep their times."""
+    upstream = root / "upstream"
+    lock = source.read_lock()
+    try:
+        source.verify(upstream, str(upstream), lock)
+    except BuildError:
+        source.fetch(upstream)
+    with tempfile.TemporaryDirectory(prefix="patch-", dir=root) as scratch:
+        tree = Path(scratch) / "source"
+        shutil.copytree(upstream, tree)
+        for patch in sorted((HERE / "patches").glob("*.patch")):
+            try:
+                capture(["patch", "--strip=1", "--fuzz=0", "--batch", f"--input={patch}"], directory=tree)
+            except BuildError as error:
+                raise BuildError(f"{patch.name} does not apply: {error}") from error
+        for file in sorted((HERE / "layers").iterdir()):
+            folder = "include/caffe/layers" if file.suffix == ".hpp" else "src/caffe/layers"
+            shutil.copy2(file, tree / folder / file.name)
+        (tree / "tools" / "program").mkdir()
+        shutil.copy2(HERE / "program" / "caffe_program.cc", tree / "tools" / "program")
+        _synchronise(tree, root / "source")
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    return (path for path in directory.rglob("*") if path.is_file())
+
+
+def _synchronise(origin: Path, copy: Path) -> None:
+    """Make `copy` hold the files of `origin` and no others, writing only those whose bytes differ."""
+    wanted = {path.relative_to(origin) for path in _files(origin)}
+    for path in list(_files(copy)) if copy.exists() else []:
+        if path.relative_to(copy) not in wanted:
+            path.unlink()
+    for name in sorted(wanted):
+        content = (origin / name).read_bytes()
+        target = copy / name
+        if not target.exists() or target.read_bytes() != content:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)

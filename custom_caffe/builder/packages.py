@@ -1,0 +1,51 @@
+"""The Debian packages the build needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+from builder.common import HERE, BuildError, say
+
+
+def required() -> list[str]:
+    """The packages named in apt-packages.txt."""
+    lines = (HERE / "apt-packages.txt").read_text().splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def missing() -> list[str]:
+    """Those of the required packages that dpkg does not report as installed."""
+    found = subprocess.run(
+        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *required()],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    installed = {line.split()[0] for line in found.splitlines() if line.endswith(" installed")}
+    return [package for package in required() if package not in installed]
+
+
+def install_missing() -> None:
+    """Install what is missing with apt-get, through sudo when not root.
+
+    On a system without dpkg nothing is done: the compiler will name what it lacks.
+    """
+    if shutil.which("dpkg-query") is None:
+        say("no dpkg here: assuming the libraries of apt-packages.txt are installed")
+        return
+    packages = missing()
+    if not packages:
+        return
+    say(f"installing {len(packages)} Debian packages: {' '.join(packages)}")
+    prefix = [] if os.geteuid() == 0 else ["sudo"]
+    if prefix and shutil.which("sudo") is None:
+        raise BuildError(f"as root, run: apt-get install --no-install-recommends {' '.join(packages)}")
+    environment = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "--quiet"]
+    install = [*environment, "install", "--yes", "--no-install-recommends", *packages]
+    for command in ([*environment, "update"], install):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            lines = [line for line in done.stderr.splitlines() if line.startswith("E:")] or ["E: no message"]
+            raise BuildError(f"{' '.join(command[len(prefix) + 2 :][:4])} failed: {lines[0]}")

@@ -1,0 +1,155 @@
+"""Packs what was compiled into a wheel, once per state of the sources."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import platform
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from builder import compile as compiling
+from builder import source
+from builder.common import HERE, build_directory, hash_files, say
+
+INFO = "caffe/build_info.json"
+"""The file in the wheel that tells what it was built from."""
+
+
+def project() -> dict[str, Any]:
+    """The [project] table of pyproject.toml."""
+    table: dict[str, Any] = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
+    return table
+
+
+def distribution() -> str:
+    """Name and version as wheel file names spell them."""
+    return f"{project()['name'].replace('-', '_')}-{project()['version']}"
+
+
+def build_key(interpreter: compiling.Interpreter) -> str:
+    """A hash over all that decides what the wheel holds: our files, the Python, the NumPy, the machine."""
+    files = [
+        path
+        for path in HERE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+    ]
+    ours = hash_files(HERE, files)
+    parts = [ours, interpreter.tag, interpreter.numpy, platform.machine()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def wheel_path(interpreter: compiling.Interpreter) -> Path:
+    """Where the wheel for an interpreter is put."""
+    return build_directory() / f"{distribution()}-{interpreter.tag}.whl"
+
+
+def is_stale(interpreter: compiling.Interpreter) -> bool:
+    """Whether the wheel is missing or was built from another state of the sources."""
+    return wheel_key(wheel_path(interpreter)) != build_key(interpreter)
+
+
+def ensure_wheel(interpreter: compiling.Interpreter) -> Path:
+    """The wheel for this interpreter, built only if none of the present state exists."""
+    wheel = wheel_path(interpreter)
+    if not is_stale(interpreter):
+        say(f"{wheel.name} is up to date")
+        return wheel
+    key = build_key(interpreter)
+    tree = compiling.compile_caffe(interpreter)
+    write_wheel(wheel, tree, interpreter, key)
+    say(f"built {wheel.name}, {wheel.stat().st_size / 1e6:.1f} MB")
+    return wheel
+
+
+def wheel_key(wheel: Path) -> str | None:
+    """The key a wheel was built under, or None if there is no such wheel."""
+    try:
+        with zipfile.ZipFile(wheel) as packed:
+            return str(json.loads(packed.read(INFO))["key"])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
+
+
+def installed_key(interpreter: compiling.Interpreter) -> str | None:
+    """The key of the Caffe installed for an interpreter, or None."""
+    try:
+        return str(json.loads((interpreter.site_packages / INFO).read_text())["key"])
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def metadata() -> str:
+    """The METADATA file."""
+    table = project()
+    lines = [
+        "Metadata-Version: 2.1",
+        f"Name: {table['name']}",
+        f"Version: {table['version']}",
+        f"Summary: {table['description']}",
+        f"Requires-Python: {table['requires-python']}",
+        *(f"Requires-Dist: {dependency}" for dependency in table["dependencies"]),
+        "License-File: LICENSE",
+        "License-File: NOTICE",
+        "Description-Content-Type: text/markdown",
+    ]
+    return "\n".join(lines) + "\n\n" + (HERE / table["readme"]).read_text()
+
+
+def write_wheel(wheel: Path, tree: Path, interpreter: compiling.Interpreter, key: str) -> None:
+    """Write the wheel under a temporary name and rename it, so that a wheel under its own name is whole."""
+    upstream = build_directory() / "source"
+    info = f"{distribution()}.dist-info"
+    facts = {
+        "key": key,
+        "upstream": source.read_lock()["commit"],
+        "python": ".".join(str(part) for part in interpreter.version),
+        "numpy": interpreter.numpy,
+    }
+    contents: dict[str, bytes] = {INFO: json.dumps(facts, indent=1).encode()}
+    for path in sorted((upstream / "python" / "caffe").rglob("*")):
+        name = path.relative_to(upstream / "python").as_posix()
+        if path.suffix in (".py", ".npy") and not name.startswith("caffe/test/"):
+            contents[name] = path.read_bytes()
+    contents["caffe/proto/__init__.py"] = b""
+    contents["caffe/proto/caffe_pb2.py"] = (tree / "include/caffe/proto/caffe_pb2.py").read_bytes()
+    contents["caffe/libcaffe.so.1.0.0"] = (tree / "lib/libcaffe.so.1.0.0").read_bytes()
+    contents["caffe/libcaffe_program.so"] = _first(tree, "libcaffe_program.so").read_bytes()
+    contents["caffe/_caffe.so"] = (tree / "lib/_caffe.so").read_bytes()
+    contents["caffe_program.py"] = (HERE / "program/caffe_program.py").read_bytes()
+    contents[f"{info}/LICENSE"] = (upstream / "LICENSE").read_bytes()
+    contents[f"{info}/NOTICE"] = (HERE / "NOTICE").read_bytes()
+    contents[f"{info}/METADATA"] = metadata().encode()
+    contents[f"{info}/WHEEL"] = (
+        f"Wheel-Version: 1.0\nGenerator: custom_caffe\nRoot-Is-Purelib: false\nTag: {interpreter.tag}\n".encode()
+    )
+    scripts = "".join(f"{name} = {target}\n" for name, target in project()["scripts"].items())
+    contents[f"{info}/entry_points.txt"] = f"[console_scripts]\n{scripts}".encode()
+    record = [f"{name},sha256={_record_hash(data)},{len(data)}" for name, data in contents.items()]
+    contents[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
+
+    wheel.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = wheel.with_name(f".{wheel.name}.{os.getpid()}")
+    try:
+        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, data in contents.items():
+                # A fixed time: the same sources give the same wheel.
+                entry = zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0))
+                entry.external_attr = (0o755 if ".so" in name else 0o644) << 16
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                packed.writestr(entry, data)
+        unfinished.replace(wheel)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _first(tree: Path, name: str) -> Path:
+    return next(path for path in sorted(tree.rglob(name)) if path.is_file())
+
+
+def _record_hash(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()

@@ -1,0 +1,476 @@
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "caffe/filler.hpp"
+#include "caffe/layers/conv_depthwise_layer.hpp"
+#include "caffe/util/math_functions.hpp"
+
+// Compiled for several instruction sets; the loader takes the one that the machine has.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define CAFFE_MULTI_TARGET \
+  __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#else
+#define CAFFE_MULTI_TARGET
+#endif
+#define CAFFE_ALWAYS_INLINE inline __attribute__((always_inline))
+
+namespace caffe {
+
+namespace {
+
+// Floating-point values of one buffer that stay in a core's first cache.
+const int kBlockValues = 4096;
+// Below this many multiply-adds a thread costs more than it saves.
+const double kParallelWork = 2e5;
+
+// to[i] += sum_k weights[k] * from[k][i] for i < n.
+template <int K, typename Dtype>
+CAFFE_ALWAYS_INLINE void AddTaps(const Dtype* const* from,
+    const Dtype* weights, int n, Dtype* __restrict to) {
+  const Dtype* source[K];
+  Dtype weight[K];
+  for (int k = 0; k < K; ++k) {
+    source[k] = from[k];
+    weight[k] = weights[k];
+  }
+  for (int i = 0; i < n; ++i) {
+    Dtype sum = to[i];
+    for (int k = 0; k < K; ++k) {
+      sum += weight[k] * source[k][i];
+    }
+    to[i] = sum;
+  }
+}
+
+// sums[k] += sum_i a[i] * b[k][i] for i < n.
+template <int K, typename Dtype>
+CAFFE_ALWAYS_INLINE void DotTaps(const Dtype* a, const Dtype* const* b, int n,
+    Dtype* sums) {
+  // Sums of their own for each lane, which a compiler may not introduce by itself, as it changes rounding.
+  const int kLanes = 32 / sizeof(Dtype);
+  typedef Dtype Vector __attribute__((vector_size(32)));
+  Vector lanes[K];
+  for (int k = 0; k < K; ++k) {
+    lanes[k] = Vector{};
+  }
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    Vector left, right;
+    std::memcpy(&left, a + i, sizeof(Vector));
+    for (int k = 0; k < K; ++k) {
+      std::memcpy(&right, b[k] + i, sizeof(Vector));
+      lanes[k] += left * right;
+    }
+  }
+  for (int k = 0; k < K; ++k) {
+    Dtype sum = 0;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      sum += lanes[k][lane];
+    }
+    for (int j = i; j < n; ++j) {
+      sum += a[j] * b[k][j];
+    }
+    sums[k] += sum;
+  }
+}
+
+// Any number of taps, nine at a time (a 3x3 filter), then four, two and one (the phases of one at stride 2).
+template <typename Dtype>
+CAFFE_ALWAYS_INLINE void AddAllTaps(const Dtype* const* from,
+    const Dtype* weights, int taps, int n, Dtype* to) {
+  int k = 0;
+  for (; k + 9 <= taps; k += 9) { AddTaps<9>(from + k, weights + k, n, to); }
+  for (; k + 4 <= taps; k += 4) { AddTaps<4>(from + k, weights + k, n, to); }
+  for (; k + 2 <= taps; k += 2) { AddTaps<2>(from + k, weights + k, n, to); }
+  for (; k < taps; ++k) { AddTaps<1>(from + k, weights + k, n, to); }
+}
+
+template <typename Dtype>
+CAFFE_ALWAYS_INLINE void DotAllTaps(const Dtype* a, const Dtype* const* b,
+    int taps, int n, Dtype* sums) {
+  int k = 0;
+  for (; k + 9 <= taps; k += 9) { DotTaps<9>(a, b + k, n, sums + k); }
+  for (; k + 3 <= taps; k += 3) { DotTaps<3>(a, b + k, n, sums + k); }
+  for (; k < taps; ++k) { DotTaps<1>(a, b + k, n, sums + k); }
+}
+
+CAFFE_MULTI_TARGET void Add(const float* const* from, const float* weights,
+    int taps, int n, float* to) {
+  AddAllTaps(from, weights, taps, n, to);
+}
+CAFFE_MULTI_TARGET void Add(const double* const* from, const double* weights,
+    int taps, int n, double* to) {
+  AddAllTaps(from, weights, taps, n, to);
+}
+CAFFE_MULTI_TARGET void Dot(const float* a, const float* const* b, int taps,
+    int n, float* sums) {
+  DotAllTaps(a, b, taps, n, sums);
+}
+CAFFE_MULTI_TARGET void Dot(const double* a, const double* const* b, int taps,
+    int n, double* sums) {
+  DotAllTaps(a, b, taps, n, sums);
+}
+
+// The value of a repeated field that may be given never, once or once per axis.
+int AxisValue(const google::protobuf::RepeatedField<google::protobuf::uint32>&
+    values, int axis, int otherwise, const char* name) {
+  CHECK_LE(values.size(), 2) << name << " may be given once, or once for the "
+      "height and once for the width";
+  return values.size() == 0 ? otherwise : values.Get(values.size() == 1 ? 0 : axis);
+}
+
+}  // namespace
+
+template <typename Dtype>
+void ConvolutionDepthwiseLayer<Dtype>::LayerSetUp(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  const ConvolutionParameter& param = this->layer_param_.convolution_param();
+  CHECK_EQ(bottom[0]->num_axes(), 4) << "ConvolutionDepthwise takes "
+      "(samples, channels, height, width), not " << bottom[0]->shape_string();
+  CHECK_EQ(bottom[0]->CanonicalAxisIndex(param.axis()), 1)
+      << "ConvolutionDepthwise needs the channels on axis 1";
+  channels_ = bottom[0]->channels();
+  CHECK_EQ(param.num_output(), channels_) << "num_output of a "
+      "ConvolutionDepthwise layer must equal the channels of its bottom";
+  CHECK(param.group() == 1 || param.group() == channels_) << "group of a "
+      "ConvolutionDepthwise layer can only be its number of channels";
+  for (int i = 0; i < 2; ++i) {
+    Axis& axis = axis_[i];
+    axis.kernel = AxisValue(param.kernel_size(), i, 0, "kernel_size");
+    axis.stride = AxisValue(param.stride(), i, 1, "stride");
+    axis.pad = AxisValue(param.pad(), i, 0, "pad");
+    axis.dilation = AxisValue(param.dilation(), i, 1, "dilation");
+  }
+  if (param.has_kernel_h() || param.has_kernel_w()) {
+    CHECK_EQ(param.kernel_size_size(), 0)
+        << "give kernel_size or kernel_h and kernel_w, not both";
+    axis_[0].kernel = param.kernel_h();
+    axis_[1].kernel = param.kernel_w();
+  }
+  if (param.has_stride_h() || param.has_stride_w()) {
+    CHECK_EQ(param.stride_size(), 0)
+        << "give stride or stride_h and stride_w, not both";
+    axis_[0].stride = param.stride_h();
+    axis_[1].stride = param.stride_w();
+  }
+  if (param.has_pad_h() || param.has_pad_w()) {
+    CHECK_EQ(param.pad_size(), 0) << "give pad or pad_h and pad_w, not both";
+    axis_[0].pad = param.pad_h();
+    axis_[1].pad = param.pad_w();
+  }
+  for (int i = 0; i < 2; ++i) {
+    CHECK_GT(axis_[i].kernel, 0) << "kernel_size must be given, and positive";
+    CHECK_GT(axis_[i].stride, 0) << "stride must be positive";
+    CHECK_GT(axis_[i].dilation, 0) << "dilation must be positive";
+  }
+
+  bias_term_ = param.bias_term();
+  vector<int> weight_shape(4, 1);
+  weight_shape[0] = channels_;
+  weight_shape[2] = axis_[0].kernel;
+  weight_shape[3] = axis_[1].kernel;
+  const vector<int> bias_shape(1, channels_);
+  if (this->blobs_.size() > 0) {
+    CHECK_EQ(1 + bias_term_, this->blobs_.size()) << "wrong number of blobs";
+    CHECK(this->blobs_[0]->shape() == weight_shape)
+        << "wrong shape of weights: " << this->blobs_[0]->shape_string();
+    CHECK(!bias_term_ || this->blobs_[1]->shape() == bias_shape)
+        << "wrong shape of biases: " << this->blobs_[1]->shape_string();
+  } else {
+    this->blobs_.resize(1 + bias_term_);
+    this->blobs_[0].reset(new Blob<Dtype>(weight_shape));
+    shared_ptr<Filler<Dtype> >(GetFiller<Dtype>(param.weight_filler()))->Fill(
+        this->blobs_[0].get());
+    if (bias_term_) {
+      this->blobs_[1].reset(new Blob<Dtype>(bias_shape));
+      shared_ptr<Filler<Dtype> >(GetFiller<Dtype>(param.bias_filler()))->Fill(
+          this->blobs_[1].get());
+    }
+  }
+  this->param_propagate_down_.resize(this->blobs_.size(), true);
+}
+
+template <typename Dtype>
+void ConvolutionDepthwiseLayer<Dtype>::Reshape(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  CHECK_EQ(bottom[0]->num_axes(), 4) << "ConvolutionDepthwise takes "
+      "(samples, channels, height, width), not " << bottom[0]->shape_string();
+  CHECK_EQ(bottom[0]->channels(), channels_)
+      << "the number of channels may not change";
+  num_ = bottom[0]->num();
+  for (int i = 0; i < 2; ++i) {
+    Axis& axis = axis_[i];
+    axis.in = bottom[0]->shape(2 + i);
+    const int extent = axis.dilation * (axis.kernel - 1) + 1;
+    CHECK_GE(axis.in + 2 * axis.pad, extent) << "the filter is larger than "
+        "the padded input " << bottom[0]->shape_string();
+    axis.out = (axis.in + 2 * axis.pad - extent) / axis.stride + 1;
+    axis.reach = (extent - 1) / axis.stride;
+    axis.length = axis.out + axis.reach;
+  }
+  const int pitch = axis_[1].length;
+  phases_ = axis_[0].stride * axis_[1].stride;
+  plane_ = axis_[0].length * pitch;
+  margin_ = axis_[0].reach * pitch + axis_[1].reach;
+  block_ = std::min(num_, std::max(1, kBlockValues / (plane_ * phases_)));
+  taps_.clear();
+  phase_used_.assign(phases_, false);
+  for (int y = 0; y < axis_[0].kernel; ++y) {
+    for (int x = 0; x < axis_[1].kernel; ++x) {
+      const int down = y * axis_[0].dilation, right = x * axis_[1].dilation;
+      Tap tap;
+      tap.phase = down % axis_[0].stride * axis_[1].stride + right % axis_[1].stride;
+      tap.shift = down / axis_[0].stride * pitch + right / axis_[1].stride;
+      taps_.push_back(tap);
+      phase_used_[tap.phase] = true;
+    }
+  }
+  vector<int> top_shape = bottom[0]->shape();
+  top_shape[2] = axis_[0].out;
+  top_shape[3] = axis_[1].out;
+  for (int i = 0; i < bottom.size(); ++i) {
+    CHECK(bottom[i]->shape() == bottom[0]->shape())
+        << "all bottoms must have the same shape";
+    top[i]->Reshape(top_shape);
+  }
+}
+
+template <typename Dtype>
+int ConvolutionDepthwiseLayer<Dtype>::Run(int count) const {
+  return (count - 1) * plane_ + (axis_[0].out - 1) * axis_[1].length + axis_[1].out;
+}
+
+template <typename Dtype>
+void ConvolutionDepthwiseLayer<Dtype>::Spread(const Dtype* data, int channel,
+    int first, int count, Dtype* padded) const {
+  const Axis& vertical = axis_[0];
+  const Axis& horizontal = axis_[1];
+  const int phase_size = block_ * plane_;
+  for (int n = 0; n < count; ++n) {
+    const Dtype* plane = data + (static_cast<size_t>(first + n) * channels_ +
+        channel) * vertical.in * horizontal.in;
+    for (int y = 0; y < vertical.in; ++y) {
+      const int down = y + vertical.pad;
+      if (down / vertical.stride >= vertical.length) { continue; }
+      const Dtype* from = plane + y * horizontal.in;
+      Dtype* row = padded + down % vertical.stride * horizontal.stride * phase_size +
+          n * plane_ + down / vertical.stride * horizontal.length;
+      for (int phase = 0; phase < horizontal.stride; ++phase, row += phase_size) {
+        if (!phase_used_[down % vertical.stride * horizontal.stride + phase]) { continue; }
+        // The first column of the phase that is not padding, and where it comes from.
+        int to = 0, x = phase - horizontal.pad;
+        if (x < 0) {
+          to = (-x + horizontal.stride - 1) / horizontal.stride;
+          x += to * horizontal.stride;
+        }
+        const int columns = std::min(horizontal.length - to,
+            (horizontal.in - x + horizontal.stride - 1) / horizontal.stride);
+        if (horizontal.stride == 1) {
+          for (int i = 0; i < columns; ++i) { row[to + i] = from[x + i]; }
+        } else if (horizontal.stride == 2) {
+          for (int i = 0; i < columns; ++i) { row[to + i] = from[x + 2 * i]; }
+        } else {
+          for (int i = 0; i < columns; ++i) {
+            row[to + i] = from[x + horizontal.stride * i];
+          }
+        }
+      }
+    }
+  }
+}
+
+template <typename Dtype>
+void ConvolutionDepthwiseLayer<Dtype>::Gather(const Dtype* padded,
+    int channel, int first, int count, Dtype* data) const {
+  const Axis& vertical = axis_[0];
+  const Axis& horizontal = axis_[1];
+  const int phase_size = block_ * plane_;
+  for (int n = 0; n < count; ++n) {
+    Dtype* plane = data + (static_cast<size_t>(first + n) * channels_ +
+        channel) * vertical.in * horizontal.in;
+    for (int y = 0; y < vertical.in; ++y) {
+      const int down = y + vertical.pad;
+      Dtype* into = plane + y * horizontal.in;
+      if (down / vertical.stride >= vertical.length) {
+        std::fill(into, into + horizontal.in, Dtype(0));
+        continue;
+      }
+      const Dtype* row = padded + down % vertical.stride * horizontal.stride * phase_size +
+          n * plane_ + down / vertical.stride * horizontal.length;
+      for (int phase = 0; phase < horizontal.stride; ++phase, row += phase_size) {
+        int from = 0, x = phase - horizontal.pad;
+        if (x < 0) {
+          from = (-x + horizontal.stride - 1) / horizontal.stride;
+          x += from * horizontal.stride;
+        }
+        const bool used = phase_used_[down % vertical.stride * horizontal.stride + phase];
+        const int columns = used ? std::min(horizontal.length - from,
+            (horizontal.in - x + horizontal.stride - 1) / horizontal.stride) : 0;
+        if (horizontal.stride == 1) {
+          for (int i = 0; i < columns; ++i) { into[x + i] = row[from + i]; }
+        } else if (horizontal.stride == 2) {
+          for (int i = 0; i < columns; ++i) { into[x + 2 * i] = row[from + i]; }
+        } else {
+          for (int i = 0; i < columns; ++i) {
+            into[x + horizontal.stride * i] = row[from + i];
+          }
+        }
+        for (int rest = x + std::max(columns, 0) * horizontal.stride;
+             rest < horizontal.in; rest += horizontal.stride) {
+          into[rest] = 0;
+        }
+      }
+    }
+  }
+}
+
+template <typename Dtype>
+void ConvolutionDepthwiseLayer<Dtype>::SpreadOutput(const Dtype* data,
+    int channel, int first, int count, Dtype* rows) const {
+  for (int n = 0; n < count; ++n) {
+    const Dtype* from = data + (static_cast<size_t>(first + n) * channels_ +
+        channel) * axis_[0].out * axis_[1].out;
+    for (int y = 0; y < axis_[0].out; ++y, from += axis_[1].out) {
+      Dtype* to = rows + n * plane_ + y * axis_[1].length;
+      for (int x = 0; x < axis_[1].out; ++x) { to[x] = from[x]; }
+    }
+  }
+}
+
+template <typename Dtype>
+void ConvolutionDepthwiseLayer<Dtype>::ForwardChannel(const Dtype* bottom,
+    const Dtype* weight, Dtype bias, int channel, Dtype* top) const {
+  const int phase_size = block_ * plane_;
+  vector<Dtype> padded(phases_ * phase_size), output(phase_size);
+  vector<const Dtype*> from(taps_.size());
+  for (int k = 0; k < taps_.size(); ++k) {
+    from[k] = &padded[taps_[k].phase * phase_size + taps_[k].shift];
+  }
+  for (int first = 0; first < num_; first += block_) {
+    const int count = std::min(block_, num_ - first);
+    Spread(bottom, channel, first, count, &padded[0]);
+    std::fill(output.begin(), output.end(), bias);
+    Add(&from[0], weight, taps_.size(), Run(count), &output[0]);
+    for (int n = 0; n < count; ++n) {
+      Dtype* to = top + (static_cast<size_t>(first + n) * channels_ + channel) *
+          axis_[0].out * axis_[1].out;
+      for (int y = 0; y < axis_[0].out; ++y, to += axis_[1].out) {
+        const Dtype* row = &output[n * plane_ + y * axis_[1].length];
+        for (int x = 0; x < axis_[1].out; ++x) { to[x] = row[x]; }
+      }
+    }
+  }
+}
+
+template <typename Dtype>
+void ConvolutionDepthwiseLayer<Dtype>::BackwardChannel(const Dtype* top_diff,
+    const Dtype* bottom, const Dtype* weight, int channel, Dtype* weight_diff,
+    Dtype* bias_diff, Dtype* bottom_diff) const {
+  const int phase_size = block_ * plane_;
+  // Zeros between the rows, and enough of them at both ends for every shift.
+  vector<Dtype> output(2 * margin_ + phase_size);
+  Dtype* const diff = &output[margin_];
+  vector<Dtype> padded(phases_ * phase_size);
+  vector<const Dtype*> from(taps_.size());
+  vector<Dtype> tap_weight(taps_.size());
+  for (int first = 0; first < num_; first += block_) {
+    const int count = std::min(block_, num_ - first);
+    if (count < block_) {
+      std::fill(diff + count * plane_, diff + phase_size, Dtype(0));
+    }
+    SpreadOutput(top_diff, channel, first, count, diff);
+    if (bias_diff) {
+      Dtype sum = 0;
+      for (int i = 0; i < Run(count); ++i) { sum += diff[i]; }
+      *bias_diff += sum;
+    }
+    if (weight_diff) {
+      // The data gradient leaves numbers in the padding of the buffer.
+      if (bottom_diff) { std::fill(padded.begin(), padded.end(), Dtype(0)); }
+      Spread(bottom, channel, first, count, &padded[0]);
+      for (int k = 0; k < taps_.size(); ++k) {
+        from[k] = &padded[taps_[k].phase * phase_size + taps_[k].shift];
+      }
+      Dot(diff, &from[0], taps_.size(), Run(count), weight_diff);
+    }
+    if (bottom_diff) {
+      std::fill(padded.begin(), padded.end(), Dtype(0));
+      for (int phase = 0; phase < phases_; ++phase) {
+        int taps = 0;
+        for (int k = 0; k < taps_.size(); ++k) {
+          if (taps_[k].phase == phase) {
+            from[taps] = diff - taps_[k].shift;
+            tap_weight[taps++] = weight[k];
+          }
+        }
+        Add(&from[0], &tap_weight[0], taps, count * plane_, &padded[phase * phase_size]);
+      }
+      Gather(&padded[0], channel, first, count, bottom_diff);
+    }
+  }
+}
+
+template <typename Dtype>
+void ConvolutionDepthwiseLayer<Dtype>::Forward_cpu(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  const Dtype* weight = this->blobs_[0]->cpu_data();
+  const Dtype* bias = bias_term_ ? this->blobs_[1]->cpu_data() : NULL;
+  for (int i = 0; i < bottom.size(); ++i) {
+    const Dtype* bottom_data = bottom[i]->cpu_data();
+    Dtype* top_data = top[i]->mutable_cpu_data();
+    const bool parallel = 1. * top[i]->count() * taps_.size() > kParallelWork;
+#pragma omp parallel for schedule(static) if (parallel)
+    for (int channel = 0; channel < channels_; ++channel) {
+      ForwardChannel(bottom_data, weight + channel * taps_.size(),
+          bias ? bias[channel] : Dtype(0), channel, top_data);
+    }
+  }
+}
+
+template <typename Dtype>
+void ConvolutionDepthwiseLayer<Dtype>::Backward_cpu(
+    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+    const vector<Blob<Dtype>*>& bottom) {
+  const Dtype* weight = this->blobs_[0]->cpu_data();
+  Dtype* weight_diff = this->param_propagate_down_[0] ?
+      this->blobs_[0]->mutable_cpu_diff() : NULL;
+  Dtype* bias_diff = bias_term_ && this->param_propagate_down_[1] ?
+      this->blobs_[1]->mutable_cpu_diff() : NULL;
+  for (int i = 0; i < top.size(); ++i) {
+    const Dtype* top_diff = top[i]->cpu_diff();
+    const Dtype* bottom_data = bottom[i]->cpu_data();
+    Dtype* bottom_diff = propagate_down[i] ? bottom[i]->mutable_cpu_diff() : NULL;
+    if (!weight_diff && !bias_diff && !bottom_diff) { continue; }
+    const bool parallel = 1. * top[i]->count() * taps_.size() > kParallelWork;
+#pragma omp parallel for schedule(static) if (parallel)
+    for (int channel = 0; channel < channels_; ++channel) {
+      const int offset = channel * taps_.size();
+      BackwardChannel(top_diff, bottom_data, weight + offset, channel,
+          weight_diff ? weight_diff + offset : NULL,
+          bias_diff ? bias_diff + channel : NULL, bottom_diff);
+    }
+  }
+}
+
+#ifdef CPU_ONLY
+STUB_GPU(ConvolutionDepthwiseLayer);
+#else
+template <typename Dtype>
+void ConvolutionDepthwiseLayer<Dtype>::Forward_gpu(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  Forward_cpu(bottom, top);
+}
+
+template <typename Dtype>
+void ConvolutionDepthwiseLayer<Dtype>::Backward_gpu(
+    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+    const vector<Blob<Dtype>*>& bottom) {
+  Backward_cpu(top, propagate_down, bottom);
+}
+#endif
+
+INSTANTIATE_CLASS(ConvolutionDepthwiseLayer);
+REGISTER_LAYER_CLASS(ConvolutionDepthwise);
+
+}  // namespace caffe
