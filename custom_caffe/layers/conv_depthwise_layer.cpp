@@ -24,10 +24,10 @@ const int kBlockValues = 4096;
 // Below this many multiply-adds a thread costs more than it saves.
 const double kParallelWork = 2e5;
 
-// to[i] += sum_k weights[k] * from[k][i] for i < n.
-template <int K, typename Dtype>
+// to[i] = start + sum_k weights[k] * from[k][i] for i < n, where start is to[i] itself unless kFresh.
+template <int K, bool kFresh, typename Dtype>
 CAFFE_ALWAYS_INLINE void AddTaps(const Dtype* const* from,
-    const Dtype* weights, int n, Dtype* __restrict to) {
+    const Dtype* weights, int n, Dtype start, Dtype* __restrict to) {
   const Dtype* source[K];
   Dtype weight[K];
   for (int k = 0; k < K; ++k) {
@@ -35,7 +35,7 @@ CAFFE_ALWAYS_INLINE void AddTaps(const Dtype* const* from,
     weight[k] = weights[k];
   }
   for (int i = 0; i < n; ++i) {
-    Dtype sum = to[i];
+    Dtype sum = kFresh ? start : to[i];
     for (int k = 0; k < K; ++k) {
       sum += weight[k] * source[k][i];
     }
@@ -76,14 +76,26 @@ CAFFE_ALWAYS_INLINE void DotTaps(const Dtype* a, const Dtype* const* b, int n,
 }
 
 // Any number of taps, nine at a time (a 3x3 filter), then four, two and one (the phases of one at stride 2).
+template <int K, typename Dtype>
+CAFFE_ALWAYS_INLINE int AddGroups(const Dtype* const* from,
+    const Dtype* weights, int k, int taps, int n, Dtype start, Dtype* to) {
+  for (; k + K <= taps; k += K) {
+    if (k == 0) {
+      AddTaps<K, true>(from, weights, n, start, to);
+    } else {
+      AddTaps<K, false>(from + k, weights + k, n, start, to);
+    }
+  }
+  return k;
+}
+
 template <typename Dtype>
 CAFFE_ALWAYS_INLINE void AddAllTaps(const Dtype* const* from,
-    const Dtype* weights, int taps, int n, Dtype* to) {
-  int k = 0;
-  for (; k + 9 <= taps; k += 9) { AddTaps<9>(from + k, weights + k, n, to); }
-  for (; k + 4 <= taps; k += 4) { AddTaps<4>(from + k, weights + k, n, to); }
-  for (; k + 2 <= taps; k += 2) { AddTaps<2>(from + k, weights + k, n, to); }
-  for (; k < taps; ++k) { AddTaps<1>(from + k, weights + k, n, to); }
+    const Dtype* weights, int taps, int n, Dtype start, Dtype* to) {
+  int k = AddGroups<9>(from, weights, 0, taps, n, start, to);
+  k = AddGroups<4>(from, weights, k, taps, n, start, to);
+  k = AddGroups<2>(from, weights, k, taps, n, start, to);
+  AddGroups<1>(from, weights, k, taps, n, start, to);
 }
 
 template <typename Dtype>
@@ -95,13 +107,29 @@ CAFFE_ALWAYS_INLINE void DotAllTaps(const Dtype* a, const Dtype* const* b,
   for (; k < taps; ++k) { DotTaps<1>(a, b + k, n, sums + k); }
 }
 
+// Copies a grid of numbers: rows a pitch apart, columns a step apart.
+template <typename Dtype>
+CAFFE_ALWAYS_INLINE void CopyAnyGrid(const Dtype* from, int from_pitch,
+    int from_step, int rows, int columns, Dtype* to, int to_pitch, int to_step) {
+  for (int y = 0; y < rows; ++y, from += from_pitch, to += to_pitch) {
+    // The steps in use written out, for the compiler to make vector instructions of them.
+    if (from_step == 1 && to_step == 1) {
+      for (int x = 0; x < columns; ++x) { to[x] = from[x]; }
+    } else if (from_step == 2 && to_step == 1) {
+      for (int x = 0; x < columns; ++x) { to[x] = from[2 * x]; }
+    } else {
+      for (int x = 0; x < columns; ++x) { to[x * to_step] = from[x * from_step]; }
+    }
+  }
+}
+
 CAFFE_MULTI_TARGET void Add(const float* const* from, const float* weights,
-    int taps, int n, float* to) {
-  AddAllTaps(from, weights, taps, n, to);
+    int taps, int n, float start, float* to) {
+  AddAllTaps(from, weights, taps, n, start, to);
 }
 CAFFE_MULTI_TARGET void Add(const double* const* from, const double* weights,
-    int taps, int n, double* to) {
-  AddAllTaps(from, weights, taps, n, to);
+    int taps, int n, double start, double* to) {
+  AddAllTaps(from, weights, taps, n, start, to);
 }
 CAFFE_MULTI_TARGET void Dot(const float* a, const float* const* b, int taps,
     int n, float* sums) {
@@ -110,6 +138,15 @@ CAFFE_MULTI_TARGET void Dot(const float* a, const float* const* b, int taps,
 CAFFE_MULTI_TARGET void Dot(const double* a, const double* const* b, int taps,
     int n, double* sums) {
   DotAllTaps(a, b, taps, n, sums);
+}
+
+CAFFE_MULTI_TARGET void CopyGrid(const float* from, int from_pitch,
+    int from_step, int rows, int columns, float* to, int to_pitch, int to_step) {
+  CopyAnyGrid(from, from_pitch, from_step, rows, columns, to, to_pitch, to_step);
+}
+CAFFE_MULTI_TARGET void CopyGrid(const double* from, int from_pitch,
+    int from_step, int rows, int columns, double* to, int to_pitch, int to_step) {
+  CopyAnyGrid(from, from_pitch, from_step, rows, columns, to, to_pitch, to_step);
 }
 
 // The value of a repeated field that may be given never, once or once per axis.
@@ -215,17 +252,40 @@ void ConvolutionDepthwiseLayer<Dtype>::Reshape(
   margin_ = axis_[0].reach * pitch + axis_[1].reach;
   block_ = std::min(num_, std::max(1, kBlockValues / (plane_ * phases_)));
   taps_.clear();
-  phase_used_.assign(phases_, false);
+  patches_.assign(phases_, Patch());
   for (int y = 0; y < axis_[0].kernel; ++y) {
     for (int x = 0; x < axis_[1].kernel; ++x) {
-      const int down = y * axis_[0].dilation, right = x * axis_[1].dilation;
+      const int at[] = {y * axis_[0].dilation, x * axis_[1].dilation};
+      int phase[2], shift[2];
+      for (int i = 0; i < 2; ++i) {
+        phase[i] = at[i] % axis_[i].stride;
+        shift[i] = at[i] / axis_[i].stride;
+      }
       Tap tap;
-      tap.phase = down % axis_[0].stride * axis_[1].stride + right % axis_[1].stride;
-      tap.shift = down / axis_[0].stride * pitch + right / axis_[1].stride;
+      tap.phase = phase[0] * axis_[1].stride + phase[1];
+      tap.shift = shift[0] * pitch + shift[1];
       taps_.push_back(tap);
-      phase_used_[tap.phase] = true;
+      // Padded coordinate c of an axis is position c / stride of phase c % stride; the input starts at c = pad.
+      int skip[2], first[2], size[2];
+      for (int i = 0; i < 2; ++i) {
+        const Axis& axis = axis_[i];
+        skip[i] = std::max(0, axis.pad - phase[i] + axis.stride - 1) / axis.stride;
+        first[i] = skip[i] * axis.stride + phase[i] - axis.pad;
+        const int left = std::max(0, axis.in - first[i] + axis.stride - 1) / axis.stride;
+        size[i] = std::max(0, std::min(axis.length - skip[i], left));
+      }
+      Patch& patch = patches_[tap.phase];
+      patch.input = first[0] * axis_[1].in + first[1];
+      patch.phase = tap.phase * block_ * plane_ + skip[0] * pitch + skip[1];
+      patch.rows = size[0];
+      patch.columns = size[1];
     }
   }
+  int positions = 0;
+  for (int phase = 0; phase < phases_; ++phase) {
+    positions += patches_[phase].rows * patches_[phase].columns;
+  }
+  covered_ = positions == axis_[0].in * axis_[1].in;
   vector<int> top_shape = bottom[0]->shape();
   top_shape[2] = axis_[0].out;
   top_shape[3] = axis_[1].out;
@@ -242,40 +302,25 @@ int ConvolutionDepthwiseLayer<Dtype>::Run(int count) const {
 }
 
 template <typename Dtype>
+size_t ConvolutionDepthwiseLayer<Dtype>::InputPlane(int n, int channel) const {
+  return (static_cast<size_t>(n) * channels_ + channel) * axis_[0].in * axis_[1].in;
+}
+
+template <typename Dtype>
+size_t ConvolutionDepthwiseLayer<Dtype>::OutputPlane(int n, int channel) const {
+  return (static_cast<size_t>(n) * channels_ + channel) * axis_[0].out * axis_[1].out;
+}
+
+template <typename Dtype>
 void ConvolutionDepthwiseLayer<Dtype>::Spread(const Dtype* data, int channel,
     int first, int count, Dtype* padded) const {
-  const Axis& vertical = axis_[0];
-  const Axis& horizontal = axis_[1];
-  const int phase_size = block_ * plane_;
+  const int stride = axis_[1].stride;
   for (int n = 0; n < count; ++n) {
-    const Dtype* plane = data + (static_cast<size_t>(first + n) * channels_ +
-        channel) * vertical.in * horizontal.in;
-    for (int y = 0; y < vertical.in; ++y) {
-      const int down = y + vertical.pad;
-      if (down / vertical.stride >= vertical.length) { continue; }
-      const Dtype* from = plane + y * horizontal.in;
-      Dtype* row = padded + down % vertical.stride * horizontal.stride * phase_size +
-          n * plane_ + down / vertical.stride * horizontal.length;
-      for (int phase = 0; phase < horizontal.stride; ++phase, row += phase_size) {
-        if (!phase_used_[down % vertical.stride * horizontal.stride + phase]) { continue; }
-        // The first column of the phase that is not padding, and where it comes from.
-        int to = 0, x = phase - horizontal.pad;
-        if (x < 0) {
-          to = (-x + horizontal.stride - 1) / horizontal.stride;
-          x += to * horizontal.stride;
-        }
-        const int columns = std::min(horizontal.length - to,
-            (horizontal.in - x + horizontal.stride - 1) / horizontal.stride);
-        if (horizontal.stride == 1) {
-          for (int i = 0; i < columns; ++i) { row[to + i] = from[x + i]; }
-        } else if (horizontal.stride == 2) {
-          for (int i = 0; i < columns; ++i) { row[to + i] = from[x + 2 * i]; }
-        } else {
-          for (int i = 0; i < columns; ++i) {
-            row[to + i] = from[x + horizontal.stride * i];
-          }
-        }
-      }
+    const Dtype* plane = data + InputPlane(first + n, channel);
+    for (int phase = 0; phase < phases_; ++phase) {
+      const Patch& patch = patches_[phase];
+      CopyGrid(plane + patch.input, axis_[0].stride * axis_[1].in, stride, patch.rows, patch.columns,
+          padded + patch.phase + n * plane_, axis_[1].length, 1);
     }
   }
 }
@@ -283,57 +328,14 @@ void ConvolutionDepthwiseLayer<Dtype>::Spread(const Dtype* data, int channel,
 template <typename Dtype>
 void ConvolutionDepthwiseLayer<Dtype>::Gather(const Dtype* padded,
     int channel, int first, int count, Dtype* data) const {
-  const Axis& vertical = axis_[0];
-  const Axis& horizontal = axis_[1];
-  const int phase_size = block_ * plane_;
+  const int stride = axis_[1].stride;
   for (int n = 0; n < count; ++n) {
-    Dtype* plane = data + (static_cast<size_t>(first + n) * channels_ +
-        channel) * vertical.in * horizontal.in;
-    for (int y = 0; y < vertical.in; ++y) {
-      const int down = y + vertical.pad;
-      Dtype* into = plane + y * horizontal.in;
-      if (down / vertical.stride >= vertical.length) {
-        std::fill(into, into + horizontal.in, Dtype(0));
-        continue;
-      }
-      const Dtype* row = padded + down % vertical.stride * horizontal.stride * phase_size +
-          n * plane_ + down / vertical.stride * horizontal.length;
-      for (int phase = 0; phase < horizontal.stride; ++phase, row += phase_size) {
-        int from = 0, x = phase - horizontal.pad;
-        if (x < 0) {
-          from = (-x + horizontal.stride - 1) / horizontal.stride;
-          x += from * horizontal.stride;
-        }
-        const bool used = phase_used_[down % vertical.stride * horizontal.stride + phase];
-        const int columns = used ? std::min(horizontal.length - from,
-            (horizontal.in - x + horizontal.stride - 1) / horizontal.stride) : 0;
-        if (horizontal.stride == 1) {
-          for (int i = 0; i < columns; ++i) { into[x + i] = row[from + i]; }
-        } else if (horizontal.stride == 2) {
-          for (int i = 0; i < columns; ++i) { into[x + 2 * i] = row[from + i]; }
-        } else {
-          for (int i = 0; i < columns; ++i) {
-            into[x + horizontal.stride * i] = row[from + i];
-          }
-        }
-        for (int rest = x + std::max(columns, 0) * horizontal.stride;
-             rest < horizontal.in; rest += horizontal.stride) {
-          into[rest] = 0;
-        }
-      }
-    }
-  }
-}
-
-template <typename Dtype>
-void ConvolutionDepthwiseLayer<Dtype>::SpreadOutput(const Dtype* data,
-    int channel, int first, int count, Dtype* rows) const {
-  for (int n = 0; n < count; ++n) {
-    const Dtype* from = data + (static_cast<size_t>(first + n) * channels_ +
-        channel) * axis_[0].out * axis_[1].out;
-    for (int y = 0; y < axis_[0].out; ++y, from += axis_[1].out) {
-      Dtype* to = rows + n * plane_ + y * axis_[1].length;
-      for (int x = 0; x < axis_[1].out; ++x) { to[x] = from[x]; }
+    Dtype* plane = data + InputPlane(first + n, channel);
+    if (!covered_) { std::fill(plane, plane + axis_[0].in * axis_[1].in, Dtype(0)); }
+    for (int phase = 0; phase < phases_; ++phase) {
+      const Patch& patch = patches_[phase];
+      CopyGrid(padded + patch.phase + n * plane_, axis_[1].length, 1, patch.rows, patch.columns,
+          plane + patch.input, axis_[0].stride * axis_[1].in, stride);
     }
   }
 }
@@ -350,15 +352,10 @@ void ConvolutionDepthwiseLayer<Dtype>::ForwardChannel(const Dtype* bottom,
   for (int first = 0; first < num_; first += block_) {
     const int count = std::min(block_, num_ - first);
     Spread(bottom, channel, first, count, &padded[0]);
-    std::fill(output.begin(), output.end(), bias);
-    Add(&from[0], weight, taps_.size(), Run(count), &output[0]);
+    Add(&from[0], weight, taps_.size(), Run(count), bias, &output[0]);
     for (int n = 0; n < count; ++n) {
-      Dtype* to = top + (static_cast<size_t>(first + n) * channels_ + channel) *
-          axis_[0].out * axis_[1].out;
-      for (int y = 0; y < axis_[0].out; ++y, to += axis_[1].out) {
-        const Dtype* row = &output[n * plane_ + y * axis_[1].length];
-        for (int x = 0; x < axis_[1].out; ++x) { to[x] = row[x]; }
-      }
+      CopyGrid(&output[n * plane_], axis_[1].length, 1, axis_[0].out, axis_[1].out,
+          top + OutputPlane(first + n, channel), axis_[1].out, 1);
     }
   }
 }
@@ -368,10 +365,11 @@ void ConvolutionDepthwiseLayer<Dtype>::BackwardChannel(const Dtype* top_diff,
     const Dtype* bottom, const Dtype* weight, int channel, Dtype* weight_diff,
     Dtype* bias_diff, Dtype* bottom_diff) const {
   const int phase_size = block_ * plane_;
-  // Zeros between the rows, and enough of them at both ends for every shift.
+  // The output's rows at the common pitch: zeros between them, and enough of them at both ends for any shift.
   vector<Dtype> output(2 * margin_ + phase_size);
   Dtype* const diff = &output[margin_];
-  vector<Dtype> padded(phases_ * phase_size);
+  vector<Dtype> padded(weight_diff ? phases_ * phase_size : 0);
+  vector<Dtype> padded_diff(bottom_diff ? phases_ * phase_size : 0);
   vector<const Dtype*> from(taps_.size());
   vector<Dtype> tap_weight(taps_.size());
   for (int first = 0; first < num_; first += block_) {
@@ -379,15 +377,16 @@ void ConvolutionDepthwiseLayer<Dtype>::BackwardChannel(const Dtype* top_diff,
     if (count < block_) {
       std::fill(diff + count * plane_, diff + phase_size, Dtype(0));
     }
-    SpreadOutput(top_diff, channel, first, count, diff);
+    for (int n = 0; n < count; ++n) {
+      CopyGrid(top_diff + OutputPlane(first + n, channel), axis_[1].out, 1, axis_[0].out, axis_[1].out,
+          diff + n * plane_, axis_[1].length, 1);
+    }
     if (bias_diff) {
       Dtype sum = 0;
       for (int i = 0; i < Run(count); ++i) { sum += diff[i]; }
       *bias_diff += sum;
     }
     if (weight_diff) {
-      // The data gradient leaves numbers in the padding of the buffer.
-      if (bottom_diff) { std::fill(padded.begin(), padded.end(), Dtype(0)); }
       Spread(bottom, channel, first, count, &padded[0]);
       for (int k = 0; k < taps_.size(); ++k) {
         from[k] = &padded[taps_[k].phase * phase_size + taps_[k].shift];
@@ -395,7 +394,6 @@ void ConvolutionDepthwiseLayer<Dtype>::BackwardChannel(const Dtype* top_diff,
       Dot(diff, &from[0], taps_.size(), Run(count), weight_diff);
     }
     if (bottom_diff) {
-      std::fill(padded.begin(), padded.end(), Dtype(0));
       for (int phase = 0; phase < phases_; ++phase) {
         int taps = 0;
         for (int k = 0; k < taps_.size(); ++k) {
@@ -404,9 +402,9 @@ void ConvolutionDepthwiseLayer<Dtype>::BackwardChannel(const Dtype* top_diff,
             tap_weight[taps++] = weight[k];
           }
         }
-        Add(&from[0], &tap_weight[0], taps, count * plane_, &padded[phase * phase_size]);
+        Add(&from[0], &tap_weight[0], taps, count * plane_, Dtype(0), &padded_diff[phase * phase_size]);
       }
-      Gather(&padded[0], channel, first, count, bottom_diff);
+      Gather(&padded_diff[0], channel, first, count, bottom_diff);
     }
   }
 }

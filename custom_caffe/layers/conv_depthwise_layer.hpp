@@ -58,15 +58,20 @@ class ConvolutionDepthwiseLayer : public Layer<Dtype> {
     int phase, shift;
   };
 
-  // Copies the planes `first` to `first + count` of a channel into the phases of `buffer`, or the other
-  // way round with zeros where no tap reads; `padded` must hold zeros around them.
+  // The part of a phase that is not padding: a grid of it, and of the input with the stride as step.
+  struct Patch {
+    int input, phase;   // where the grid starts in an input plane and in the buffer
+    int rows, columns;  // its size; nothing if no tap reads the phase
+  };
+
+  // Copies the planes `first` to `first + count` of a channel into their places in `padded`, and back.
   void Spread(const Dtype* data, int channel, int first, int count,
       Dtype* padded) const;
   void Gather(const Dtype* padded, int channel, int first, int count,
       Dtype* data) const;
-  // Copies output planes into rows of the common pitch.
-  void SpreadOutput(const Dtype* data, int channel, int first, int count,
-      Dtype* rows) const;
+  // Where a plane starts.
+  size_t InputPlane(int n, int channel) const;
+  size_t OutputPlane(int n, int channel) const;
   // Number of positions from the first to the last output of `count` samples.
   int Run(int count) const;
 
@@ -80,8 +85,9 @@ class ConvolutionDepthwiseLayer : public Layer<Dtype> {
   int num_, channels_;
   bool bias_term_;
   vector<Tap> taps_;
-  vector<bool> phase_used_;
+  vector<Patch> patches_;  // by phase
   int phases_;
+  bool covered_;  // whether the patches hold every input position
   int plane_;   // positions of one sample in one phase
   int block_;   // samples handled at a time
   int margin_;  // the largest shift
