@@ -1,0 +1,12 @@
+"""Names of the array types that pass between modules."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
+Image = npt.NDArray[np.uint8]
+"""BGR picture, (height, width, 3)."""
+AnyArray = npt.NDArray[Any]

@@ -1,0 +1,50 @@
+"""What the tests of our Caffe share: it is the real one, quiet, on the CPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("GLOG_minloglevel", "2")
+
+import caffe
+
+MakeNet = Callable[..., Any]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def make_net(tmp_path: Path) -> MakeNet:
+    """A function that makes a net from prototxt text."""
+
+    def make(text: str, phase: int = caffe.TRAIN, seed: int | None = None) -> Any:
+        path = tmp_path / "net.prototxt"
+        path.write_text(text)
+        if seed is not None:
+            caffe.set_random_seed(seed)
+        return caffe.Net(str(path), phase)
+
+    return make
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Run:
+    """A function that runs Python code in a process of its own: for what ends a process, or starts one afresh."""
+
+    def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,235 @@
+"""ConvolutionDepthwise against Convolution with a group for each channel, and against finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import caffe
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A convolution; pairs are (height, width)."""
+
+    samples: int
+    channels: int
+    size: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pad: tuple[int, int]
+    dilation: tuple[int, int]
+    bias: bool
+
+    def layer(self, kind: str, name: str, more: str = "") -> str:
+        """The layer as prototxt, from `<name>_in` to `<name>`."""
+        sizes = "".join(
+            f"{field}: {value} "
+            for field, pair in [
+                ("kernel_size", self.kernel),
+                ("stride", self.stride),
+                ("pad", self.pad),
+                ("dilation", self.dilation),
+            ]
+            for value in pair
+        )
+        group = f"group: {self.channels}" if kind == "Convolution" else ""
+        return (
+            f'layer {{ name: "{name}" type: "{kind}" bottom: "{name}_in" top: "{name}" {more} convolution_param {{'
+            f" num_output: {self.channels} {sizes} {group} bias_term: {str(self.bias).lower()}"
+            ' weight_filler { type: "gaussian" std: 1 } bias_filler { type: "gaussian" std: 1 } } }'
+        )
+
+    def input(self, name: str) -> str:
+        """The layer's input as prototxt."""
+        shape = " ".join(f"dim: {n}" for n in (self.samples, self.channels, *self.size))
+        return f'layer {{ name: "{name}_in" type: "Input" top: "{name}_in" input_param {{ shape {{ {shape} }} }} }}'
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    def pair(low: int, high: int) -> tuple[int, int]:
+        return draw(st.integers(low, high)), draw(st.integers(low, high))
+
+    case = Case(
+        draw(st.integers(1, 5)), draw(st.integers(1, 4)), pair(1, 13), pair(1, 4), pair(1, 3), pair(0, 3), pair(1, 2),
+        draw(st.booleans()),
+    )  # fmt: skip
+    for axis in range(2):
+        assume(case.size[axis] + 2 * case.pad[axis] > case.dilation[axis] * (case.kernel[axis] - 1))
+    return case
+
+
+SQUARE = {
+    "3x3, stride 1": Case(2, 3, (6, 5), (3, 3), (1, 1), (1, 1), (1, 1), True),
+    "3x3, stride 2": Case(3, 2, (8, 8), (3, 3), (2, 2), (1, 1), (1, 1), True),
+    "3x3, stride 2, odd size": Case(2, 2, (7, 9), (3, 3), (2, 2), (1, 1), (1, 1), False),
+    "5x5": Case(1, 2, (7, 7), (5, 5), (1, 1), (2, 2), (1, 1), True),
+    "dilated": Case(2, 2, (9, 8), (3, 3), (1, 1), (2, 2), (2, 2), True),
+    "dilated, stride 2": Case(2, 2, (9, 8), (3, 3), (2, 2), (0, 1), (2, 2), True),
+    "1x1, stride 3": Case(2, 2, (7, 8), (1, 1), (3, 3), (0, 0), (1, 1), True),
+    "unlike axes": Case(2, 2, (6, 11), (2, 4), (1, 3), (0, 2), (2, 1), True),
+    "many samples": Case(70, 2, (9, 7), (3, 3), (1, 1), (1, 1), (1, 1), True),
+    "a large plane": Case(2, 2, (80, 90), (3, 3), (2, 2), (1, 1), (1, 1), True),
+}
+
+
+def both_ways(case: Case, directory: Path) -> Any:
+    """A net with both layers side by side, with the same inputs and parameters, run forward and backward."""
+    path = directory / "pair.prototxt"
+    text = "force_backward: true "
+    for kind, name in [("Convolution", "ours_not"), ("ConvolutionDepthwise", "ours")]:
+        text += case.input(name) + case.layer(kind, name)
+    path.write_text(text)
+    net = caffe.Net(str(path), caffe.TRAIN)
+    random = np.random.default_rng(1)
+    data = random.standard_normal(net.blobs["ours_in"].data.shape)
+    top_diff = random.standard_normal(net.blobs["ours"].data.shape)
+    for ours, other in zip(net.params["ours"], net.params["ours_not"], strict=True):
+        assert ours.data.shape == other.data.shape
+        ours.data[...] = other.data
+    for name in ("ours", "ours_not"):
+        net.blobs[f"{name}_in"].data[...] = data
+    net.forward()
+    for name in ("ours", "ours_not"):
+        net.blobs[name].diff[...] = top_diff
+    net.backward()
+    return net
+
+
+def assert_same(net: Any) -> None:
+    """Both layers of the pair gave the same outputs and gradients, up to rounding."""
+    pairs = [(net.blobs["ours"].data, net.blobs["ours_not"].data)]
+    pairs += [(net.blobs["ours_in"].diff, net.blobs["ours_not_in"].diff)]
+    pairs += [(a.diff, b.diff) for a, b in zip(net.params["ours"], net.params["ours_not"], strict=True)]
+    for ours, other in pairs:
+        assert ours.shape == other.shape
+        np.testing.assert_allclose(ours, other, rtol=1e-5, atol=1e-5 * max(1.0, float(np.abs(other).max())))
+
+
+@pytest.mark.parametrize("case", SQUARE.values(), ids=SQUARE.keys())
+def test_equals_convolution_with_a_group_a_channel(case: Case, tmp_path: Path) -> None:
+    assert_same(both_ways(case, tmp_path))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=cases())
+def test_equals_convolution_for_any_geometry(case: Case, tmp_path: Path) -> None:
+    assert_same(both_ways(case, tmp_path))
+
+
+@pytest.mark.parametrize("case", list(SQUARE.values())[:8], ids=list(SQUARE)[:8])
+def test_gradients_agree_with_finite_differences(case: Case, make_net: Callable[..., Any]) -> None:
+    net = make_net("force_backward: true " + case.input("c") + case.layer("ConvolutionDepthwise", "c"))
+    random = np.random.default_rng(2)
+    for blob in (net.blobs["c_in"], *net.params["c"]):
+        blob.data[...] = random.standard_normal(blob.data.shape)
+    top_diff = random.standard_normal(net.blobs["c"].data.shape)
+
+    def objective() -> float:
+        net.forward()
+        return float(np.sum(net.blobs["c"].data * top_diff))
+
+    objective()
+    net.blobs["c"].diff[...] = top_diff
+    net.backward()
+    # The layer is linear in each of these, so a large step loses nothing.
+    step = 0.5
+    for blob in (net.blobs["c_in"], *net.params["c"]):
+        analytic = blob.diff.copy()
+        values = blob.data.reshape(-1)
+        numeric = np.empty(values.shape)
+        for i in range(values.size):
+            before = values[i]
+            values[i] = before + step
+            above = objective()
+            values[i] = before - step
+            numeric[i] = (above - objective()) / (2 * step)
+            values[i] = before
+        np.testing.assert_allclose(analytic.reshape(-1), numeric, rtol=1e-3, atol=1e-3)
+
+
+def test_parameter_gradients_add_up_and_the_data_gradient_does_not(make_net: Callable[..., Any]) -> None:
+    case = SQUARE["3x3, stride 2"]
+    net = make_net("force_backward: true " + case.input("c") + case.layer("ConvolutionDepthwise", "c"))
+    net.blobs["c_in"].data[...] = np.random.default_rng(3).standard_normal(net.blobs["c_in"].data.shape)
+    net.forward()
+    net.blobs["c"].diff[...] = 1
+    net.backward()
+    once = [blob.diff.copy() for blob in (net.blobs["c_in"], *net.params["c"])]
+    net.backward()
+    np.testing.assert_array_equal(net.blobs["c_in"].diff, once[0])
+    for blob, before in zip(net.params["c"], once[1:], strict=True):
+        np.testing.assert_allclose(blob.diff, 2 * before, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("more", "still"),
+    [
+        ("propagate_down: false", "data"),
+        ("param { lr_mult: 0 } param { lr_mult: 1 }", "weights"),
+        ("param { lr_mult: 1 } param { lr_mult: 0 }", "bias"),
+    ],
+)
+def test_gradients_that_are_not_asked_for_stay(more: str, still: str, make_net: Callable[..., Any]) -> None:
+    case = SQUARE["3x3, stride 1"]
+    force = "" if still == "data" else "force_backward: true "
+    net = make_net(force + case.input("c") + case.layer("ConvolutionDepthwise", "c", more))
+    net.blobs["c_in"].data[...] = 1
+    net.forward()
+    net.blobs["c"].diff[...] = 1
+    net.backward()
+    moved = {
+        "data": bool(net.blobs["c_in"].diff.any()),
+        "weights": bool(net.params["c"][0].diff.any()),
+        "bias": bool(net.params["c"][1].diff.any()),
+    }
+    assert moved == {name: name != still for name in moved}
+
+
+def test_results_do_not_depend_on_the_number_of_threads(run_python: Callable[..., Any]) -> None:
+    case = Case(32, 24, (16, 16), (3, 3), (1, 1), (1, 1), (1, 1), True)
+    text = "force_backward: true " + case.input("c") + case.layer("ConvolutionDepthwise", "c")
+    code = f"""
+import hashlib, caffe, numpy as np
+open("net.prototxt", "w").write({text!r})
+caffe.set_random_seed(1)
+net = caffe.Net("net.prototxt", caffe.TRAIN)
+net.blobs["c_in"].data[...] = np.random.default_rng(1).standard_normal(net.blobs["c_in"].data.shape)
+net.forward()
+net.blobs["c"].diff[...] = net.blobs["c"].data
+net.backward()
+arrays = [net.blobs["c"].data, net.blobs["c_in"].diff, *(blob.diff for blob in net.params["c"])]
+print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
+"""
+    results = {run_python(code, OMP_NUM_THREADS=str(threads)).stdout for threads in (1, 2, 5)}
+    assert len(results) == 1
+    assert len(results.pop()) == 65
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ("num_output: 4 kernel_size: 3", "num_output"),
+        ("num_output: 3", "kernel_size"),
+        ("num_output: 3 kernel_size: 9", "larger than the padded input"),
+        ("num_output: 3 kernel_size: 3 group: 2", "group"),
+    ],
+)
+def test_wrong_parameters_are_named(parameters: str, message: str, run_python: Callable[..., Any]) -> None:
+    text = (
+        'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 3 dim: 5 dim: 5 } } } layer {'
+        f' name: "c" type: "ConvolutionDepthwise" bottom: "d" top: "c" convolution_param {{ {parameters} }} }}'
+    )
+    done = run_python(f'import caffe\nopen("n", "w").write({text!r})\ncaffe.Net("n", caffe.TEST)')
+    assert done.returncode != 0
+    assert message in done.stderr

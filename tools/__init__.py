@@ -1,0 +1,1 @@
+"""One short program per step of the way from photos to numbers."""
