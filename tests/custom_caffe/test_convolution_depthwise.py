@@ -181,12 +181,16 @@ def test_parameter_gradients_add_up_and_the_data_gradient_does_not(make_net: Cal
     ],
 )
 def test_gradients_that_are_not_asked_for_stay(more: str, still: str, make_net: Callable[..., Any]) -> None:
+    # A loss after the layer and parameters before it, so that only what is said in `more` spares a gradient.
     case = SQUARE["3x3, stride 1"]
-    force = "" if still == "data" else "force_backward: true "
-    net = make_net(force + case.input("c") + case.layer("ConvolutionDepthwise", "c", more))
-    net.blobs["c_in"].data[...] = 1
+    net = make_net(
+        case.input("b")
+        + ' layer { name: "b" type: "Scale" bottom: "b_in" top: "c_in" }'
+        + case.layer("ConvolutionDepthwise", "c", more)
+        + ' layer { name: "loss" type: "Reduction" bottom: "c" top: "loss" loss_weight: 1 }'
+    )
+    net.blobs["b_in"].data[...] = 1
     net.forward()
-    net.blobs["c"].diff[...] = 1
     net.backward()
     moved = {
         "data": bool(net.blobs["c_in"].diff.any()),
