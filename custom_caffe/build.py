@@ -1,7 +1,7 @@
 """Build our Caffe as a wheel and install it into a virtual environment, doing only what is not yet done.
 
-    python custom_caffe/build.py                 the wheel for this Python, in build/caffe
-    python custom_caffe/build.py --venv .venv    the wheel for .venv's Python, installed there
+python custom_caffe/build.py                 the wheel for this Python, in build/caffe
+python custom_caffe/build.py --venv .venv    the wheel for .venv's Python, installed there
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> int:
     if arguments.venv is not None:
         executable = arguments.venv / "bin" / "python"
         if not executable.exists():
-            parser.error(f"--venv {arguments.venv}: no Python in it; make it with 'python3 -m venv {arguments.venv}'")
+            parser.error(f"--venv {arguments.venv}: no Python in it: make it with 'python3 -m venv'")
         # Absolute, but not resolved: it is the link inside the environment that makes it the environment.
         executable = executable.absolute()
     try:
@@ -33,11 +33,12 @@ def main() -> int:
         if not arguments.no_apt and wheel.is_stale(interpreter):
             packages.install_missing()
         built = wheel.ensure_wheel(interpreter)
-        if arguments.venv is not None:
-            if wheel.installed_key(interpreter) != wheel.wheel_key(built):
-                say(f"installing into {arguments.venv}")
-                capture([executable, "-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", built])
-                capture([executable, "-m", "pip", "install", "--quiet", built])
+        if arguments.venv is not None and wheel.installed_key(interpreter) != wheel.wheel_key(built):
+            say(f"installing into {arguments.venv}")
+            install: list[str | Path] = [executable, "-m", "pip", "install", "--quiet"]
+            # Twice, as forcing would also reinstall what it depends on.
+            capture([*install, "--force-reinstall", "--no-deps", built])
+            capture([*install, built])
     except BuildError as error:
         print(f"caffe build: error: {error}", file=sys.stderr)
         return 1

@@ -47,7 +47,7 @@ def capture(command: Sequence[str | Path], *, directory: Path | None = None) -> 
 def run_logged(
     command: Sequence[str | Path], log: Path, *, directory: Path, environment: Mapping[str, str] | None = None
 ) -> None:
-    """Run a long command with its output in the file `log`; BuildError names the log and the first error line."""
+    """Run a long command with its output in the file `log`; BuildError names it and the first error line."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as stream:
         try:
@@ -63,7 +63,7 @@ def run_logged(
             raise BuildError(f"{command[0]} is not installed") from error
     if code != 0:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        telling = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no message")
+        telling = next((line for line in lines if "error" in line.lower()), "".join(lines[-1:]))
         raise BuildError(f"{Path(str(command[0])).name} failed: {telling} (all of it: {log})")
 
 

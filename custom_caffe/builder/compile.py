@@ -53,7 +53,7 @@ class Interpreter:
         if not answer["tag"].startswith("cpython") or not answer["gil"] or version < (3, 11):
             raise BuildError(f"{name}: CPython 3.11 or later, not free-threaded, is needed")
         if not answer["numpy"] or int(answer["numpy"].split(".")[0]) < 2:
-            raise BuildError(f"{name} has no NumPy 2: install it with '{executable} -m pip install \"numpy>=2\"'")
+            raise BuildError(f"{name} has no NumPy 2: install it with 'pip install \"numpy>=2\"'")
         return cls(
             Path(executable),
             version,
@@ -78,7 +78,7 @@ def boost_python(version: tuple[int, int]) -> Path:
     """
     name = "libboost_python"
     roots = [Path(root) for root in os.environ.get("BOOST_LIBRARY_DIR", "").split(":") if root]
-    roots += [Path("/usr/local/lib"), *sorted(Path("/usr/lib").glob("*-linux-gnu")), Path("/usr/lib"), Path("/usr/lib64")]
+    roots += [Path("/usr/local/lib"), *sorted(Path("/usr/lib").glob("*-linux-gnu")), Path("/usr/lib64")]
     for root in roots:
         library = root / f"{name}{version[0]}{version[1]}.so"
         if library.exists():
@@ -95,11 +95,13 @@ def compile_caffe(interpreter: Interpreter) -> Path:
     """Compile libcaffe, pycaffe and the command; returns the directory they are in."""
     boost = boost_python(interpreter.version)
     if not (interpreter.include / "Python.h").exists():
-        raise BuildError(f"no Python headers in {interpreter.include}: install the development files of this Python")
+        raise BuildError(
+            f"no Python headers in {interpreter.include}: install this Python's development files"
+        )
     root = build_directory()
     prepare_source(root)
     numpy_headers = root / f"numpy-{interpreter.numpy}"
-    # Kept under a lasting name: the path given by pip's isolated builds changes each time, and so would every object.
+    # Under a lasting name: the path an isolated build gives is new each time, and all would compile anew.
     _synchronise(interpreter.numpy_include, numpy_headers)
     tree = root / f"build-cp{interpreter.version[0]}{interpreter.version[1]}"
     tree.mkdir(exist_ok=True)
@@ -125,7 +127,8 @@ def compile_caffe(interpreter: Interpreter) -> Path:
     definitions = [f"-D{name}={value}" for name, value in settings.items()]
     run_logged(["cmake", *definitions, root / "source"], root / "cmake.log", directory=tree)
     # Without the shell's make flags: make is often what started this, and its jobs are not ours.
-    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    made = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+    environment = {name: value for name, value in os.environ.items() if name not in made}
     jobs = len(os.sched_getaffinity(0))
     targets = ["caffe", "pycaffe", "caffe_program"]
     run_logged(["make", f"-j{jobs}", *targets], root / "make.log", directory=tree, environment=environment)

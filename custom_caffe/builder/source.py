@@ -158,10 +158,9 @@ def _from_debian(place: Place, scratch: Path) -> tuple[str, Path]:
         sources.write_text(f"deb-src {trust}{mirror} {place['suite']} main\n")
         try:
             capture([*apt, "update"])
-            capture(
-                [*apt, "--download-only", "--only-source", "source", f"{place['package']}={place['version']}"],
-                directory=scratch / "download",
-            )
+            wanted = f"{place['package']}={place['version']}"
+            get = [*apt, "--download-only", "--only-source", "source", wanted]
+            capture(get, directory=scratch / "download")
         except BuildError as error:
             reason = str(error)
             continue

@@ -86,6 +86,7 @@ def installed_key(interpreter: compiling.Interpreter) -> str | None:
 def metadata() -> str:
     """The METADATA file."""
     table = project()
+    readme: str = table["readme"]
     lines = [
         "Metadata-Version: 2.1",
         f"Name: {table['name']}",
@@ -97,7 +98,7 @@ def metadata() -> str:
         "License-File: NOTICE",
         "Description-Content-Type: text/markdown",
     ]
-    return "\n".join(lines) + "\n\n" + (HERE / table["readme"]).read_text()
+    return "\n".join(lines) + "\n\n" + (HERE / readme).read_text()
 
 
 def write_wheel(wheel: Path, tree: Path, interpreter: compiling.Interpreter, key: str) -> None:
@@ -124,9 +125,13 @@ def write_wheel(wheel: Path, tree: Path, interpreter: compiling.Interpreter, key
     contents[f"{info}/LICENSE"] = (upstream / "LICENSE").read_bytes()
     contents[f"{info}/NOTICE"] = (HERE / "NOTICE").read_bytes()
     contents[f"{info}/METADATA"] = metadata().encode()
-    contents[f"{info}/WHEEL"] = (
-        f"Wheel-Version: 1.0\nGenerator: custom_caffe\nRoot-Is-Purelib: false\nTag: {interpreter.tag}\n".encode()
-    )
+    kind = [
+        "Wheel-Version: 1.0",
+        "Generator: custom_caffe",
+        "Root-Is-Purelib: false",
+        f"Tag: {interpreter.tag}",
+    ]
+    contents[f"{info}/WHEEL"] = "\n".join([*kind, ""]).encode()
     scripts = "".join(f"{name} = {target}\n" for name, target in project()["scripts"].items())
     contents[f"{info}/entry_points.txt"] = f"[console_scripts]\n{scripts}".encode()
     record = [f"{name},sha256={_record_hash(data)},{len(data)}" for name, data in contents.items()]

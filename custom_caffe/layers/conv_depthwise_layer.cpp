@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -147,6 +149,13 @@ CAFFE_MULTI_TARGET void CopyGrid(const float* from, int from_pitch,
 CAFFE_MULTI_TARGET void CopyGrid(const double* from, int from_pitch,
     int from_step, int rows, int columns, double* to, int to_pitch, int to_step) {
   CopyAnyGrid(from, from_pitch, from_step, rows, columns, to, to_pitch, to_step);
+}
+
+// Whether this much work is worth threads, and threads can be had: in a process forked after the first of
+// them had started, OpenMP would wait for threads that only the parent has.
+bool RunParallel(double multiply_adds) {
+  static const pid_t owner = getpid();
+  return multiply_adds > kParallelWork && getpid() == owner;
 }
 
 // The value of a repeated field that may be given never, once or once per axis.
@@ -417,7 +426,7 @@ void ConvolutionDepthwiseLayer<Dtype>::Forward_cpu(
   for (int i = 0; i < bottom.size(); ++i) {
     const Dtype* bottom_data = bottom[i]->cpu_data();
     Dtype* top_data = top[i]->mutable_cpu_data();
-    const bool parallel = 1. * top[i]->count() * taps_.size() > kParallelWork;
+    const bool parallel = RunParallel(1. * top[i]->count() * taps_.size());
 #pragma omp parallel for schedule(static) if (parallel)
     for (int channel = 0; channel < channels_; ++channel) {
       ForwardChannel(bottom_data, weight + channel * taps_.size(),
@@ -440,7 +449,7 @@ void ConvolutionDepthwiseLayer<Dtype>::Backward_cpu(
     const Dtype* bottom_data = bottom[i]->cpu_data();
     Dtype* bottom_diff = propagate_down[i] ? bottom[i]->mutable_cpu_diff() : NULL;
     if (!weight_diff && !bias_diff && !bottom_diff) { continue; }
-    const bool parallel = 1. * top[i]->count() * taps_.size() > kParallelWork;
+    const bool parallel = RunParallel(1. * top[i]->count() * taps_.size());
 #pragma omp parallel for schedule(static) if (parallel)
     for (int channel = 0; channel < channels_; ++channel) {
       const int offset = channel * taps_.size();

@@ -35,7 +35,7 @@ def make_net(tmp_path: Path) -> MakeNet:
 
 @pytest.fixture
 def run_python(tmp_path: Path) -> Run:
-    """A function that runs Python code in a process of its own: for what ends a process, or starts one afresh."""
+    """A function that runs Python code in a process of its own: for what ends one, or needs a fresh one."""
 
     def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

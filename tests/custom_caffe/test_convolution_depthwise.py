@@ -44,15 +44,18 @@ class Case:
         )
         group = f"group: {self.channels}" if kind == "Convolution" else ""
         return (
-            f'layer {{ name: "{name}" type: "{kind}" bottom: "{name}_in" top: "{name}" {more} convolution_param {{'
-            f" num_output: {self.channels} {sizes} {group} bias_term: {str(self.bias).lower()}"
+            f'layer {{ name: "{name}" type: "{kind}" bottom: "{name}_in" top: "{name}" {more}'
+            f" convolution_param {{ num_output: {self.channels} {sizes} {group} bias_term: {int(self.bias)}"
             ' weight_filler { type: "gaussian" std: 1 } bias_filler { type: "gaussian" std: 1 } } }'
         )
 
     def input(self, name: str) -> str:
         """The layer's input as prototxt."""
         shape = " ".join(f"dim: {n}" for n in (self.samples, self.channels, *self.size))
-        return f'layer {{ name: "{name}_in" type: "Input" top: "{name}_in" input_param {{ shape {{ {shape} }} }} }}'
+        return (
+            f'layer {{ name: "{name}_in" type: "Input" top: "{name}_in"'
+            f" input_param {{ shape {{ {shape} }} }} }} "
+        )
 
 
 @st.composite
@@ -61,9 +64,15 @@ def cases(draw: st.DrawFn) -> Case:
         return draw(st.integers(low, high)), draw(st.integers(low, high))
 
     case = Case(
-        draw(st.integers(1, 5)), draw(st.integers(1, 4)), pair(1, 13), pair(1, 4), pair(1, 3), pair(0, 3), pair(1, 2),
-        draw(st.booleans()),
-    )  # fmt: skip
+        samples=draw(st.integers(1, 5)),
+        channels=draw(st.integers(1, 4)),
+        size=pair(1, 13),
+        kernel=pair(1, 4),
+        stride=pair(1, 3),
+        pad=pair(0, 3),
+        dilation=pair(1, 2),
+        bias=draw(st.booleans()),
+    )
     for axis in range(2):
         assume(case.size[axis] + 2 * case.pad[axis] > case.dilation[axis] * (case.kernel[axis] - 1))
     return case
@@ -220,6 +229,28 @@ print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
     assert len(results.pop()) == 65
 
 
+def test_works_in_a_process_forked_after_it_used_threads(run_python: Callable[..., Any]) -> None:
+    case = Case(32, 24, (16, 16), (3, 3), (1, 1), (1, 1), (1, 1), True)
+    text = "force_backward: true " + case.input("c") + case.layer("ConvolutionDepthwise", "c")
+    code = f"""
+import os, signal, caffe
+open("net.prototxt", "w").write({text!r})
+net = caffe.Net("net.prototxt", caffe.TRAIN)
+net.forward()
+net.backward()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)  # ends a child that waits for ever
+    net.forward()
+    net.backward()
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+net.forward()
+"""
+    done = run_python(code, OMP_NUM_THREADS="2")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -231,8 +262,9 @@ print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
 )
 def test_wrong_parameters_are_named(parameters: str, message: str, run_python: Callable[..., Any]) -> None:
     text = (
-        'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 3 dim: 5 dim: 5 } } } layer {'
-        f' name: "c" type: "ConvolutionDepthwise" bottom: "d" top: "c" convolution_param {{ {parameters} }} }}'
+        'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 3 dim: 5 dim: 5 } } }'
+        ' layer { name: "c" type: "ConvolutionDepthwise" bottom: "d" top: "c"'
+        f" convolution_param {{ {parameters} }} }}"
     )
     done = run_python(f'import caffe\nopen("n", "w").write({text!r})\ncaffe.Net("n", caffe.TEST)')
     assert done.returncode != 0

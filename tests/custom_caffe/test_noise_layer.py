@@ -17,7 +17,8 @@ def noise_net(parameters: str, top: str = "noisy") -> str:
     """An input and a Noise layer, in place if top is "data"."""
     dims = " ".join(f"dim: {n}" for n in SHAPE)
     return (
-        f'force_backward: true layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ {dims} }} }} }}'
+        'force_backward: true layer { name: "data" type: "Input" top: "data"'
+        f" input_param {{ shape {{ {dims} }} }} }}"
         f' layer {{ name: "noise" type: "Noise" bottom: "data" top: "{top}" noise_param {{ {parameters} }} }}'
     )
 
@@ -30,7 +31,8 @@ def run(net: Any, top: str = "noisy") -> NDArray[np.float64]:
     """What the layer adds to the picture."""
     net.blobs["data"].data[...] = picture()
     net.forward()
-    return net.blobs[top].data.astype(float) - picture()
+    noisy: NDArray[np.float64] = net.blobs[top].data.astype(float)
+    return noisy - picture()
 
 
 @pytest.mark.parametrize("top", ["noisy", "data"])
@@ -117,6 +119,8 @@ def test_the_gradient_passes_numerically(make_net: Callable[..., Any]) -> None:
     [("gaussian_std: 1 uniform_range: 1", "not both"), ("gaussian_std: -1", "negative")],
 )
 def test_wrong_parameters_are_named(parameters: str, message: str, run_python: Callable[..., Any]) -> None:
-    done = run_python(f'import caffe\nopen("n", "w").write({noise_net(parameters)!r})\ncaffe.Net("n", caffe.TRAIN)')
+    done = run_python(
+        f'import caffe\nopen("n", "w").write({noise_net(parameters)!r})\ncaffe.Net("n", caffe.TRAIN)'
+    )
     assert done.returncode != 0
     assert message in done.stderr

@@ -17,16 +17,19 @@ COARSE = (18, 22, 23, 27, 37, 40, 43, 46, 28, 32, 36, 49, 55)
 
 
 def loss_net(parameters: str, *, target: str = "", factors: str = "", weight: float = 1) -> str:
-    """Inputs and a WeightEuclideanLoss; `target` and `factors` are shapes, the latter none for no third bottom."""
+    """Inputs and a WeightEuclideanLoss; `target` and `factors` are shapes, no factors meaning two bottoms."""
     inputs = {"p": f"dim: {N} dim: 136", "t": target or f"dim: {N} dim: 136"}
     if factors:
         inputs["s"] = factors
     text = "force_backward: true "
     for name, shape in inputs.items():
-        text += f' layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ {shape} }} }} }}'
+        text += (
+            f' layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ {shape} }} }} }}'
+        )
     bottoms = " ".join(f'bottom: "{name}"' for name in inputs)
     return (
-        text + f' layer {{ name: "loss" type: "WeightEuclideanLoss" {bottoms} top: "loss" loss_weight: {weight}'
+        text
+        + f' layer {{ name: "loss" type: "WeightEuclideanLoss" {bottoms} top: "loss" loss_weight: {weight}'
         f" weight_euclidean_loss_param {{ {parameters} }} }}"
     )
 
@@ -41,7 +44,14 @@ def faces(seed: int) -> tuple[Array, Array]:
 
 
 def formula(
-    p: Array, t: Array, contour: float, main: float, coarse: float, normalized: int, kind: int, s: Array | float = 1.0
+    p: Array,
+    t: Array,
+    contour: float,
+    main: float,
+    coarse: float,
+    normalized: int,
+    kind: int,
+    s: Array | float = 1.0,
 ) -> tuple[float, Array]:
     """The loss and its gradient by p, landmark by landmark."""
     loss, gradient = 0.0, np.zeros_like(p)
@@ -74,7 +84,17 @@ def run(net: Any, p: Array, t: Array, s: Array | None = None) -> tuple[float, Ar
     return float(net.blobs["loss"].data), net.blobs["p"].diff.astype(float)
 
 
-WEIGHTS = [(1, 1, 1), (2, 0.5, 3), (0, 1, 1), (1, 0, 1), (1, 1, 0), (0, 1, 0), (1, 0, 0), (0, 0, 1), (0, 0, 0)]
+WEIGHTS = [
+    (1, 1, 1),
+    (2, 0.5, 3),
+    (0, 1, 1),
+    (1, 0, 1),
+    (1, 1, 0),
+    (0, 1, 0),
+    (1, 0, 0),
+    (0, 0, 1),
+    (0, 0, 0),
+]
 NORMS = [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
@@ -122,7 +142,14 @@ def test_inter_pupil_is_the_published_mix_of_coordinates(make_net: Callable[...,
     p, t = faces(5)
     before = run(net, p, t)[0]
     # Landmarks 36 and 45 (the outer eye corners) count with one coordinate each.
-    for index, matters in [(36, True), (42, True), (68 + 39, True), (68 + 45, True), (45, False), (68 + 36, False)]:
+    for index, matters in [
+        (36, True),
+        (42, True),
+        (68 + 39, True),
+        (68 + 45, True),
+        (45, False),
+        (68 + 36, False),
+    ]:
         shifted_t, shifted_p = t.copy(), p.copy()
         shifted_t[:, index] += 0.3
         shifted_p[:, index] += 0.3
@@ -149,7 +176,9 @@ def test_targets_may_have_more_axes(target: str, make_net: Callable[..., Any]) -
 def test_loss_weight_scales_the_gradient(make_net: Callable[..., Any]) -> None:
     p, t = faces(7)
     once = run(make_net(loss_net("normalized: 1")), p, t)[1]
-    np.testing.assert_allclose(run(make_net(loss_net("normalized: 1", weight=3)), p, t)[1], 3 * once, rtol=1e-5)
+    np.testing.assert_allclose(
+        run(make_net(loss_net("normalized: 1", weight=3)), p, t)[1], 3 * once, rtol=1e-5
+    )
 
 
 def test_only_the_predictions_get_a_gradient(make_net: Callable[..., Any]) -> None:
@@ -168,7 +197,9 @@ def test_only_the_predictions_get_a_gradient(make_net: Callable[..., Any]) -> No
         (loss_net("normalized_type: 2"), "normalized_type"),
     ],
 )
-def test_wrong_shapes_and_parameters_are_named(text: str, message: str, run_python: Callable[..., Any]) -> None:
+def test_wrong_shapes_and_parameters_are_named(
+    text: str, message: str, run_python: Callable[..., Any]
+) -> None:
     done = run_python(f'import caffe\nopen("n", "w").write({text!r})\ncaffe.Net("n", caffe.TRAIN)')
     assert done.returncode != 0
     assert message in done.stderr
