@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import platform
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,11 @@ def is_stale(interpreter: compiling.Interpreter) -> bool:
 def ensure_wheel(interpreter: compiling.Interpreter) -> Path:
     """The wheel for this interpreter, built only if none of the present state exists."""
     wheel = wheel_path(interpreter)
+    with _locked(build_directory()):
+        return _ensure(wheel, interpreter)
+
+
+def _ensure(wheel: Path, interpreter: compiling.Interpreter) -> Path:
     if not is_stale(interpreter):
         say(f"{wheel.name} is up to date")
         return wheel
@@ -64,6 +72,19 @@ def ensure_wheel(interpreter: compiling.Interpreter) -> Path:
     write_wheel(wheel, tree, interpreter, key)
     say(f"built {wheel.name}, {wheel.stat().st_size / 1e6:.1f} MB")
     return wheel
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Wait until no other process builds in the directory, and keep others waiting."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another build is running: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def wheel_key(wheel: Path) -> str | None:

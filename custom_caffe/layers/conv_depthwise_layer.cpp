@@ -8,10 +8,11 @@
 #include "caffe/layers/conv_depthwise_layer.hpp"
 #include "caffe/util/math_functions.hpp"
 
-// Compiled for several instruction sets; the loader takes the one that the machine has.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+// Compiled for several instruction sets; the loader takes the best that the machine has. Levels, not names of
+// processors: a name would match that very make only.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
 #define CAFFE_MULTI_TARGET \
-  __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define CAFFE_MULTI_TARGET
 #endif
