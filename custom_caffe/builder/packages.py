@@ -42,10 +42,11 @@ def install_missing() -> None:
     prefix = [] if os.geteuid() == 0 else ["sudo"]
     if prefix and shutil.which("sudo") is None:
         raise BuildError(f"as root, run: apt-get install --no-install-recommends {' '.join(packages)}")
-    environment = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "--quiet"]
-    install = [*environment, "install", "--yes", "--no-install-recommends", *packages]
-    for command in ([*environment, "update"], install):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            lines = [line for line in done.stderr.splitlines() if line.startswith("E:")] or ["E: no message"]
-            raise BuildError(f"{' '.join(command[len(prefix) + 2 :][:4])} failed: {lines[0]}")
+    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "--quiet"]
+    install = [*apt, "install", "--yes", "--no-install-recommends", *packages]
+    # An update may fail for another archive's sake; whether it matters, the installation tells.
+    subprocess.run([*apt, "update"], capture_output=True, check=False)
+    done = subprocess.run(install, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if line.startswith("E:")] or ["no message"]
+        raise BuildError(f"apt-get install failed: {lines[0]}")
