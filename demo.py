@@ -1,0 +1,203 @@
+"""Find faces in images and draw their box, 68 landmarks and head pose.
+
+Writes a picture for each image and one landmarks.json, in 0-based pixels of the original images.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+from tqdm import tqdm
+
+from facealign.aligner import Face, FaceAligner
+from facealign.arrays import Image
+from facealign.boxes import read_box_file
+from facealign.datasets import read_image
+from facealign.drawing import draw
+from facealign.errors import FaceAlignError
+from facealign.files import replacing
+from tools.cli import run
+
+MODELS = Path(__file__).resolve().parent / "models"
+READABLE = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+WRITABLE = (".jpg", ".jpeg", ".png", ".bmp")
+
+
+def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="demo.py", description=__doc__)
+    parser.add_argument(
+        "--images",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR|FILE",
+        help="images, or folders of images",
+    )
+    parser.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="default: out")
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "caffe", "onnx"),
+        default="auto",
+        help="auto (default): pycaffe when it is installed, else ONNX through OpenCV",
+    )
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="DIR",
+        help="take the boxes from DIR/NAME.txt (1-based `x1 y1 x2 y2`, a face a line) and detect nothing",
+    )
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the newest stage in models/")
+    parser.add_argument(
+        "--published", action="store_true", help="the reference demo's arithmetic, for weights of its author"
+    )
+    parser.add_argument("--strict", action="store_true", help="stop at the first image that fails")
+    return parser.parse_args(command)
+
+
+def default_weights(engine: str, folder: Path = MODELS) -> Path:
+    """The released weights to use: stage 2, else stage 1. Raises FaceAlignError when there are none."""
+    suffixes = {"onnx": (".onnx",), "caffe": (".caffemodel",)}.get(engine, (".caffemodel", ".onnx"))
+    for stage in ("stage2", "stage1"):
+        for suffix in suffixes:
+            path = folder / f"mobilenet_v2_{stage}{suffix}"
+            if path.is_file():
+                return path
+    raise FaceAlignError(f"{folder}: no mobilenet_v2_stage2{suffixes[0]} in it; give --weights FILE")
+
+
+def find_images(arguments: Sequence[Path]) -> list[Path]:
+    """The image files that `--images` means, in order, each once; a folder stands for its images, sorted.
+
+    A named file is kept even when it is not there, to be reported with the others that cannot be read.
+    Raises FaceAlignError for a folder without images.
+    """
+    files: dict[Path, Path] = {}
+    for argument in arguments:
+        if argument.is_dir():
+            inside = sorted(path for path in argument.iterdir() if path.suffix.lower() in READABLE)
+            if not inside:
+                raise FaceAlignError(f"{argument}: no image in it; expected {', '.join(READABLE)}")
+        else:
+            inside = [argument]
+        for path in inside:
+            files.setdefault(path.resolve(), path)
+    return list(files.values())
+
+
+def picture_names(files: Sequence[Path]) -> list[str]:
+    """A name for each file's picture, no two equal (whatever the case of their letters).
+
+    The file's own name; of a second file of that name, its folder's before it; then a number.
+    """
+    taken: set[str] = set()
+    names = []
+    for file in files:
+        suffix = file.suffix if file.suffix.lower() in WRITABLE else ".png"
+        stem = file.name if file.suffix.lower() not in WRITABLE else file.stem
+        folder = file.resolve().parent.name
+        choices = [f"{stem}{suffix}", f"{folder}_{stem}{suffix}"]
+        choices += [f"{folder}_{stem}_{number}{suffix}" for number in range(2, len(files) + 2)]
+        name = next(choice for choice in choices if choice.lower() not in taken)
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def write_picture(path: Path, image: Image, faces: Sequence[Face]) -> None:
+    """Draw the faces on a copy of the image and write it. Raises FaceAlignError when that fails."""
+    picture = image
+    for face in faces:
+        picture = draw(picture, face.box, face.landmarks, face.pose)
+    with replacing(path) as partial:
+        if not cv2.imwrite(str(partial), picture):
+            raise FaceAlignError(f"{path}: cannot be written")
+
+
+def record(file: Path, image: Image, faces: Sequence[Face]) -> dict[str, Any]:
+    """What landmarks.json says of one image."""
+    return {
+        "file": file.as_posix(),
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "faces": [
+            {
+                "box": [round(float(value), 3) for value in face.box],
+                "score": None if face.score is None else round(face.score, 5),
+                "landmarks": [[round(float(x), 3), round(float(y), 3)] for x, y in face.landmarks],
+                "pose": None
+                if face.pose is None
+                else {
+                    "yaw": round(float(face.pose.yaw), 3),
+                    "pitch": round(float(face.pose.pitch), 3),
+                    "roll": round(float(face.pose.roll), 3),
+                },
+            }
+            for face in faces
+        ],
+    }
+
+
+def one_image(aligner: FaceAligner, file: Path, boxes: Path | None) -> tuple[Image, list[Face]]:
+    """Read an image and find its faces. Raises FaceAlignError that names the file."""
+    image = read_image(file)
+    if boxes is None:
+        return image, aligner.align(image)
+    box_file = boxes / f"{file.stem}.txt"
+    given = read_box_file(box_file)
+    try:
+        return image, aligner.faces(image, given)
+    except FaceAlignError as error:
+        raise FaceAlignError(f"{box_file}: {error}") from error
+
+
+def main() -> None:
+    arguments = arguments_of()
+    files = find_images(arguments.images)
+    names = picture_names(files)
+    originals = {file.resolve() for file in files}
+    for name in names:
+        if (arguments.output / name).resolve() in originals:
+            raise FaceAlignError(
+                f"{arguments.output / name}: the picture would replace an image; change --output"
+            )
+    if arguments.boxes is not None and not arguments.boxes.is_dir():
+        raise FaceAlignError(f"{arguments.boxes}: no such folder; --boxes takes a folder of NAME.txt")
+
+    weights = arguments.weights or default_weights(arguments.engine)
+    aligner = FaceAligner.open(
+        weights, arguments.engine, detector=arguments.boxes is None, published=arguments.published
+    )
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    records = []
+    failures = []
+    with tqdm(zip(files, names, strict=True), total=len(files), unit="image", desc="demo") as bar:
+        for file, name in bar:
+            try:
+                image, faces = one_image(aligner, file, arguments.boxes)
+            except FaceAlignError as error:
+                if arguments.strict or len(files) == 1:
+                    raise
+                failures.append(str(error))
+                tqdm.write(f"skipped: {error}", file=sys.stderr)
+                continue
+            write_picture(arguments.output / name, image, faces)
+            records.append(record(file, image, faces))
+    if not records:
+        raise FaceAlignError(f"none of the {len(files)} images could be used")
+
+    listing = arguments.output / "landmarks.json"
+    with replacing(listing) as partial:
+        text = json.dumps({"images": records}, indent=1, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+    n_faces = sum(len(one["faces"]) for one in records)
+    skipped = f", {len(failures)} skipped" if failures else ""
+    print(f"{listing}: {len(records)} images, {n_faces} faces{skipped}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,162 @@
+"""From an image to its faces: box, score, 68 landmarks and head pose."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facealign import crop as crop_tools
+from facealign.arrays import Float32Array, FloatArray, Image
+from facealign.detection import MtcnnDetector
+from facealign.engines.base import Engine
+from facealign.engines.choose import open_engine
+from facealign.errors import FaceAlignError
+from facealign.markup import N_LANDMARKS
+from facealign.pose import Pose, head_pose
+from facealign.spec import ModelSpec
+
+ORDER = ModelSpec().landmark_order
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face of an image. Coordinates are 0-based pixels of that image.
+
+    box: (4,) x1 y1 x2 y2 as it was found or given; score: the detector's, 0..1, None for a given box;
+    landmarks: (68, 2); pose: angles in degrees.
+    """
+
+    box: FloatArray
+    score: float | None
+    landmarks: FloatArray
+    pose: Pose | None
+
+
+class FaceAligner:
+    """Finds faces with `detector` and their landmarks with the network in `engine`, fed as `spec` says."""
+
+    def __init__(self, detector: MtcnnDetector | None, engine: Engine, spec: ModelSpec) -> None:
+        """Raises FaceAlignError when `spec` describes an output that is not the 68-point markup."""
+        if spec.landmarks != N_LANDMARKS or spec.landmark_order != ORDER:
+            raise FaceAlignError(
+                f"{spec.network} {spec.stage}: gives {spec.landmarks} landmarks in the order "
+                f"{spec.landmark_order!r}; only {N_LANDMARKS} in the order {ORDER!r} are known here"
+            )
+        self.detector = detector
+        self.engine = engine
+        self.spec = spec
+
+    @classmethod
+    def open(
+        cls,
+        weights: Path,
+        engine: str = "auto",
+        detector: bool = True,
+        published: bool = False,
+        mtcnn: Path | None = None,
+    ) -> "FaceAligner":
+        """Open released or own weights (`.caffemodel` or `.onnx`).
+
+        engine: "auto", "caffe" or "onnx"; detector: also open MTCNN (from the folder `mtcnn`, else the
+        default one); published: crop by the reference demo's arithmetic, for weights of its author.
+        Raises FaceAlignError on missing or unfit files.
+        """
+        network, spec = open_engine(engine, weights)
+        if published:
+            spec = dataclasses.replace(spec, crop="published", origin=1)
+        finder = None
+        if detector:
+            finder = MtcnnDetector.open(engine) if mtcnn is None else MtcnnDetector.open(engine, mtcnn)
+        return cls(finder, network, spec)
+
+    def align(self, image: Image) -> list[Face]:
+        """Find every face of `image` (BGR) and its landmarks; best score first.
+
+        Raises FaceAlignError when the aligner was opened without a detector.
+        """
+        if self.detector is None:
+            raise FaceAlignError(
+                "this aligner has no face detector: give boxes, or open it with detector=True"
+            )
+        found = self.detector.detect(image)
+        return self.faces(image, [face.box for face in found], [float(face.score) for face in found])
+
+    def faces(self, image: Image, boxes: list[FloatArray], scores: list[float] | None = None) -> list[Face]:
+        """The faces in given boxes (each (4,), 0-based); `scores`, if given, go with them."""
+        landmarks, in_crops = self._landmarks(image, np.asarray(boxes, dtype=np.float64).reshape(-1, 4))
+        size = self.spec.input_height
+        return [
+            Face(
+                box=np.asarray(box, dtype=np.float64),
+                score=None if scores is None else scores[index],
+                landmarks=landmarks[index],
+                pose=head_pose(in_crops[index], size),
+            )
+            for index, box in enumerate(boxes)
+        ]
+
+    def align_boxes(self, image: Image, boxes: FloatArray) -> FloatArray:
+        """Landmarks (n, 68, 2) in the image's 0-based pixels for `boxes` (n, 4), by one run of the network.
+
+        Raises FaceAlignError on a box without area or with a number that is not finite.
+        """
+        return self._landmarks(image, boxes)[0]
+
+    def _landmarks(self, image: Image, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Landmarks in the image and in the crops, each (n, 68, 2)."""
+        spec = self.spec
+        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        if len(boxes) == 0:
+            return np.empty((0, N_LANDMARKS, 2)), np.empty((0, N_LANDMARKS, 2))
+        for box in boxes:
+            if not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
+                raise FaceAlignError(f"box {box.tolist()}: expected finite x1 < x2 and y1 < y2")
+        prepared = [self._crop(image, box) for box in boxes]
+        values = self._forward(np.stack([network_input(crop, spec) for crop, _ in prepared]))
+        size = (spec.input_height, spec.input_width)
+        in_crops = crop_tools.decode_landmarks(values, size, spec.origin)
+        in_image = np.stack(
+            [back(value, points) for (_, back), value, points in zip(prepared, values, in_crops, strict=True)]
+        )
+        return in_image, in_crops
+
+    def _crop(
+        self, image: Image, box: FloatArray
+    ) -> tuple[Image | Float32Array, Callable[[Float32Array, FloatArray], FloatArray]]:
+        """The crop of `box`, and the way back: (network values, points in the crop) -> image points."""
+        if self.spec.crop == "published":
+            if (self.spec.input_height, self.spec.input_width) != (64, 64):
+                raise FaceAlignError("the published crop is 64x64, but the network's input is not")
+            crop, record = crop_tools.published_crop(image, box + 1.0)
+            return crop, lambda values, points: crop_tools.published_landmarks(values, record)
+        crop, affine = crop_tools.crop_face(image, box, self.spec)
+        inverse = crop_tools.invert(affine)
+        return crop, lambda values, points: crop_tools.apply(inverse, points)
+
+    def _forward(self, batch: Float32Array) -> Float32Array:
+        """Run the network on (n, 3, h, w); (n, 136)."""
+        outputs = self.engine.forward({self.spec.input_name: batch})
+        if self.spec.output_name not in outputs:
+            raise FaceAlignError(
+                f"{self.spec.network}: no output named {self.spec.output_name!r}, only {sorted(outputs)}"
+            )
+        values = outputs[self.spec.output_name].reshape(len(batch), -1)
+        if values.shape[1] != 2 * N_LANDMARKS:
+            raise FaceAlignError(
+                f"{self.spec.network}: output {self.spec.output_name!r} has {values.shape[1]} numbers "
+                f"a face, expected {2 * N_LANDMARKS}"
+            )
+        if not np.isfinite(values).all():
+            raise FaceAlignError(f"{self.spec.network}: the network's output is not finite; damaged weights?")
+        return values
+
+
+def network_input(crop: Image | Float32Array, spec: ModelSpec) -> Float32Array:
+    """What the network is fed for one crop (h, w, 3) BGR: (3, h, w), channels in the order and pixels
+    (value - mean) * scale as `spec` says.
+    """
+    pixels = crop[:, :, ::-1] if spec.channels == "RGB" else crop
+    scaled = (pixels.astype(np.float32) - np.float32(spec.mean)) * np.float32(spec.scale)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))

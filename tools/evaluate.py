@@ -1,0 +1,131 @@
+"""Measure landmark weights on annotated photos in the layout of 300-W.
+
+A face whose box is not found is a failure: it counts in the failure rate, the AUC and the CED, and is left
+out of the mean error (NME), beside which the number of missed faces is given.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from facealign.aligner import FaceAligner
+from facealign.datasets import scan
+from facealign.errors import FaceAlignError
+from facealign.evaluation import (
+    FindBox,
+    box_of_annotation,
+    detected_box,
+    limit_per_folder,
+    listed_box,
+    measure,
+    results,
+    write_results,
+)
+from facealign.face_boxes import read_boxes
+from facealign.files import replacing
+from facealign.report import markdown, plot_ced
+from tools.cli import run
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="ROOT", help="300-W tree, or one with 300w/"
+    )
+    parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help=".caffemodel or .onnx")
+    parser.add_argument("--engine", choices=("auto", "caffe", "onnx"), default="auto", help="default: auto")
+    parser.add_argument(
+        "--boxes",
+        default="mtcnn",
+        metavar="mtcnn|landmarks|FILE",
+        help="detect the faces (default), derive boxes from the annotation, or a file of tools/detect_faces.py",
+    )
+    parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="where the figures go")
+    parser.add_argument(
+        "--plot", nargs="?", const=True, metavar="PNG", help="draw the CED curves (default: beside OUT, .png)"
+    )
+    parser.add_argument(
+        "--markdown", nargs="?", const=True, metavar="MD", help="write the table (default: beside OUT, .md)"
+    )
+    parser.add_argument("--name", help="the method's name in the table (default: network and stage)")
+    parser.add_argument("--published", action="store_true", help="crop as the reference demo does")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images of each folder")
+    parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
+    arguments = parser.parse_args(command)
+    if arguments.limit is not None and arguments.limit < 1:
+        parser.error("--limit: expected 1 or more")
+    return arguments
+
+
+def main() -> None:
+    arguments = arguments_of()
+    found = scan(arguments.data, strict=arguments.strict)
+    for file, reason in found.skipped:
+        print(f"skipped: {reason if file in reason else f'{file}: {reason}'}", file=sys.stderr)
+    samples = limit_per_folder(found.samples, arguments.limit)
+    if not samples:
+        raise FaceAlignError(f"{arguments.data}: no image with 68 points in it; expected a 300-W tree")
+
+    detects = arguments.boxes == "mtcnn"
+    aligner = FaceAligner.open(
+        arguments.weights, arguments.engine, detector=detects, published=arguments.published
+    )
+    with tqdm(samples, unit="image", desc="evaluate") as bar:
+        measured = measure(
+            bar,
+            finder(arguments.boxes, aligner),
+            aligner.align_boxes,
+            strict=arguments.strict,
+            on_skip=lambda file, reason: tqdm.write(
+                f"skipped: {reason if file in reason else f'{file}: {reason}'}", file=sys.stderr
+            ),
+        )
+    measured.skipped = [*found.skipped, *measured.skipped]
+    if not measured.errors:
+        raise FaceAlignError(f"{arguments.data}: none of the {len(samples)} images could be used")
+
+    spec = aligner.spec
+    data: dict[str, Any] = results(
+        samples,
+        measured,
+        {
+            "method": arguments.name or f"{spec.network} {spec.stage}",
+            "input": f"{spec.input_height}x{spec.input_width}",
+            "weights": arguments.weights.name,
+            "engine": type(aligner.engine).__name__,
+            "boxes": arguments.boxes,
+            "crop": spec.crop,
+            "limit": arguments.limit,
+        },
+    )
+    write_results(arguments.json, data)
+    text = markdown([data])
+    sys.stdout.write(text)
+    if arguments.markdown is not None:
+        target = arguments.json.with_suffix(".md") if arguments.markdown is True else Path(arguments.markdown)
+        with replacing(target) as partial:
+            partial.write_text(text, encoding="utf-8")
+    if arguments.plot is not None:
+        plot_ced(
+            arguments.json.with_suffix(".png") if arguments.plot is True else Path(arguments.plot), [data]
+        )
+
+
+def finder(boxes: str, aligner: FaceAligner) -> FindBox:
+    """Where the boxes come from, as `--boxes` says."""
+    if boxes == "landmarks":
+        return box_of_annotation
+    if boxes == "mtcnn":
+        if aligner.detector is None:
+            raise FaceAlignError("--boxes mtcnn: the aligner was opened without a detector")
+        return detected_box(aligner.detector.detect)
+    _, faces = read_boxes(Path(boxes))
+    return listed_box(faces, boxes)
+
+
+if __name__ == "__main__":
+    run(main)
