@@ -108,7 +108,7 @@ def markdown(evaluations: Sequence[Mapping[str, Any]]) -> str:
         settings = evaluation["settings"]
         parts.append(
             f"{settings['method']}, boxes: {settings.get('boxes', '?')}. Failure rates (fractions) and AUC "
-            "are relative to the inter-ocular distance; a missed detection is a failure and is left out of NME.\n"
+            "are relative to the inter-ocular distance; a missed detection is a failure, left out of NME.\n"
         )
         parts.append(details(evaluation))
         if evaluation.get("skipped"):

@@ -42,7 +42,7 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         "--boxes",
         default="mtcnn",
         metavar="mtcnn|landmarks|FILE",
-        help="detect the faces (default), derive boxes from the annotation, or a file of tools/detect_faces.py",
+        help="detect the faces (default), derive from the annotation, or a file of tools/detect_faces.py",
     )
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="where the figures go")
     parser.add_argument(

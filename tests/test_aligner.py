@@ -1,0 +1,211 @@
+"""FaceAligner: one batch, two engines, and a model description that is obeyed."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from facealign.aligner import FaceAligner, network_input
+from facealign.crop import crop_face
+from facealign.errors import FaceAlignError
+from facealign.spec import ModelSpec
+from tests.random_weights import write_model
+
+FACE = np.array([170.0, 65.0, 275.0, 190.0])
+"""About where the astronaut's face is."""
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return np.ascontiguousarray(astronaut()[:, :, ::-1])
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def aligner(weights):
+    return FaceAligner.open(weights.with_suffix(".onnx"), "onnx", detector=False)
+
+
+def with_spec(aligner, **changes):
+    """The same network, described otherwise."""
+    return FaceAligner(None, aligner.engine, dataclasses.replace(aligner.spec, **changes))
+
+
+def some_boxes(n, rng):
+    corner = rng.uniform(0, 300, (n, 2))
+    return np.hstack([corner, corner + rng.uniform(60, 200, (n, 2))])
+
+
+def test_a_batch_gives_what_single_faces_give(aligner, photo):
+    boxes = some_boxes(7, np.random.default_rng(0))
+    together = aligner.align_boxes(photo, boxes)
+    assert together.shape == (7, 68, 2)
+    assert together.dtype == np.float64
+    alone = np.concatenate([aligner.align_boxes(photo, box[None]) for box in boxes])
+    np.testing.assert_allclose(together, alone, atol=1e-3)
+    assert np.abs(np.diff(together, axis=0)).max() > 10
+
+
+def test_all_faces_go_through_the_network_at_once(aligner, photo):
+    sizes = []
+
+    class Counting:
+        def forward(self, inputs):
+            sizes.append(inputs["data"].shape)
+            return aligner.engine.forward(inputs)
+
+    counting = FaceAligner(None, Counting(), aligner.spec)
+    counting.align_boxes(photo, some_boxes(5, np.random.default_rng(1)))
+    assert sizes == [(5, 3, 64, 64)]
+    assert counting.align_boxes(photo, np.empty((0, 4))).shape == (0, 68, 2)
+    assert len(sizes) == 1
+
+
+def test_the_engines_agree_to_a_thousandth_of_a_pixel(weights, photo):
+    boxes = np.vstack([FACE, some_boxes(3, np.random.default_rng(2))])
+    by_engine = [
+        FaceAligner.open(weights.with_suffix(suffix), kind, detector=False).align_boxes(photo, boxes)
+        for kind, suffix in (("caffe", ".caffemodel"), ("onnx", ".onnx"))
+    ]
+    np.testing.assert_allclose(by_engine[0], by_engine[1], atol=1e-3)
+
+
+def test_landmarks_are_the_network_s_numbers_in_the_pixels_of_the_image(aligner, photo):
+    """Against the arithmetic by hand, for a square box, where the crop is exact: side 1.2 w, centre 0.05 w lower."""
+    box = np.array([150.0, 60.0, 250.0, 160.0])
+    crop, _ = crop_face(photo, box, aligner.spec)
+    blob = ((crop.astype(np.float64) - 127.5) / 128).transpose(2, 0, 1)[None].astype(np.float32)
+    values = aligner.engine.forward({"data": blob})["fc4"].reshape(136).astype(np.float64)
+    in_crop = np.column_stack([values[:68], values[68:]]) * 64 - 1
+    side, centre = 120.0, np.array([199.5, 114.5]) + 0.5
+    # Pixel centres lie half a pixel from the edges, in the crop and in the image.
+    by_hand = (in_crop + 0.5) / 64 * side + (centre - side / 2) - 0.5
+    ours = aligner.align_boxes(photo, box[None])[0]
+    assert np.abs(ours - by_hand).max() < 1.0 + 1e-6
+    # Whatever the border's convention, scale and shape are exact.
+    np.testing.assert_allclose(ours - ours.mean(0), by_hand - by_hand.mean(0), atol=1e-6)
+
+
+def test_origin_is_obeyed(aligner, photo):
+    box = np.array([150.0, 60.0, 250.0, 160.0])
+    one, zero = (with_spec(aligner, origin=origin).align_boxes(photo, box[None]) for origin in (1, 0))
+    np.testing.assert_allclose(zero - one, 120 / 64, atol=1e-9)
+
+
+def test_mean_is_obeyed(aligner, photo):
+    dim = np.clip(photo, 0, 200)
+    expected = aligner.align_boxes(dim, FACE[None])
+    brighter = with_spec(aligner, mean=aligner.spec.mean + 40).align_boxes(dim + np.uint8(40), FACE[None])
+    np.testing.assert_allclose(brighter, expected, atol=1e-3)
+    assert np.abs(with_spec(aligner, mean=0.0).align_boxes(dim, FACE[None]) - expected).max() > 0.1
+
+
+def test_channels_are_obeyed(aligner, photo):
+    swapped = np.ascontiguousarray(photo[:, :, ::-1])
+    expected = aligner.align_boxes(photo, FACE[None])
+    rgb = with_spec(aligner, channels="RGB")
+    np.testing.assert_allclose(rgb.align_boxes(swapped, FACE[None]), expected, atol=1e-6)
+    assert np.abs(rgb.align_boxes(photo, FACE[None]) - expected).max() > 0.01
+
+
+def test_box_scale_and_shift_are_obeyed(aligner, photo):
+    box = np.array([150.0, 60.0, 250.0, 160.0])
+    plain = with_spec(aligner, box_scale=1.0, box_shift=(0.0, 0.0))
+    wide = np.array([125.0, 35.0, 275.0, 185.0])
+    np.testing.assert_allclose(
+        with_spec(plain, box_scale=1.5).align_boxes(photo, box[None]),
+        plain.align_boxes(photo, wide[None]),
+        atol=1e-6,
+    )
+    np.testing.assert_allclose(
+        with_spec(plain, box_shift=(0.1, -0.2)).align_boxes(photo, box[None]),
+        plain.align_boxes(photo, (box + (10, -20, 10, -20))[None]),
+        atol=1e-6,
+    )
+
+
+def test_the_description_travels_in_the_files(tmp_path, photo):
+    """Written into the caffemodel's JSON and the ONNX file's metadata, then obeyed by both."""
+    changes = {"mean": 100.0, "scale": 0.01, "box_scale": 1.5, "box_shift": (0.1, 0.0), "origin": 0}
+    path = write_model(tmp_path, **changes)
+    plain = write_model(tmp_path, "plain")
+    results = []
+    for kind, suffix in (("caffe", ".caffemodel"), ("onnx", ".onnx")):
+        opened = FaceAligner.open(path.with_suffix(suffix), kind, detector=False)
+        for name, value in changes.items():
+            assert getattr(opened.spec, name) == value
+        results.append(opened.align_boxes(photo, FACE[None]))
+    np.testing.assert_allclose(results[0], results[1], atol=1e-3)
+    other = FaceAligner.open(plain.with_suffix(".onnx"), "onnx", detector=False)
+    assert np.abs(other.align_boxes(photo, FACE[None]) - results[1]).max() > 1
+
+
+def test_network_input_by_hand():
+    crop = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    made = network_input(crop, ModelSpec(mean=4.0, scale=0.5, channels="BGR"))
+    assert made.shape == (3, 2, 3)
+    assert made.dtype == np.float32
+    assert made[1, 0, 2] == (crop[0, 2, 1] - 4.0) * 0.5
+    swapped = network_input(crop, ModelSpec(mean=4.0, scale=0.5, channels="RGB"))
+    np.testing.assert_array_equal(swapped, made[::-1])
+
+
+def test_given_boxes_have_no_score_and_a_pose(aligner, photo):
+    (face,) = aligner.faces(photo, [FACE])
+    assert face.score is None
+    np.testing.assert_array_equal(face.box, FACE)
+    assert np.isfinite([face.pose.yaw, face.pose.pitch, face.pose.roll]).all()
+
+
+def test_a_face_at_the_border_and_beyond_is_aligned(aligner, photo):
+    boxes = np.array([[-60.0, -40.0, 60.0, 80.0], [480.0, 470.0, 600.0, 620.0]])
+    assert np.isfinite(aligner.align_boxes(photo, boxes)).all()
+
+
+def test_published_arithmetic_stays_near_the_clean_crop(aligner, weights, photo):
+    """The two crops differ by roundings and in how they widen the box: a few pixels, not a face."""
+    published = FaceAligner.open(weights.with_suffix(".onnx"), "onnx", detector=False, published=True)
+    assert published.spec.crop == "published"
+    box = np.array([150.0, 60.0, 260.0, 170.0])
+    boxes = np.vstack([box, some_boxes(2, np.random.default_rng(5))])
+    together = published.align_boxes(photo, boxes)
+    np.testing.assert_allclose(together[0], published.align_boxes(photo, box[None])[0], atol=1e-3)
+    clean = with_spec(aligner, box_scale=1.1, box_shift=(0.0, 0.05)).align_boxes(photo, box[None])
+    assert np.linalg.norm(together[0] - clean[0], axis=1).mean() < 0.15 * 110
+
+
+@pytest.mark.parametrize(
+    "box", [[10, 10, 10, 50], [10, 50, 60, 20], [np.nan, 0, 10, 10], [0, 0, np.inf, 10]], ids=str
+)
+def test_a_box_without_area_is_refused(aligner, photo, box):
+    with pytest.raises(FaceAlignError, match="box"):
+        aligner.align_boxes(photo, np.array([box], dtype=float))
+
+
+def test_another_markup_is_refused(aligner):
+    with pytest.raises(FaceAlignError, match="98"):
+        with_spec(aligner, landmarks=98)
+    with pytest.raises(FaceAlignError, match="interleaved"):
+        with_spec(aligner, landmark_order="interleaved")
+
+
+def test_outputs_that_do_not_fit_are_named(aligner, photo):
+    with pytest.raises(FaceAlignError, match="fc9"):
+        with_spec(aligner, output_name="fc9").align_boxes(photo, FACE[None])
+
+
+def test_align_without_a_detector_is_refused(aligner, photo):
+    with pytest.raises(FaceAlignError, match="detector"):
+        aligner.align(photo)
+
+
+def test_missing_weights_are_named(tmp_path):
+    for name in ("none.onnx", "none.caffemodel", "none"):
+        with pytest.raises(FaceAlignError, match="none"):
+            FaceAligner.open(Path(tmp_path / name), "auto", detector=False)

@@ -1,0 +1,415 @@
+"""demo.py and tools/evaluate.py as they are run, on a real photo and on trees made here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from demo import default_weights, find_images, picture_names
+from facealign.errors import FaceAlignError
+from tests.random_weights import write_model
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("weights")).with_suffix(".onnx")
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return np.ascontiguousarray(astronaut()[:, :, ::-1])
+
+
+@pytest.fixture
+def photos(tmp_path, photo):
+    """A folder with the astronaut, and one with a box file for her."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "astronaut.png"), photo)
+    (tmp_path / "boxes").mkdir()
+    (tmp_path / "boxes" / "astronaut.txt").write_text("171 66 276 191\n")
+    return folder
+
+
+def demo(*arguments, before=""):
+    """Run demo.py; `before` is code run first in the same process."""
+    code = f"import sys, runpy; {before}\nsys.argv[0] = 'demo.py'; runpy.run_path('demo.py', run_name='__main__')"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def check_schema(data):
+    """landmarks.json as the demo's documentation gives it, nothing more and nothing less."""
+    assert set(data) == {"images"}
+    for image in data["images"]:
+        assert set(image) == {"file", "width", "height", "faces"}
+        for face in image["faces"]:
+            assert set(face) == {"box", "score", "landmarks", "pose"}
+            assert np.array(face["box"]).shape == (4,)
+            assert np.array(face["landmarks"]).shape == (68, 2)
+            assert np.isfinite(face["landmarks"]).all()
+            assert face["score"] is None or 0 <= face["score"] <= 1
+            assert set(face["pose"]) == {"yaw", "pitch", "roll"}
+
+
+def test_given_boxes(photos, photo, weights, tmp_path):
+    out = tmp_path / "out"
+    result = demo(
+        "--images",
+        photos,
+        "--boxes",
+        tmp_path / "boxes",
+        "--weights",
+        weights,
+        "--engine",
+        "onnx",
+        "--output",
+        out,
+    )
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["astronaut.png", "landmarks.json"]
+    data = json.loads((out / "landmarks.json").read_text())
+    check_schema(data)
+    (image,) = data["images"]
+    assert image["file"] == (photos / "astronaut.png").as_posix()
+    assert (image["width"], image["height"]) == (512, 512)
+    (face,) = image["faces"]
+    assert face["box"] == [170.0, 65.0, 275.0, 190.0]
+    assert face["score"] is None
+    picture = cv2.imread(str(out / "astronaut.png"))
+    assert picture.shape == photo.shape
+    changed = np.argwhere((picture != photo).any(axis=2))
+    assert 200 < len(changed) < 30000
+
+
+def test_the_detector_finds_the_astronaut(photos, weights, tmp_path):
+    result = demo("--images", photos, "--weights", weights, "--engine", "onnx", "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    data = json.loads((tmp_path / "out" / "landmarks.json").read_text())
+    check_schema(data)
+    best = data["images"][0]["faces"][0]
+    assert best["score"] > 0.9
+    x1, y1, x2, y2 = best["box"]
+    assert x1 < 225 < x2
+    assert y1 < 120 < y2
+
+
+def test_both_engines_say_the_same(photos, weights, tmp_path):
+    found = []
+    for kind, path in (("onnx", weights), ("caffe", weights.with_suffix(".caffemodel"))):
+        arguments = ["--boxes", tmp_path / "boxes", "--weights", path, "--engine", kind]
+        result = demo("--images", photos, *arguments, "--output", tmp_path / kind)
+        assert result.returncode == 0, result.stderr
+        found.append(json.loads((tmp_path / kind / "landmarks.json").read_text())["images"][0]["faces"][0])
+    np.testing.assert_allclose(found[0]["landmarks"], found[1]["landmarks"], atol=2e-3)
+
+
+def test_without_caffe_lmdb_and_matplotlib(photos, weights, tmp_path):
+    absent = "; ".join(f"sys.modules[{name!r}] = None" for name in ("caffe", "lmdb", "matplotlib", "skimage"))
+    arguments = ["--images", photos, "--boxes", tmp_path / "boxes", "--weights", weights]
+    result = demo(*arguments, "--output", tmp_path / "out", before=absent)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "landmarks.json").is_file()
+
+
+def test_published_arithmetic_runs(photos, weights, tmp_path):
+    arguments = ["--images", photos, "--boxes", tmp_path / "boxes", "--weights", weights, "--engine", "onnx"]
+    for name, extra in (("clean", []), ("published", ["--published"])):
+        assert demo(*arguments, *extra, "--output", tmp_path / name).returncode == 0
+    points = [
+        json.loads((tmp_path / name / "landmarks.json").read_text())["images"][0]["faces"][0]["landmarks"]
+        for name in ("clean", "published")
+    ]
+    assert 0.01 < np.abs(np.subtract(*points)).max() < 60
+
+
+def test_one_broken_image_among_others_is_reported_counted_and_skipped(photos, weights, tmp_path):
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
+    (photos / "empty.png").write_bytes(b"")
+    whole = (photos / "astronaut.png").read_bytes()
+    (photos / "half.png").write_bytes(whole[: len(whole) // 2])
+    for name in ("broken", "empty", "half"):
+        (tmp_path / "boxes" / f"{name}.txt").write_text("1 1 9 9\n")
+    arguments = ["--images", photos, "--boxes", tmp_path / "boxes", "--weights", weights, "--engine", "onnx"]
+    result = demo(*arguments, "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    for name in ("broken.jpg", "empty.png", "half.png"):
+        assert f"{photos / name}" in result.stderr
+    assert "3 skipped" in result.stdout
+    assert "Traceback" not in result.stderr
+    data = json.loads((tmp_path / "out" / "landmarks.json").read_text())
+    assert [Path(image["file"]).name for image in data["images"]] == ["astronaut.png"]
+
+    strict = demo(*arguments, "--output", tmp_path / "strict", "--strict")
+    assert strict.returncode == 1
+    assert "broken.jpg" in strict.stderr
+    assert not (tmp_path / "strict" / "landmarks.json").exists()
+
+
+def test_all_broken_is_a_failure(tmp_path, weights):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"?")
+    result = demo(
+        "--images", tmp_path, "--weights", weights, "--engine", "onnx", "--output", tmp_path / "out"
+    )
+    assert result.returncode == 1
+    assert "none of the 2 images" in result.stderr
+
+
+def broken_box(text):
+    def make(tmp_path, photos):
+        (tmp_path / "boxes" / "astronaut.txt").write_text(text)
+        return ["--images", photos, "--boxes", tmp_path / "boxes"], "astronaut.txt"
+
+    return make
+
+
+def missing_box(tmp_path, photos):
+    (tmp_path / "boxes" / "astronaut.txt").unlink()
+    return ["--images", photos, "--boxes", tmp_path / "boxes"], "astronaut.txt"
+
+
+def no_box_folder(tmp_path, photos):
+    return ["--images", photos, "--boxes", tmp_path / "nowhere"], "nowhere"
+
+
+def missing_image(tmp_path, photos):
+    return ["--images", photos / "gone.png", "--boxes", tmp_path / "boxes"], "gone.png"
+
+
+def broken_image(tmp_path, photos):
+    (photos / "astronaut.png").write_bytes(b"GIF89a?")
+    return ["--images", photos, "--boxes", tmp_path / "boxes"], "astronaut.png"
+
+
+def no_images(tmp_path, photos):
+    (tmp_path / "bare").mkdir()
+    return ["--images", tmp_path / "bare"], "bare"
+
+
+def missing_weights(tmp_path, photos):
+    return ["--images", photos, "--weights", tmp_path / "none.onnx"], "none.onnx"
+
+
+def broken_weights(tmp_path, photos):
+    (tmp_path / "bad.onnx").write_bytes(b"these are no weights")
+    return ["--images", photos, "--weights", tmp_path / "bad.onnx"], "bad.onnx"
+
+
+def unknown_weights(tmp_path, photos):
+    (tmp_path / "weights.pth").write_bytes(b"0")
+    return ["--images", photos, "--weights", tmp_path / "weights.pth"], "weights.pth"
+
+
+def undescribed_weights(tmp_path, photos):
+    (tmp_path / "lonely.caffemodel").write_bytes(b"0")
+    return ["--images", photos, "--weights", tmp_path / "lonely.caffemodel"], "lonely.caffemodel"
+
+
+def output_is_a_file(tmp_path, photos):
+    (tmp_path / "taken").write_text("a file")
+    return ["--images", photos, "--boxes", tmp_path / "boxes", "--output", tmp_path / "taken"], "taken"
+
+
+def output_over_input(tmp_path, photos):
+    return ["--images", photos, "--boxes", tmp_path / "boxes", "--output", photos], "astronaut.png"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        missing_image,
+        broken_image,
+        no_images,
+        missing_box,
+        no_box_folder,
+        pytest.param(broken_box("1 2 three 4\n"), id="box_of_words"),
+        pytest.param(broken_box("1 2 3\n"), id="box_of_three"),
+        pytest.param(broken_box("90 90 20 20\n"), id="box_inside_out"),
+        missing_weights,
+        broken_weights,
+        unknown_weights,
+        undescribed_weights,
+        output_is_a_file,
+        output_over_input,
+    ],
+)
+def test_a_bad_input_is_one_line_that_names_it(make, photos, weights, tmp_path):
+    arguments, named = make(tmp_path, photos)
+    if "--weights" not in arguments:
+        arguments += ["--weights", weights]
+    if "--output" not in arguments:
+        arguments += ["--output", tmp_path / "out"]
+    result = demo(*arguments)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    # The progress bar ends its line with a carriage return before it.
+    lines = [line for line in result.stderr.splitlines() if "error: " in line]
+    assert len(lines) == 1
+    assert named in lines[0]
+    assert not (tmp_path / "out" / "landmarks.json").exists()
+
+
+def test_wrong_usage_exits_with_2():
+    assert demo().returncode == 2
+    assert demo("--images", "x", "--engine", "tensorflow").returncode == 2
+
+
+def test_equal_names_from_two_folders_do_not_replace_each_other(photos, photo, weights, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    cv2.imwrite(str(other / "astronaut.png"), photo[::2, ::2])
+    (tmp_path / "boxes" / "astronaut.txt").write_text("86 34 138 96\n")
+    arguments = ["--boxes", tmp_path / "boxes", "--weights", weights, "--engine", "onnx"]
+    result = demo("--images", photos, other, *arguments, "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    data = json.loads((tmp_path / "out" / "landmarks.json").read_text())
+    assert [image["width"] for image in data["images"]] == [512, 256]
+    assert len({image["file"] for image in data["images"]}) == 2
+    pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    assert pictures == ["astronaut.png", "other_astronaut.png"]
+    assert cv2.imread(str(tmp_path / "out" / "other_astronaut.png")).shape == (256, 256, 3)
+
+
+def test_picture_names_are_all_different():
+    files = [
+        Path(name) for name in ("a/x.jpg", "b/x.jpg", "c/b/x.jpg", "a/X.JPG", "a/x.png", "a/y.webp", "b/y")
+    ]
+    names = picture_names(files)
+    assert names[:2] == ["x.jpg", "b_x.jpg"]
+    assert len({name.lower() for name in names}) == len(files)
+    assert names[5] == "y.webp.png"
+
+
+def test_images_are_found_sorted_and_once(tmp_path):
+    for name in ("b.jpg", "a.PNG", "notes.txt", "c.jpeg"):
+        (tmp_path / name).write_bytes(b"")
+    found = find_images([tmp_path, tmp_path / "b.jpg", tmp_path / "gone.jpg"])
+    assert [path.name for path in found] == ["a.PNG", "b.jpg", "c.jpeg", "gone.jpg"]
+
+
+def test_default_weights_prefer_stage_2(tmp_path):
+    with pytest.raises(FaceAlignError, match="--weights"):
+        default_weights("auto", tmp_path)
+    (tmp_path / "mobilenet_v2_stage1.onnx").write_bytes(b"")
+    assert default_weights("auto", tmp_path).name == "mobilenet_v2_stage1.onnx"
+    (tmp_path / "mobilenet_v2_stage2.onnx").write_bytes(b"")
+    (tmp_path / "mobilenet_v2_stage2.caffemodel").write_bytes(b"")
+    assert default_weights("onnx", tmp_path).name == "mobilenet_v2_stage2.onnx"
+    assert default_weights("caffe", tmp_path).name == "mobilenet_v2_stage2.caffemodel"
+
+
+def test_the_released_weights_put_points_on_the_astronaut_s_face(photos, tmp_path):
+    """Against MTCNN's own five points, which know nothing of our network: eyes, nose tip, mouth corners."""
+    from facealign.datasets import read_image
+    from facealign.detection import MtcnnDetector
+
+    result = demo("--images", photos, "--engine", "onnx", "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    data = json.loads((tmp_path / "out" / "landmarks.json").read_text())
+    face = data["images"][0]["faces"][0]
+    points = np.array(face["landmarks"])
+    five = MtcnnDetector.open("onnx").detect(read_image(photos / "astronaut.png"))[0].points
+    ours = np.array([points[36:42].mean(0), points[42:48].mean(0), points[30], points[48], points[54]])
+    eyes = np.linalg.norm(five[0] - five[1])
+    assert np.linalg.norm(ours[:2] - five[:2], axis=1).max() < 0.12 * eyes
+    assert np.linalg.norm(ours - five, axis=1).max() < 0.25 * eyes
+    x1, y1, x2, y2 = face["box"]
+    assert ((points > (x1 - 30, y1 - 30)) & (points < (x2 + 30, y2 + 40))).all()
+    assert abs(face["pose"]["yaw"]) < 40
+    assert abs(face["pose"]["roll"]) < 30
+
+
+def face_tree(root, photo):
+    """The astronaut as an annotated photo of two 300-W folders; her points are a rough ellipse."""
+    turn = np.linspace(0, 2 * np.pi, 68, endpoint=False)
+    points = np.column_stack([222 + 48 * np.cos(turn), 128 + 60 * np.sin(turn)])
+    for folder in ("ibug", "lfpw/testset"):
+        (root / folder).mkdir(parents=True)
+        for index in range(2):
+            cv2.imwrite(str(root / folder / f"image_{index}.png"), photo)
+            lines = "\n".join(f"{x + 1} {y + 1}" for x, y in points)
+            (root / folder / f"image_{index}.pts").write_text(f"version: 1\nn_points: 68\n{{\n{lines}\n}}\n")
+
+
+def evaluate(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "tools.evaluate", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_evaluate_with_all_its_outputs(photo, weights, tmp_path):
+    root, out = tmp_path / "300w", tmp_path / "out.json"
+    face_tree(root, photo)
+    arguments = ["--data", root, "--weights", weights, "--engine", "onnx", "--json", out]
+    result = evaluate(*arguments, "--boxes", "landmarks", "--plot", "--markdown")
+    assert result.returncode == 0, result.stderr
+    data = json.loads(out.read_text())
+    assert list(data["subsets"]) == ["common", "challenging", "full", "ibug", "lfpw/testset"]
+    assert data["subsets"]["full"]["images"] == 4
+    assert data["subsets"]["full"]["missed_detections"] == 0
+    assert "helen/testset" in data["absent"]
+    assert cv2.imread(str(tmp_path / "out.png")) is not None
+    assert (tmp_path / "out.md").read_text() == result.stdout
+    assert "| VGG-Shadow (with dropout) (reported) |" in result.stdout
+
+    first = data["subsets"]["full"]["nme_inter_pupil"]
+    (root / "ibug" / "image_0.png").write_bytes(b"")
+    skipping = evaluate(*arguments, "--boxes", "landmarks")
+    assert skipping.returncode == 0
+    assert "image_0.png" in skipping.stderr
+    data = json.loads(out.read_text())
+    assert data["subsets"]["full"]["images"] == 3
+    assert data["subsets"]["full"]["nme_inter_pupil"] == pytest.approx(first)
+    strict = evaluate(*arguments, "--boxes", "landmarks", "--strict")
+    assert strict.returncode == 1
+    assert "image_0.png" in strict.stderr
+
+
+def test_evaluate_with_the_detector(photo, weights, tmp_path):
+    root, out = tmp_path / "300w", tmp_path / "out.json"
+    face_tree(root, photo)
+    cv2.imwrite(str(root / "ibug" / "image_1.png"), np.full((300, 300, 3), 127, np.uint8))
+    result = evaluate("--data", root, "--weights", weights, "--engine", "onnx", "--json", out, "--limit", 2)
+    assert result.returncode == 0, result.stderr
+    subsets = json.loads(out.read_text())["subsets"]
+    assert subsets["challenging"]["missed_detections"] == 1
+    assert subsets["challenging"]["failure_rate_08"] >= 0.5
+    assert subsets["common"]["missed_detections"] == 0
+
+
+@pytest.mark.parametrize("flag", ["--data", "--weights", "--boxes"])
+def test_evaluate_names_what_is_missing(flag, photo, weights, tmp_path):
+    root = tmp_path / "300w"
+    face_tree(root, photo)
+    settings = {"--data": root, "--weights": weights, "--boxes": "landmarks", "--engine": "onnx"}
+    settings[flag] = tmp_path / "nowhere.onnx"
+    arguments = [part for pair in settings.items() for part in pair]
+    result = evaluate(*arguments, "--json", tmp_path / "out.json")
+    assert result.returncode == 1
+    assert "nowhere.onnx" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_the_demo_photos_come_from_a_package(tmp_path):
+    command = [sys.executable, "-m", "tools.fetch_demo_photos", "--output", str(tmp_path / "photos")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    picture = cv2.imread(str(tmp_path / "photos" / "astronaut.png"))
+    np.testing.assert_array_equal(picture, astronaut()[:, :, ::-1])
