@@ -1,0 +1,87 @@
+"""Boxes x1 y1 x2 y2, 0-based: overlap, squaring and widening, boxes from landmarks and from text files."""
+
+from pathlib import Path
+
+import numpy as np
+
+from facealign.arrays import FloatArray
+from facealign.errors import FaceAlignError
+
+# An MTCNN box relative to the box of the landmarks: its centre's offset and its size, as fractions of the
+# landmark box's width and height. Medians over the training faces of 300-W, by tools/detect_faces.py.
+MTCNN_CENTRE = (0.0, -0.1)
+MTCNN_SIZE = (1.0, 1.2)
+
+
+def landmark_box(points: FloatArray) -> FloatArray:
+    """The smallest box around points (..., n, 2); (..., 4)."""
+    return np.concatenate([points.min(axis=-2), points.max(axis=-2)], axis=-1)
+
+
+def area(boxes: FloatArray) -> FloatArray:
+    """Area of boxes (..., 4), 0 where a box is empty; (...)."""
+    sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
+    product: FloatArray = sides[..., 0] * sides[..., 1]
+    return product
+
+
+def intersection(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Area common to boxes a and b (..., 4), broadcast against each other."""
+    return area(
+        np.concatenate([np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])], axis=-1)
+    )
+
+
+def overlap(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Intersection over union, 0..1, of boxes a and b (..., 4), broadcast against each other."""
+    a, b = np.broadcast_arrays(a, b)
+    common = intersection(a, b)
+    union = area(a) + area(b) - common
+    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+
+
+def square(box: FloatArray, scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> FloatArray:
+    """Square of side `scale` x the longer side, its centre moved by `shift` (right, down) x that side.
+
+    box (..., 4) -> (..., 4).
+    """
+    side = (box[..., 2:] - box[..., :2]).max(axis=-1, keepdims=True)
+    centre = (box[..., :2] + box[..., 2:]) / 2 + side * np.asarray(shift)
+    half = side * (scale / 2)
+    return np.concatenate([centre - half, centre + half], axis=-1)
+
+
+def box_from_landmarks(points: FloatArray) -> FloatArray:
+    """The box that MTCNN would be expected to give for a face with these landmarks; (..., 68, 2) -> (..., 4)."""
+    tight = landmark_box(points)
+    size = tight[..., 2:] - tight[..., :2]
+    centre = (tight[..., :2] + tight[..., 2:]) / 2 + size * np.array(MTCNN_CENTRE)
+    half = size * np.array(MTCNN_SIZE) / 2
+    return np.concatenate([centre - half, centre + half], axis=-1)
+
+
+def read_box_file(path: Path) -> list[FloatArray]:
+    """Boxes of a text file in the reference demo's form: a face a line, `x1 y1 x2 y2`, then anything.
+
+    The file is 1-based; the boxes (4,) returned are 0-based. Raises FaceAlignError on a missing file, a line
+    without four finite numbers, or a box without area.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise FaceAlignError(f"{path}: no such file; expected lines `x1 y1 x2 y2`") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise FaceAlignError(f"{path}: not a readable box file ({error})") from error
+    boxes = []
+    for number, line in enumerate(lines, start=1):
+        words = line.replace(",", " ").split()
+        if not words:
+            continue
+        try:
+            box = np.array([float(word) for word in words[:4]])
+        except ValueError as error:
+            raise FaceAlignError(f"{path}, line {number}: {error}; expected `x1 y1 x2 y2`") from error
+        if len(box) != 4 or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
+            raise FaceAlignError(f"{path}, line {number}: expected `x1 y1 x2 y2` with x1 < x2 and y1 < y2")
+        boxes.append(box - 1.0)
+    return boxes

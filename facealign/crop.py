@@ -1,0 +1,155 @@
+"""The face crop: one affine map from the image to the network's input, and its exact inverse.
+
+Also the one border between 0-based pixels and the networks' 1-based numbers, and the reference demo's own
+crop, with its rounding, for weights trained by its author.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from facealign.arrays import AnyArray, Float32Array, FloatArray, Image
+from facealign.boxes import square
+from facealign.spec import ModelSpec
+
+MAX_SHRINK = 2.0
+"""Bilinear sampling aliases when a picture shrinks by more than this; it is then area-averaged first."""
+
+
+def apply(affine: FloatArray, points: FloatArray) -> FloatArray:
+    """Map points (..., 2) by an affine (2, 3)."""
+    mapped: FloatArray = points @ affine[:, :2].T + affine[:, 2]
+    return mapped
+
+
+def compose(second: FloatArray, first: FloatArray) -> FloatArray:
+    """The affine (2, 3) that does `first`, then `second`."""
+    linear = second[:, :2] @ first
+    linear[:, 2] += second[:, 2]
+    composed: FloatArray = linear
+    return composed
+
+
+def invert(affine: FloatArray) -> FloatArray:
+    """The inverse of an affine (2, 3). Raises numpy.linalg.LinAlgError when there is none."""
+    linear = np.linalg.inv(affine[:, :2])
+    return np.column_stack([linear, -linear @ affine[:, 2]])
+
+
+def crop_transform(
+    box: FloatArray, size: tuple[int, int], scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)
+) -> FloatArray:
+    """Affine (2, 3) from image pixels to pixels of a crop of `size` (height, width).
+
+    The crop shows `square(box, scale, shift)`: its left edge falls on crop x = -0.5, its right edge on
+    width - 0.5 (pixel centres are whole numbers), and so for y.
+    """
+    x1, y1, x2, y2 = square(np.asarray(box, dtype=np.float64), scale, shift)
+    sx, sy = size[1] / (x2 - x1), size[0] / (y2 - y1)
+    return np.array([[sx, 0.0, -0.5 - sx * x1], [0.0, sy, -0.5 - sy * y1]])
+
+
+def warp(image: Image, affine: FloatArray, size: tuple[int, int]) -> Image:
+    """The picture (height, width, 3) that `affine` (image to crop, (2, 3)) shows of `image`; black outside.
+
+    Bilinear; a part that shrinks by 2 or more is averaged over whole blocks of pixels first.
+    """
+    height, width = size
+    shrink = 1.0 / math.sqrt(abs(np.linalg.det(affine[:, :2])))
+    if shrink < MAX_SHRINK:
+        return _sample(image, affine, size)
+    factor = int(shrink)
+    corners = np.array([[-1.0, -1.0], [width, -1.0], [-1.0, height], [width, height]])
+    reach = apply(invert(affine), corners)
+    x1, y1 = np.floor(reach.min(axis=0)).astype(int) - factor
+    x2, y2 = np.ceil(reach.max(axis=0)).astype(int) + factor
+    x1, y1 = max(x1, 0), max(y1, 0)
+    x2, y2 = min(x2, image.shape[1]), min(y2, image.shape[0])
+    if x2 <= x1 or y2 <= y1:
+        return np.zeros((height, width, 3), dtype=np.uint8)
+    part = image[y1:y2, x1:x2]
+    # Whole blocks only, so that a block's centre maps exactly; the rest is filled with black, as outside.
+    rows, columns = -(-part.shape[0] // factor), -(-part.shape[1] // factor)
+    missing = (rows * factor - part.shape[0], columns * factor - part.shape[1])
+    if any(missing):
+        part = cv2.copyMakeBorder(part, 0, missing[0], 0, missing[1], cv2.BORDER_CONSTANT)  # type: ignore[assignment]
+    small = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+    # pixel centre u of `small` lies at x1 + factor * u + (factor - 1) / 2 in the image
+    offset = (factor - 1) / 2
+    from_small = np.array([[factor, 0.0, x1 + offset], [0.0, factor, y1 + offset]])
+    return _sample(small, compose(affine, from_small), size)  # type: ignore[arg-type]
+
+
+def _sample(image: Image, affine: FloatArray, size: tuple[int, int]) -> Image:
+    warped: Image = cv2.warpAffine(  # type: ignore[assignment]
+        image, affine, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+    )
+    return warped
+
+
+def crop_face(image: Image, box: FloatArray, spec: ModelSpec) -> tuple[Image, FloatArray]:
+    """The crop of `box` (4,) that a network wants, and the affine (2, 3) from the image to it."""
+    size = (spec.input_height, spec.input_width)
+    affine = crop_transform(box, size, spec.box_scale, spec.box_shift)
+    return warp(image, affine, size), affine
+
+
+def encode_landmarks(points: FloatArray, size: tuple[int, int], origin: int = 1) -> Float32Array:
+    """Network targets (..., 2n), all x then all y, of crop pixels (..., n, 2), 0-based.
+
+    A target is (pixel + origin) / side, the side being width for x and height for y.
+    """
+    scaled = (points + origin) / np.array([size[1], size[0]], dtype=np.float64)
+    return np.concatenate([scaled[..., 0], scaled[..., 1]], axis=-1).astype(np.float32)
+
+
+def decode_landmarks(values: AnyArray, size: tuple[int, int], origin: int = 1) -> FloatArray:
+    """Crop pixels (..., n, 2), 0-based, of network outputs (..., 2n): the inverse of `encode_landmarks`."""
+    x, y = np.split(np.asarray(values, dtype=np.float64), 2, axis=-1)
+    return np.stack([x * size[1], y * size[0]], axis=-1) - origin
+
+
+@dataclass(frozen=True)
+class PublishedCrop:
+    """What the reference demo needs to bring landmarks back: pixels per crop pixel, corner, border."""
+
+    scale: float
+    left: int
+    top: int
+    border: int
+
+
+def published_crop(image: Image, box: FloatArray) -> tuple[Float32Array, PublishedCrop]:
+    """The reference demo's 64x64 crop (float, grey levels) of a 1-based box x1 y1 x2 y2.
+
+    Follows facts of that demo, off-by-ones included: the box is squared, widened by 5 % left and right and 10 %
+    below, the image is padded, resized whole, cut to 63x63 and stretched to 64x64.
+    """
+    x1, y1, x2, y2 = (float(value) - 1 for value in box)
+    width, height = x2 - x1 + 1, y2 - y1 + 1
+    if width > height:
+        y1, y2 = y1 - (width - height) / 2, y2 + (width - height) / 2
+    else:
+        x1, x2 = x1 - (height - width) / 2, x2 + (height - width) / 2
+    wide, high = x2 - x1, y2 - y1
+    x1, x2, y2 = x1 - 0.05 * wide, x2 + 0.05 * wide, y2 + 0.10 * high
+    rows, columns = image.shape[:2]
+    border = int(max(-x1, -y1, x2 - columns, y2 - rows, 0)) + 10
+    padded = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_CONSTANT)
+    x1, x2, y1, y2 = x1 + border, x2 + border, y1 + border, y2 + border
+    scale = (x2 - x1 + 1) / 64
+    left, top = round(x1 / scale), round(y1 / scale)
+    small = cv2.resize(padded, (int(padded.shape[1] / scale), int(padded.shape[0] / scale)))
+    cut = small[top : top + 63, left : left + 63]
+    # caffe.io.resize_image on a float image: bilinear, corners on corners of the pixel areas
+    crop = cv2.resize(cut.astype(np.float32), (64, 64), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(crop, dtype=np.float32), PublishedCrop(scale, left, top, border)
+
+
+def published_landmarks(values: AnyArray, record: PublishedCrop) -> FloatArray:
+    """Landmarks (68, 2) in 0-based image pixels from network outputs (136,) on a published crop."""
+    x, y = np.split(np.asarray(values, dtype=np.float64).ravel() * 64 - 1, 2)
+    points = np.stack([x + record.left + 1, y + record.top + 1], axis=-1)
+    return points * record.scale - record.border - 1

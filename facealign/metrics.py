@@ -1,0 +1,59 @@
+"""Errors of landmarks: normalised mean error, failure rate, cumulative distribution and the area under it."""
+
+import numpy as np
+
+from facealign.arrays import FloatArray
+from facealign.markup import inter_ocular, inter_pupil
+
+NORMALISERS = {"inter_pupil": inter_pupil, "inter_ocular": inter_ocular}
+
+
+def point_errors(predicted: FloatArray, truth: FloatArray) -> FloatArray:
+    """Distance of each landmark to its true place in pixels; (..., 68, 2) twice -> (..., 68)."""
+    distances: FloatArray = np.linalg.norm(predicted - truth, axis=-1)
+    return distances
+
+
+def nme(predicted: FloatArray, truth: FloatArray, norm: str) -> FloatArray:
+    """Normalised mean error: mean_i |p_i - t_i| / d of each face, a fraction; (n, 68, 2) twice -> (n,).
+
+    norm: d, the truth's "inter_pupil" or "inter_ocular" distance. Raises ValueError on another name, on
+    shapes that differ, and on a face whose d is 0.
+    """
+    if norm not in NORMALISERS:
+        raise ValueError(f"norm is {norm!r}, expected one of {', '.join(NORMALISERS)}")
+    if predicted.shape != truth.shape:
+        raise ValueError(f"predicted {predicted.shape} and true landmarks {truth.shape} differ in shape")
+    distance = NORMALISERS[norm](truth)
+    if np.any(distance <= 0):
+        raise ValueError(f"a face with {norm} distance 0 has no normalised error")
+    result: FloatArray = point_errors(predicted, truth).mean(axis=-1) / distance
+    return result
+
+
+def failure_rate(errors: FloatArray, threshold: float, missed: int = 0) -> float:
+    """Share, 0..1, of faces whose error exceeds `threshold`; `missed` faces without an error count as such.
+
+    Raises ValueError when there is no face.
+    """
+    faces = len(errors) + missed
+    if faces == 0:
+        raise ValueError("no face to compute a failure rate of")
+    return (int(np.count_nonzero(np.asarray(errors) > threshold)) + missed) / faces
+
+
+def ced(errors: FloatArray, thresholds: FloatArray) -> FloatArray:
+    """Cumulative error distribution: the share of faces whose error is at most each threshold."""
+    if len(errors) == 0:
+        raise ValueError("no face to compute an error distribution of")
+    return np.searchsorted(np.sort(errors), thresholds, side="right") / len(errors)
+
+
+def auc(errors: FloatArray, threshold: float) -> float:
+    """Area under the CED curve from 0 to `threshold`, divided by the threshold: 0..1, 1 when all errors are 0.
+
+    Exact, not by quadrature: the CED is a staircase, so the area is mean(max(threshold - error, 0)).
+    """
+    if len(errors) == 0:
+        raise ValueError("no face to compute an area of")
+    return float(np.maximum(threshold - np.asarray(errors), 0.0).mean() / threshold)

@@ -1,0 +1,63 @@
+"""Head pose from landmarks, as the reference demo computes it."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from facealign.arrays import FloatArray
+
+LANDMARKS = (30, 8, 36, 45, 48, 54)
+"""Nose tip, chin, outer eye corners, mouth corners."""
+MODEL_POINTS = np.array(
+    [
+        (0.0, 0.0, 0.0),
+        (0.0, -330.0, -65.0),
+        (-225.0, 170.0, -135.0),
+        (225.0, 170.0, -135.0),
+        (-150.0, -150.0, -125.0),
+        (150.0, -150.0, -125.0),
+    ]
+)
+"""The same points of a generic head: x right, y up, z towards the viewer."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Angles in degrees. yaw: positive when the face turns to the picture's right; pitch: positive when it
+    looks up; roll: positive when the head leans clockwise on the screen.
+    """
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
+def head_pose(points: FloatArray, size: float) -> Pose | None:
+    """Pose of the face with these landmarks (68, 2) in a square crop of side `size` pixels.
+
+    Solves the perspective-n-point problem with focal length `size` and the crop's centre as principal point
+    (reference demo: 64 and (32, 32)). None when the landmarks allow no solution.
+    """
+    camera = np.array([[size, 0.0, size / 2], [0.0, size, size / 2], [0.0, 0.0, 1.0]])
+    picture = np.ascontiguousarray(np.asarray(points, dtype=np.float64)[list(LANDMARKS)])
+    try:
+        solved, rotation, _ = cv2.solvePnP(MODEL_POINTS, picture, camera, np.zeros(4))
+    except cv2.error:
+        return None
+    if not solved or not np.isfinite(rotation).all():
+        return None
+    return _angles(np.asarray(cv2.Rodrigues(rotation)[0], dtype=np.float64))
+
+
+def _angles(rotation: FloatArray) -> Pose:
+    """Angles of a model-to-camera rotation (camera: x right, y down, z away from the viewer)."""
+    # Columns are the head's axes in the camera; a frontal head has y and z reversed, which is undone first.
+    matrix = np.diag([1.0, -1.0, -1.0]) @ rotation
+    # matrix = Rz(roll') Rx(pitch') Ry(yaw') in x right, y up, z towards the viewer
+    yaw = math.atan2(-matrix[2, 0], matrix[2, 2])
+    pitch = math.asin(max(-1.0, min(1.0, matrix[2, 1])))
+    roll = math.atan2(-matrix[0, 1], matrix[1, 1])
+    # The forward axis (z) points to the viewer: a positive rotation about y moves it to the picture's right.
+    return Pose(yaw=math.degrees(yaw), pitch=-math.degrees(pitch) + 0.0, roll=-math.degrees(roll) + 0.0)
