@@ -52,7 +52,7 @@ def square(box: FloatArray, scale: float = 1.0, shift: tuple[float, float] = (0.
 
 
 def box_from_landmarks(points: FloatArray) -> FloatArray:
-    """The box that MTCNN would be expected to give for a face with these landmarks; (..., 68, 2) -> (..., 4)."""
+    """The box that MTCNN would be expected to give for a face with these landmarks; (..., 4)."""
     tight = landmark_box(points)
     size = tight[..., 2:] - tight[..., :2]
     centre = (tight[..., :2] + tight[..., 2:]) / 2 + size * np.array(MTCNN_CENTRE)

@@ -124,8 +124,8 @@ class PublishedCrop:
 def published_crop(image: Image, box: FloatArray) -> tuple[Float32Array, PublishedCrop]:
     """The reference demo's 64x64 crop (float, grey levels) of a 1-based box x1 y1 x2 y2.
 
-    Follows facts of that demo, off-by-ones included: the box is squared, widened by 5 % left and right and 10 %
-    below, the image is padded, resized whole, cut to 63x63 and stretched to 64x64.
+    To the letter, off-by-ones included: the box is squared, widened by 5 % left and right and 10 % below; the
+    image is padded, resized whole, cut to 63x63 and stretched to 64x64.
     """
     x1, y1, x2, y2 = (float(value) - 1 for value in box)
     width, height = x2 - x1 + 1, y2 - y1 + 1

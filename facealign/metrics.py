@@ -50,7 +50,7 @@ def ced(errors: FloatArray, thresholds: FloatArray) -> FloatArray:
 
 
 def auc(errors: FloatArray, threshold: float) -> float:
-    """Area under the CED curve from 0 to `threshold`, divided by the threshold: 0..1, 1 when all errors are 0.
+    """Area under the CED curve from 0 to `threshold`, as a share of the threshold: 0..1, 1 is best.
 
     Exact, not by quadrature: the CED is a staircase, so the area is mean(max(threshold - error, 0)).
     """

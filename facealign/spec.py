@@ -22,8 +22,8 @@ class ModelSpec:
     crop: "square" (a clean, invertible affine crop of the widened, squared box) or "published" (the reference
     demo's arithmetic). box_scale: side of the crop over the longer side of the box; box_shift: how far the
     crop's centre lies right of and below the box's centre, as a fraction of that longer side.
-    pixel = (value - mean) * scale, channels in the order named. The output is 2 * landmarks numbers, all x then
-    all y; landmark pixel in the crop (0-based) = value * input side - origin.
+    pixel = (value - mean) * scale, channels in the order named. The output is 2 * landmarks numbers, all x
+    then all y; landmark pixel in the crop (0-based) = value * input side - origin.
     """
 
     network: str = "mobilenet_v2"
