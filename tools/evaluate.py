@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from facealign.datasets import scan
+from facealign.face_boxes import read_boxes
 from tqdm import tqdm
 
 from facealign.aligner import FaceAligner
-from facealign.datasets import scan
 from facealign.errors import FaceAlignError
 from facealign.evaluation import (
     FindBox,
@@ -24,7 +25,6 @@ from facealign.evaluation import (
     results,
     write_results,
 )
-from facealign.face_boxes import read_boxes
 from facealign.files import replacing
 from facealign.report import markdown, plot_ced
 from tools.cli import run

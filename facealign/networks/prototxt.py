@@ -1,0 +1,106 @@
+"""Pieces that every network is built from, and the text form people read."""
+
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from facealign.proto import caffe_pb2
+
+
+def text(message: Message, title: str) -> str:
+    """`message` as prototxt, under comment lines that say what it is and how it was made."""
+    head = "".join(f"# {line}\n" for line in [*title.splitlines(), "Made by `make prototxt`: do not edit."])
+    return head + str(text_format.MessageToString(message))
+
+
+def parse(content: str, message: Message) -> None:
+    """Parse prototxt `content` into `message`. Raises google.protobuf.text_format.ParseError."""
+    text_format.Parse(content, message)
+
+
+def filler(kind: str, value: float | None = None) -> caffe_pb2.FillerParameter:
+    """A weight filler: "xavier", "msra", "constant"..."""
+    return caffe_pb2.FillerParameter(type=kind, value=value)
+
+
+def param(lr: float, decay: float | None = None) -> caffe_pb2.ParamSpec:
+    """Learning-rate and weight-decay multipliers of one blob."""
+    return caffe_pb2.ParamSpec(lr_mult=lr, decay_mult=decay)
+
+
+def include(phase: int) -> list[caffe_pb2.NetStateRule]:
+    """The rule that keeps a layer to one phase (caffe_pb2.TRAIN or TEST)."""
+    return [caffe_pb2.NetStateRule(phase=phase)]  # type: ignore[arg-type]
+
+
+def input_layer(channels: int, height: int, width: int, name: str = "data") -> caffe_pb2.LayerParameter:
+    """The Input layer of a deploy net, for one picture; callers reshape it for more."""
+    shape = caffe_pb2.BlobShape(dim=[1, channels, height, width])
+    return caffe_pb2.LayerParameter(
+        name=name, type="Input", top=[name], input_param=caffe_pb2.InputParameter(shape=[shape])
+    )
+
+
+def relu(name: str, blob: str, slope: float) -> caffe_pb2.LayerParameter:
+    """A ReLU in place; `slope` is that of its negative side."""
+    layer = caffe_pb2.LayerParameter(name=name, type="ReLU", bottom=[blob], top=[blob])
+    if slope:
+        layer.relu_param.negative_slope = slope
+    return layer
+
+
+def noise(blob: str, std: float) -> caffe_pb2.LayerParameter:
+    """Gaussian noise in place on the input while training; named as its blob, as published."""
+    return caffe_pb2.LayerParameter(
+        name=blob,
+        type="Noise",
+        bottom=[blob],
+        top=[blob],
+        include=include(caffe_pb2.TRAIN),
+        noise_param=caffe_pb2.NoiseParameter(gaussian_std=std, bias=0),
+    )
+
+
+def inner_product(name: str, bottom: str, outputs: int, published: bool = True) -> caffe_pb2.LayerParameter:
+    """A fully connected layer: xavier weights, zero bias; with `published`, lr_mult 1 and 2 written out."""
+    return caffe_pb2.LayerParameter(
+        name=name,
+        type="InnerProduct",
+        bottom=[bottom],
+        top=[name],
+        param=[param(1), param(2)] if published else [],
+        inner_product_param=caffe_pb2.InnerProductParameter(
+            num_output=outputs, weight_filler=filler("xavier"), bias_filler=filler("constant", 0)
+        ),
+    )
+
+
+def landmark_loss(
+    name: str,
+    prediction: str,
+    normalized: int,
+    weights: tuple[float, float, float] = (1, 1, 1),
+    phase: int | None = None,
+) -> caffe_pb2.LayerParameter:
+    """WeightEuclideanLoss of `prediction` and the blob `landmark`; weights of contour, main, coarse."""
+    contour, main, coarse = weights
+    return caffe_pb2.LayerParameter(
+        name=name,
+        type="WeightEuclideanLoss",
+        bottom=[prediction, "landmark"],
+        top=[name],
+        include=[] if phase is None else include(phase),
+        weight_euclidean_loss_param=caffe_pb2.WeightEuclideanLossParameter(
+            contour_weight=contour, main_weight=main, coarse_weight=coarse, normalized=normalized
+        ),
+    )
+
+
+def test_error(prediction: str) -> caffe_pb2.LayerParameter:
+    """The plain Euclidean loss that the solver's own tests report as `error`."""
+    return caffe_pb2.LayerParameter(
+        name="error",
+        type="EuclideanLoss",
+        bottom=[prediction, "landmark"],
+        top=["error"],
+        include=include(caffe_pb2.TEST),
+    )

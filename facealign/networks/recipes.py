@@ -1,0 +1,110 @@
+"""What each stage of training is, as data: prototxt, solver, training runs and docs come from these rows."""
+
+from dataclasses import dataclass
+
+from facealign.errors import FaceAlignError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One stage of one network.
+
+    normalized: of WeightEuclideanLoss, 1 to divide each face's error by its eye distance; starts_from: the
+    recipe whose newest weights are the starting point; the rest are Caffe's solver settings by their names.
+    """
+
+    name: str
+    network: str
+    stage: str
+    description: str
+    normalized: int
+    base_lr: float
+    lr_policy: str
+    power: float
+    gamma: float | None = None
+    weight_decay: float = 0.0005
+    momentum: float = 0.9
+    momentum2: float = 0.999
+    batch_size: int = 64
+    max_iter: int = 1_000_000
+    display: int = 100
+    snapshot: int = 1000
+    test_iter: int = 100
+    test_interval: int = 5000
+    dropout: float = 0.0
+    starts_from: str | None = None
+
+    @property
+    def run_directory(self) -> str:
+        """Where a run of this recipe lives by default, from the repository's root."""
+        return f"runs/{self.snapshot_name}"
+
+    @property
+    def snapshot_name(self) -> str:
+        """The recipe's name as one word of a file name."""
+        return self.name.replace("/", "_")
+
+    @property
+    def snapshot_prefix(self) -> str:
+        """Path that Caffe adds `_iter_N.caffemodel` to."""
+        return f"{self.run_directory}/{self.stage}"
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="mobilenet_v2/stage1",
+            network="mobilenet_v2",
+            stage="stage1",
+            description=(
+                "From random weights with the plain Euclidean loss.\n"
+                "Our reconstruction: the reference publishes no stage 1."
+            ),
+            normalized=0,
+            base_lr=0.001,
+            lr_policy="poly",
+            power=1.0,
+            weight_decay=1e-6,
+            max_iter=100_000,
+        ),
+        Recipe(
+            name="mobilenet_v2/stage2",
+            network="mobilenet_v2",
+            stage="stage2",
+            description=(
+                "From stage 1's weights with the loss divided by the eye distance.\n"
+                "The published train_val and solver (its released weights are iteration 600000)."
+            ),
+            normalized=1,
+            base_lr=0.0001,
+            lr_policy="inv",
+            gamma=1e-5,
+            power=0.75,
+            starts_from="mobilenet_v2/stage1",
+        ),
+        Recipe(
+            name="vgg_shadow",
+            network="vgg_shadow",
+            stage="vgg_shadow",
+            description=(
+                "From random weights with the plain Euclidean loss and dropout 0.2, as its file name says.\n"
+                "The reference publishes no solver for it; MobileNetV2's is used."
+            ),
+            normalized=0,
+            base_lr=0.0001,
+            lr_policy="inv",
+            gamma=1e-5,
+            power=0.75,
+            batch_size=256,
+            dropout=0.2,
+        ),
+    )
+}
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of that name. Raises FaceAlignError that lists the names when there is none."""
+    if name not in RECIPES:
+        raise FaceAlignError(f"no recipe {name!r}; there are {', '.join(RECIPES)}")
+    return RECIPES[name]

@@ -1,0 +1,41 @@
+"""The solver of a recipe."""
+
+from facealign.networks.recipes import Recipe
+from facealign.proto import caffe_pb2
+
+
+def solver(
+    recipe: Recipe,
+    net: str,
+    snapshot_prefix: str | None = None,
+    max_iter: int | None = None,
+    seed: int = -1,
+    gpu: bool = False,
+) -> caffe_pb2.SolverParameter:
+    """Adam with the recipe's settings on the net in the file `net` (relative to where Caffe is started).
+
+    max_iter: in place of the recipe's; seed: -1 draws one from the system.
+    """
+    message = caffe_pb2.SolverParameter(
+        net=net,
+        type="Adam",
+        base_lr=recipe.base_lr,
+        lr_policy=recipe.lr_policy,
+        power=recipe.power,
+        momentum=recipe.momentum,
+        momentum2=recipe.momentum2,
+        weight_decay=recipe.weight_decay,
+        display=recipe.display,
+        test_iter=[recipe.test_iter],
+        test_interval=recipe.test_interval,
+        test_compute_loss=True,
+        snapshot=recipe.snapshot,
+        snapshot_prefix=snapshot_prefix or recipe.snapshot_prefix,
+        max_iter=max_iter or recipe.max_iter,
+        solver_mode=caffe_pb2.SolverParameter.GPU if gpu else caffe_pb2.SolverParameter.CPU,
+    )
+    if recipe.gamma is not None:
+        message.gamma = recipe.gamma
+    if seed >= 0:
+        message.random_seed = seed
+    return message

@@ -1,0 +1,34 @@
+"""Write the prototxt of every network and stage, or check that the committed ones are up to date."""
+
+import argparse
+from pathlib import Path
+
+from facealign.errors import FaceAlignError
+from facealign.files import replacing
+from facealign.networks.generated import files
+from tools.cli import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--output", type=Path, default=Path("prototxt"), metavar="DIR", help="default: prototxt"
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
+    arguments = parser.parse_args()
+    stale = []
+    for name, content in files().items():
+        path = arguments.output / name
+        if path.is_file() and path.read_text(encoding="utf-8") == content:
+            continue
+        stale.append(str(path))
+        if not arguments.check:
+            with replacing(path) as partial:
+                partial.write_text(content, encoding="utf-8")
+    if arguments.check and stale:
+        raise FaceAlignError(f"{', '.join(stale)}: not what the recipes give; run `make prototxt`")
+    print(f"{arguments.output}: {len(stale)} files written" if stale else f"{arguments.output}: up to date")
+
+
+if __name__ == "__main__":
+    run(main)
