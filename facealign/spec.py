@@ -47,6 +47,10 @@ class ModelSpec:
         """The spec as a JSON object, one key a field."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
+    def portable(self) -> "ModelSpec":
+        """The spec without `deploy`, for a file that holds its own net."""
+        return dataclasses.replace(self, deploy="")
+
     @staticmethod
     def from_json(text: str, where: str) -> "ModelSpec":
         """Read what `to_json` wrote; `where` names the source in errors.

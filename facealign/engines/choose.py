@@ -1,0 +1,56 @@
+"""Which engine runs a given file of weights."""
+
+import importlib.util
+from pathlib import Path
+
+from facealign.engines.base import Engine
+from facealign.engines.caffe_engine import CaffeEngine
+from facealign.engines.onnx_engine import OnnxEngine
+from facealign.errors import FaceAlignError
+from facealign.spec import ModelSpec, load_spec
+
+KINDS = ("auto", "caffe", "onnx")
+
+
+def caffe_available() -> bool:
+    """Whether pycaffe is installed."""
+    return importlib.util.find_spec("caffe") is not None
+
+
+def resolve(kind: str, weights: Path) -> tuple[str, Path]:
+    """("caffe" or "onnx", the file it runs): `weights`, or its sibling with the other suffix.
+
+    "auto" is Caffe when it is installed and there is a caffemodel, else ONNX.
+    Raises FaceAlignError when the file that the engine needs does not exist.
+    """
+    if kind not in KINDS:
+        raise FaceAlignError(f"engine {kind!r}: expected one of {', '.join(KINDS)}")
+    if weights.suffix not in (".caffemodel", ".onnx"):
+        raise FaceAlignError(f"{weights}: expected a .caffemodel or .onnx file")
+    caffemodel, model = weights.with_suffix(".caffemodel"), weights.with_suffix(".onnx")
+    if not weights.is_file():
+        raise FaceAlignError(f"{weights}: no such file; train first, or give --weights")
+    if kind == "caffe" or (kind == "auto" and caffe_available() and caffemodel.is_file()):
+        if not caffemodel.is_file():
+            raise FaceAlignError(f"{caffemodel}: no such file, and Caffe cannot run {weights.name}")
+        return "caffe", caffemodel
+    if not model.is_file():
+        raise FaceAlignError(f"{model}: no such file; make it with tools/export_onnx.py --weights {weights}")
+    return "onnx", model
+
+
+def open_engine(kind: str, weights: Path) -> tuple[Engine, ModelSpec]:
+    """Open landmark weights with "caffe", "onnx" or "auto"; the engine, and how to feed and read it.
+
+    Raises FaceAlignError on a missing or unfit file, and when the ONNX file does not describe itself.
+    """
+    kind, path = resolve(kind, weights)
+    if kind == "caffe":
+        spec = load_spec(path)
+        return CaffeEngine(Path(spec.deploy), path), spec
+    engine = OnnxEngine(path)
+    if engine.spec is None:
+        raise FaceAlignError(
+            f"{path}: its metadata does not say how to crop; export it with tools/export_onnx.py"
+        )
+    return engine, engine.spec

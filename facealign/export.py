@@ -1,0 +1,221 @@
+"""From a deploy net and its weights to ONNX, BatchNorm and Scale folded into the convolutions before them."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from facealign.arrays import AnyArray, Float32Array
+from facealign.errors import FaceAlignError
+from facealign.proto import caffe_pb2
+from facealign.spec import METADATA_KEY, ModelSpec
+from facealign.weights import Blobs, blobs_of, matching_weights
+
+OPSET, IR_VERSION = 13, 8
+"""Old enough for OpenCV 4.8."""
+
+
+class _Convolution:
+    """A convolution whose weights still take in the per-channel scalings that follow it."""
+
+    def __init__(self, layer: caffe_pb2.LayerParameter, bottom: str, blobs: list[Float32Array]) -> None:
+        self.layer, self.bottom = layer, bottom
+        self.weight = blobs[0].astype(np.float64)
+        self.bias = blobs[1].astype(np.float64) if len(blobs) > 1 else np.zeros(len(blobs[0]))
+
+    def scale(self, factor: AnyArray, offset: AnyArray) -> None:
+        self.weight *= factor[:, None, None, None]
+        self.bias = self.bias * factor + offset
+
+
+class _Graph:
+    """ONNX nodes in the making; `current` is the tensor that a Caffe blob, possibly changed in place, is now."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self.current: dict[str, str] = {}
+        self.pending: dict[str, _Convolution] = {}
+
+    def constant(self, name: str, values: AnyArray) -> str:
+        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name))
+        return name
+
+    def add(self, kind: str, inputs: list[str], layer: str, **attributes: object) -> str:
+        output = f"{layer}:{kind}"
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))  # type: ignore[arg-type]
+        return output
+
+    def tensor(self, blob: str) -> str:
+        """The tensor of a blob, after emitting the convolution that is still held back for it."""
+        convolution = self.pending.pop(blob, None)
+        if convolution is not None:
+            self.current[blob] = self._emit(convolution)
+        return self.current[blob]
+
+    def _emit(self, convolution: _Convolution) -> str:
+        layer, param = convolution.layer, convolution.layer.convolution_param
+        kernel = list(convolution.weight.shape[2:])
+        pad = param.pad[0] if param.pad else 0
+        depthwise = layer.type == "ConvolutionDepthwise"
+        weight = self.constant(f"{layer.name}.weight", convolution.weight)
+        bias = self.constant(f"{layer.name}.bias", convolution.bias)
+        return self.add(
+            "Conv",
+            [convolution.bottom, weight, bias],
+            layer.name,
+            kernel_shape=kernel,
+            pads=[pad] * 4,
+            strides=[param.stride[0] if param.stride else 1] * 2,
+            dilations=[param.dilation[0] if param.dilation else 1] * 2,
+            group=param.num_output if depthwise else param.group,
+        )
+
+
+def _affine(layer: caffe_pb2.LayerParameter, blobs: list[Float32Array]) -> tuple[AnyArray, AnyArray]:
+    """Factor and offset of each channel that a BatchNorm (global statistics) or Scale layer applies."""
+    if layer.type == "Scale":
+        factor = blobs[0].astype(np.float64)
+        return factor, blobs[1].astype(np.float64) if len(blobs) > 1 else np.zeros_like(factor)
+    total = float(blobs[2].ravel()[0])
+    norm = 1.0 / total if total else 0.0
+    mean, variance = blobs[0].astype(np.float64) * norm, blobs[1].astype(np.float64) * norm
+    factor = 1.0 / np.sqrt(variance + layer.batch_norm_param.eps)
+    return factor, -mean * factor
+
+
+def _pool(graph: _Graph, layer: caffe_pb2.LayerParameter, bottom: str) -> str:
+    pool = layer.pooling_param
+    if pool.pool != caffe_pb2.PoolingParameter.MAX:
+        raise FaceAlignError(f"layer {layer.name}: only max pooling can be exported")
+    return graph.add(
+        "MaxPool",
+        [bottom],
+        layer.name,
+        kernel_shape=[pool.kernel_size] * 2,
+        strides=[pool.stride] * 2,
+        pads=[pool.pad] * 4,
+        ceil_mode=int(pool.round_mode == caffe_pb2.PoolingParameter.CEIL),
+    )
+
+
+def _inner_product(
+    graph: _Graph, layer: caffe_pb2.LayerParameter, bottom: str, blobs: list[Float32Array]
+) -> str:
+    flat = graph.add("Flatten", [bottom], layer.name, axis=1)
+    weight = graph.constant(f"{layer.name}.weight", blobs[0])
+    bias = blobs[1] if len(blobs) > 1 else np.zeros(len(blobs[0]), np.float32)
+    return graph.add("Gemm", [flat, weight, graph.constant(f"{layer.name}.bias", bias)], layer.name, transB=1)
+
+
+def _simple(
+    graph: _Graph, layer: caffe_pb2.LayerParameter, bottoms: list[str], blobs: list[Float32Array]
+) -> str:
+    """The tensor that a layer other than a convolution makes."""
+    if layer.type in ("BatchNorm", "Scale"):
+        factor, offset = (values.reshape(1, -1, 1, 1) for values in _affine(layer, blobs))
+        scaled = graph.add("Mul", [bottoms[0], graph.constant(f"{layer.name}.factor", factor)], layer.name)
+        return graph.add("Add", [scaled, graph.constant(f"{layer.name}.offset", offset)], layer.name)
+    if layer.type == "ReLU":
+        slope = layer.relu_param.negative_slope
+        if slope:
+            return graph.add("LeakyRelu", bottoms, layer.name, alpha=slope)
+        return graph.add("Relu", bottoms, layer.name)
+    if layer.type == "PReLU":
+        # A slope a channel follows a convolution (c, h, w) or a fully connected layer (c).
+        trailing = (1, 1) if graph_is_spatial(graph, bottoms[0]) else ()
+        slope_name = graph.constant(f"{layer.name}.slope", blobs[0].reshape(-1, *trailing))
+        return graph.add("PRelu", [bottoms[0], slope_name], layer.name)
+    if layer.type == "Pooling":
+        return _pool(graph, layer, bottoms[0])
+    if layer.type == "InnerProduct":
+        return _inner_product(graph, layer, bottoms[0], blobs)
+    if layer.type == "Eltwise":
+        param = layer.eltwise_param
+        if param.operation != caffe_pb2.EltwiseParameter.SUM or any(c != 1 for c in param.coeff):
+            raise FaceAlignError(f"layer {layer.name}: only a plain Eltwise sum can be exported")
+        total = bottoms[0]
+        for number, other in enumerate(bottoms[1:]):
+            total = graph.add("Add", [total, other], layer.name + ("" if number == 0 else f".{number}"))
+        return total
+    if layer.type == "Softmax":
+        return graph.add("Softmax", bottoms, layer.name, axis=1)
+    if layer.type == "Flatten":
+        return graph.add("Flatten", bottoms, layer.name, axis=1)
+    if layer.type == "Dropout":
+        return bottoms[0]
+    raise FaceAlignError(f"layer {layer.name}: type {layer.type} cannot be exported")
+
+
+def graph_is_spatial(graph: _Graph, tensor: str) -> bool:
+    """Whether a tensor has height and width: it was not made by a fully connected layer."""
+    producer = {node.output[0]: node for node in graph.nodes}
+    return tensor not in producer or producer[tensor].op_type != "Gemm"
+
+
+def export_onnx(
+    deploy: caffe_pb2.NetParameter,
+    weights: caffe_pb2.NetParameter | Blobs,
+    spec: ModelSpec | None,
+    where: str = "weights",
+) -> onnx.ModelProto:
+    """The ONNX model of a deploy net and weights matched to it by layer name.
+
+    The number of pictures is free; so are their height and width when no layer is fully connected. `spec` goes
+    into the metadata; `where` names the weights in errors. The same input gives the same bytes.
+    Raises FaceAlignError on a layer without fitting weights or of a type that has no export.
+    """
+    blobs = weights if isinstance(weights, dict) else blobs_of(weights, where)
+    blobs = matching_weights(deploy, blobs, deploy.name or "the net", where)
+    graph = _Graph()
+    used: set[str] = set()
+    inputs = []
+    free = all(layer.type != "InnerProduct" for layer in deploy.layer)
+    for layer in deploy.layer:
+        own = blobs.get(layer.name, [])
+        if layer.type == "Input":
+            _, channels, height, width = layer.input_param.shape[0].dim
+            shape = ["N", channels, "H" if free else height, "W" if free else width]
+            inputs.append(helper.make_tensor_value_info(layer.top[0], TensorProto.FLOAT, shape))
+            graph.current[layer.top[0]] = layer.top[0]
+            continue
+        used.update(bottom for bottom in layer.bottom if bottom not in layer.top)
+        top = layer.top[0]
+        if layer.type in ("Convolution", "ConvolutionDepthwise"):
+            bottom = graph.tensor(layer.bottom[0])
+            graph.pending[top] = _Convolution(layer, bottom, own)
+        elif layer.type in ("BatchNorm", "Scale") and top == layer.bottom[0] and top in graph.pending:
+            graph.pending[top].scale(*_affine(layer, own))
+        else:
+            graph.current[top] = _simple(graph, layer, [graph.tensor(b) for b in layer.bottom], own)
+
+    tops = [top for layer in deploy.layer if layer.type != "Input" for top in layer.top]
+    outputs = []
+    for blob in dict.fromkeys(tops):
+        if blob not in used:
+            tensor = graph.tensor(blob)
+            graph.nodes.append(helper.make_node("Identity", [tensor], [blob], name=f"{blob}:output"))
+            outputs.append(helper.make_empty_tensor_value_info(blob))
+    _merge_identities(graph.nodes)
+    for output in outputs:
+        output.type.tensor_type.elem_type = TensorProto.FLOAT
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, deploy.name or "net", inputs, outputs, graph.initializers),
+        producer_name="facealign",
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+    )
+    if spec is not None:
+        helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    del model.graph.value_info[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _merge_identities(nodes: list[onnx.NodeProto]) -> None:
+    """Give tensors their output names directly in place of the Identity nodes that would rename them."""
+    names = {node.input[0]: node.output[0] for node in nodes if node.op_type == "Identity"}
+    nodes[:] = [node for node in nodes if node.op_type != "Identity"]
+    for node in nodes:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]

@@ -1,0 +1,30 @@
+"""Write the ONNX file of a caffemodel, with the description of its crops and outputs inside."""
+
+import argparse
+from pathlib import Path
+
+from facealign.export import export_onnx
+from facealign.files import replacing
+from facealign.spec import load_spec
+from facealign.weights import read_net, read_weights
+from tools.cli import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="a .caffemodel")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: beside it, .onnx")
+    arguments = parser.parse_args()
+    blobs = read_weights(arguments.weights)
+    spec = load_spec(arguments.weights)
+    deploy = read_net(Path(spec.deploy))
+    # The file travels without its deploy net; a path of this machine has no place in it.
+    model = export_onnx(deploy, blobs, spec.portable(), where=str(arguments.weights))
+    output = arguments.output or arguments.weights.with_suffix(".onnx")
+    with replacing(output) as partial:
+        partial.write_bytes(model.SerializeToString(deterministic=True))
+    print(f"{output}: {output.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    run(main)
