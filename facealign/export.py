@@ -6,6 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from facealign.arrays import AnyArray, Float32Array
 from facealign.errors import FaceAlignError
+from facealign.networks.shapes import Shape, declared_inputs, trace, window
 from facealign.proto import caffe_pb2
 from facealign.spec import METADATA_KEY, ModelSpec
 from facealign.weights import Blobs, blobs_of, matching_weights
@@ -28,20 +29,38 @@ class _Convolution:
 
 
 class _Graph:
-    """ONNX nodes in the making; `current` is the tensor that a Caffe blob, possibly changed in place, is now."""
+    """ONNX nodes in the making; `current` is the tensor that a Caffe blob, possibly changed in place, is now.
 
-    def __init__(self) -> None:
+    shapes: those of the blobs, without the number of pictures.
+    """
+
+    def __init__(self, shapes: dict[str, Shape]) -> None:
+        self.shapes = shapes
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.current: dict[str, str] = {}
         self.pending: dict[str, _Convolution] = {}
+        self.made: set[str] = set()
 
     def constant(self, name: str, values: AnyArray) -> str:
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name))
+        with np.errstate(over="ignore"):
+            stored = np.array(values, np.float32, order="C")
+        if not np.isfinite(stored).all():
+            raise FaceAlignError(
+                f"{name}: not finite once BatchNorm and Scale are folded in: damaged weights?"
+            )
+        self.initializers.append(numpy_helper.from_array(stored, name))
         return name
+
+    def per_channel(self, blob: str) -> Shape:
+        """Shape that values, one a channel of `blob`, are broadcast in."""
+        return (-1, *[1] * (len(self.shapes[blob]) - 1))
 
     def add(self, kind: str, inputs: list[str], layer: str, **attributes: object) -> str:
         output = f"{layer}:{kind}"
+        while output in self.made:  # Caffe lets layers share a name
+            output += "'"
+        self.made.add(output)
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))  # type: ignore[arg-type]
         return output
 
@@ -54,8 +73,7 @@ class _Graph:
 
     def _emit(self, convolution: _Convolution) -> str:
         layer, param = convolution.layer, convolution.layer.convolution_param
-        kernel = list(convolution.weight.shape[2:])
-        pad = param.pad[0] if param.pad else 0
+        slide = window(layer, layer.name)
         depthwise = layer.type == "ConvolutionDepthwise"
         weight = self.constant(f"{layer.name}.weight", convolution.weight)
         bias = self.constant(f"{layer.name}.bias", convolution.bias)
@@ -63,10 +81,10 @@ class _Graph:
             "Conv",
             [convolution.bottom, weight, bias],
             layer.name,
-            kernel_shape=kernel,
-            pads=[pad] * 4,
-            strides=[param.stride[0] if param.stride else 1] * 2,
-            dilations=[param.dilation[0] if param.dilation else 1] * 2,
+            kernel_shape=[slide.kernel] * 2,
+            pads=[slide.pad] * 4,
+            strides=[slide.stride] * 2,
+            dilations=[slide.dilation] * 2,
             group=param.num_output if depthwise else param.group,
         )
 
@@ -76,24 +94,30 @@ def _affine(layer: caffe_pb2.LayerParameter, blobs: list[Float32Array]) -> tuple
     if layer.type == "Scale":
         factor = blobs[0].astype(np.float64)
         return factor, blobs[1].astype(np.float64) if len(blobs) > 1 else np.zeros_like(factor)
+    param = layer.batch_norm_param
+    if param.HasField("use_global_stats") and not param.use_global_stats:
+        raise FaceAlignError(
+            f"layer {layer.name!r}: normalises by the batch (use_global_stats: false); give a deploy net"
+        )
     total = float(blobs[2].ravel()[0])
     norm = 1.0 / total if total else 0.0
     mean, variance = blobs[0].astype(np.float64) * norm, blobs[1].astype(np.float64) * norm
-    factor = 1.0 / np.sqrt(variance + layer.batch_norm_param.eps)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        factor = 1.0 / np.sqrt(variance + param.eps)
     return factor, -mean * factor
 
 
 def _pool(graph: _Graph, layer: caffe_pb2.LayerParameter, bottom: str) -> str:
-    pool = layer.pooling_param
+    pool, slide = layer.pooling_param, window(layer, layer.name)
     if pool.pool != caffe_pb2.PoolingParameter.MAX:
-        raise FaceAlignError(f"layer {layer.name}: only max pooling can be exported")
+        raise FaceAlignError(f"layer {layer.name!r}: only max pooling can be exported")
     return graph.add(
         "MaxPool",
         [bottom],
         layer.name,
-        kernel_shape=[pool.kernel_size] * 2,
-        strides=[pool.stride] * 2,
-        pads=[pool.pad] * 4,
+        kernel_shape=[slide.kernel] * 2,
+        strides=[slide.stride] * 2,
+        pads=[slide.pad] * 4,
         ceil_mode=int(pool.round_mode == caffe_pb2.PoolingParameter.CEIL),
     )
 
@@ -112,7 +136,8 @@ def _simple(
 ) -> str:
     """The tensor that a layer other than a convolution makes."""
     if layer.type in ("BatchNorm", "Scale"):
-        factor, offset = (values.reshape(1, -1, 1, 1) for values in _affine(layer, blobs))
+        shape = graph.per_channel(layer.bottom[0])
+        factor, offset = (values.reshape(shape) for values in _affine(layer, blobs))
         scaled = graph.add("Mul", [bottoms[0], graph.constant(f"{layer.name}.factor", factor)], layer.name)
         return graph.add("Add", [scaled, graph.constant(f"{layer.name}.offset", offset)], layer.name)
     if layer.type == "ReLU":
@@ -121,9 +146,8 @@ def _simple(
             return graph.add("LeakyRelu", bottoms, layer.name, alpha=slope)
         return graph.add("Relu", bottoms, layer.name)
     if layer.type == "PReLU":
-        # A slope a channel follows a convolution (c, h, w) or a fully connected layer (c).
-        trailing = (1, 1) if graph_is_spatial(graph, bottoms[0]) else ()
-        slope_name = graph.constant(f"{layer.name}.slope", blobs[0].reshape(-1, *trailing))
+        slopes = blobs[0].reshape(graph.per_channel(layer.bottom[0]))
+        slope_name = graph.constant(f"{layer.name}.slope", slopes)
         return graph.add("PRelu", [bottoms[0], slope_name], layer.name)
     if layer.type == "Pooling":
         return _pool(graph, layer, bottoms[0])
@@ -132,10 +156,10 @@ def _simple(
     if layer.type == "Eltwise":
         param = layer.eltwise_param
         if param.operation != caffe_pb2.EltwiseParameter.SUM or any(c != 1 for c in param.coeff):
-            raise FaceAlignError(f"layer {layer.name}: only a plain Eltwise sum can be exported")
+            raise FaceAlignError(f"layer {layer.name!r}: only a plain Eltwise sum can be exported")
         total = bottoms[0]
-        for number, other in enumerate(bottoms[1:]):
-            total = graph.add("Add", [total, other], layer.name + ("" if number == 0 else f".{number}"))
+        for other in bottoms[1:]:
+            total = graph.add("Add", [total, other], layer.name)
         return total
     if layer.type == "Softmax":
         return graph.add("Softmax", bottoms, layer.name, axis=1)
@@ -143,13 +167,7 @@ def _simple(
         return graph.add("Flatten", bottoms, layer.name, axis=1)
     if layer.type == "Dropout":
         return bottoms[0]
-    raise FaceAlignError(f"layer {layer.name}: type {layer.type} cannot be exported")
-
-
-def graph_is_spatial(graph: _Graph, tensor: str) -> bool:
-    """Whether a tensor has height and width: it was not made by a fully connected layer."""
-    producer = {node.output[0]: node for node in graph.nodes}
-    return tensor not in producer or producer[tensor].op_type != "Gemm"
+    raise FaceAlignError(f"layer {layer.name!r}: type {layer.type} cannot be exported")
 
 
 def export_onnx(
@@ -160,44 +178,24 @@ def export_onnx(
 ) -> onnx.ModelProto:
     """The ONNX model of a deploy net and weights matched to it by layer name.
 
-    The number of pictures is free; so are their height and width when no layer is fully connected. `spec` goes
-    into the metadata; `where` names the weights in errors. The same input gives the same bytes.
+    The number of pictures is free; so are their height and width when no layer is fully connected. `spec`
+    goes into the metadata; `where` names the weights in errors. The same input gives the same bytes.
     Raises FaceAlignError on a layer without fitting weights or of a type that has no export.
     """
     blobs = weights if isinstance(weights, dict) else blobs_of(weights, where)
-    blobs = matching_weights(deploy, blobs, deploy.name or "the net", where)
-    graph = _Graph()
-    used: set[str] = set()
+    net = deploy.name or "the net"
+    blobs = matching_weights(deploy, blobs, net, where)
+    graph = _Graph(trace(deploy, net).blobs)
     inputs = []
     free = all(layer.type != "InnerProduct" for layer in deploy.layer)
-    for layer in deploy.layer:
-        own = blobs.get(layer.name, [])
-        if layer.type == "Input":
-            _, channels, height, width = layer.input_param.shape[0].dim
-            shape = ["N", channels, "H" if free else height, "W" if free else width]
-            inputs.append(helper.make_tensor_value_info(layer.top[0], TensorProto.FLOAT, shape))
-            graph.current[layer.top[0]] = layer.top[0]
-            continue
-        used.update(bottom for bottom in layer.bottom if bottom not in layer.top)
-        top = layer.top[0]
-        if layer.type in ("Convolution", "ConvolutionDepthwise"):
-            bottom = graph.tensor(layer.bottom[0])
-            graph.pending[top] = _Convolution(layer, bottom, own)
-        elif layer.type in ("BatchNorm", "Scale") and top == layer.bottom[0] and top in graph.pending:
-            graph.pending[top].scale(*_affine(layer, own))
-        else:
-            graph.current[top] = _simple(graph, layer, [graph.tensor(b) for b in layer.bottom], own)
-
-    tops = [top for layer in deploy.layer if layer.type != "Input" for top in layer.top]
-    outputs = []
-    for blob in dict.fromkeys(tops):
-        if blob not in used:
-            tensor = graph.tensor(blob)
-            graph.nodes.append(helper.make_node("Identity", [tensor], [blob], name=f"{blob}:output"))
-            outputs.append(helper.make_empty_tensor_value_info(blob))
-    _merge_identities(graph.nodes)
-    for output in outputs:
-        output.type.tensor_type.elem_type = TensorProto.FLOAT
+    for name, (_, channels, height, width) in declared_inputs(deploy, net).items():
+        shape: list[str | int | None] = ["N", channels, "H" if free else height, "W" if free else width]
+        inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        graph.current[name] = name
+    try:
+        outputs = _convert(graph, deploy, blobs)
+    except FaceAlignError as error:
+        raise FaceAlignError(f"{where}: {error}") from error
     model = helper.make_model(
         helper.make_graph(graph.nodes, deploy.name or "net", inputs, outputs, graph.initializers),
         producer_name="facealign",
@@ -210,6 +208,34 @@ def export_onnx(
     del model.graph.value_info[:]
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _convert(graph: _Graph, deploy: caffe_pb2.NetParameter, blobs: Blobs) -> list[onnx.ValueInfoProto]:
+    """Add the nodes of all layers; the outputs, which are the blobs that no other layer takes."""
+    used: set[str] = set()
+    for layer in deploy.layer:
+        if layer.type == "Input":
+            continue
+        own = blobs.get(layer.name, [])
+        used.update(bottom for bottom in layer.bottom if bottom not in layer.top)
+        top = layer.top[0]
+        if layer.type in ("Convolution", "ConvolutionDepthwise"):
+            bottom = graph.tensor(layer.bottom[0])
+            graph.pending[top] = _Convolution(layer, bottom, own)
+        elif layer.type in ("BatchNorm", "Scale") and top == layer.bottom[0] and top in graph.pending:
+            graph.pending[top].scale(*_affine(layer, own))
+        else:
+            graph.current[top] = _simple(graph, layer, [graph.tensor(b) for b in layer.bottom], own)
+    outputs = []
+    for blob in dict.fromkeys(layer.top[0] for layer in deploy.layer if layer.type != "Input"):
+        if blob not in used:
+            tensor = graph.tensor(blob)
+            graph.nodes.append(helper.make_node("Identity", [tensor], [blob], name=f"{blob}:output"))
+            output = helper.make_empty_tensor_value_info(blob)
+            output.type.tensor_type.elem_type = TensorProto.FLOAT
+            outputs.append(output)
+    _merge_identities(graph.nodes)
+    return outputs
 
 
 def _merge_identities(nodes: list[onnx.NodeProto]) -> None:

@@ -16,15 +16,20 @@ def main() -> None:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
     arguments = parser.parse_args()
+    wanted = files()
     stale = []
-    for name, content in files().items():
+    for name, content in wanted.items():
         path = arguments.output / name
-        if path.is_file() and path.read_text(encoding="utf-8") == content:
+        if path.is_file() and path.read_bytes() == content.encode():
             continue
         stale.append(str(path))
         if not arguments.check:
             with replacing(path) as partial:
                 partial.write_text(content, encoding="utf-8")
+    found = {path.relative_to(arguments.output).as_posix() for path in arguments.output.rglob("*.prototxt")}
+    foreign = sorted(str(arguments.output / name) for name in found - set(wanted))
+    if arguments.check and foreign:
+        raise FaceAlignError(f"{', '.join(foreign)}: made by no recipe; remove it")
     if arguments.check and stale:
         raise FaceAlignError(f"{', '.join(stale)}: not what the recipes give; run `make prototxt`")
     print(f"{arguments.output}: {len(stale)} files written" if stale else f"{arguments.output}: up to date")

@@ -13,5 +13,6 @@ class Engine(Protocol):
         """Run the network on named blobs (n, channels, height, width) of any n; all its outputs by name.
 
         Networks without fully connected layers take any height and width too.
+        Raises FaceAlignError when an input is missing, unknown, or of another shape.
         """
         ...

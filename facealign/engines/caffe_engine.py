@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
+from google.protobuf import text_format
+
 from facealign.arrays import AnyArray, Float32Array
 from facealign.errors import FaceAlignError
-from facealign.weights import matching_weights, read_net, read_weights
+from facealign.networks.shapes import check_inputs, declared_inputs
+from facealign.weights import matching_weights, one_line, read_net, read_weights
 
 
 def import_caffe() -> ModuleType:
@@ -18,6 +21,8 @@ def import_caffe() -> ModuleType:
     except ImportError as error:
         raise FaceAlignError(f"pycaffe cannot be imported ({error}); run `make caffe`") from error
     module: ModuleType = caffe
+    if not hasattr(module, "Net"):  # a folder named caffe on the path, not the package
+        raise FaceAlignError("pycaffe is not installed; run `make caffe`")
     return module
 
 
@@ -26,16 +31,30 @@ class CaffeEngine:
 
     def __init__(self, deploy: Path, weights: Path) -> None:
         """Raises FaceAlignError when a file is missing or damaged, or the weights are not this net's."""
-        matching_weights(read_net(deploy), read_weights(weights), str(deploy), str(weights))
+        self._deploy, self._where = read_net(deploy), str(deploy)
+        blobs = matching_weights(self._deploy, read_weights(weights), str(deploy), str(weights))
         caffe = import_caffe()
-        self._net = caffe.Net(str(deploy), caffe.TEST, weights=str(weights))
+        try:
+            # Our schema passes over fields it does not list; Caffe ends the process at those that it lacks.
+            text_format.Parse(deploy.read_text(encoding="utf-8"), caffe.proto.caffe_pb2.NetParameter())
+        except text_format.ParseError as error:
+            raise FaceAlignError(f"{deploy}: not a net of this Caffe: {one_line(error)}") from error
+        self._net = caffe.Net(str(deploy), caffe.TEST)
+        # Copied from the arrays that were checked: Caffe's own loading ends the process on other shapes.
+        for name, arrays in blobs.items():
+            for blob, values in zip(self._net.params[name], arrays, strict=True):
+                blob.data[...] = values
+        self._shapes = declared_inputs(self._deploy, self._where)
 
     def forward(self, inputs: Mapping[str, AnyArray]) -> dict[str, Float32Array]:
         """Run the net; see Engine.forward."""
+        shapes = {name: tuple(values.shape) for name, values in inputs.items()}
+        if shapes != self._shapes:
+            check_inputs(self._deploy, self._where, shapes)
+            for name, shape in shapes.items():
+                self._net.blobs[name].reshape(*shape)
+            self._net.reshape()
+            self._shapes = shapes
         for name, values in inputs.items():
-            blob = self._net.blobs[name]
-            if tuple(blob.shape) != values.shape:
-                blob.reshape(*values.shape)
-                self._net.reshape()
-            blob.data[...] = values
+            self._net.blobs[name].data[...] = values
         return {name: values.copy() for name, values in self._net.forward().items()}

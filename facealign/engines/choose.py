@@ -13,8 +13,9 @@ KINDS = ("auto", "caffe", "onnx")
 
 
 def caffe_available() -> bool:
-    """Whether pycaffe is installed."""
-    return importlib.util.find_spec("caffe") is not None
+    """Whether pycaffe is installed; a mere folder named caffe where Python looks is not it."""
+    spec = importlib.util.find_spec("caffe")
+    return spec is not None and spec.origin is not None
 
 
 def resolve(kind: str, weights: Path) -> tuple[str, Path]:

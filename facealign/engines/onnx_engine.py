@@ -10,6 +10,7 @@ import onnx
 from facealign.arrays import AnyArray, Float32Array
 from facealign.errors import FaceAlignError
 from facealign.spec import METADATA_KEY, ModelSpec
+from facealign.weights import one_line
 
 
 class OnnxEngine:
@@ -19,27 +20,59 @@ class OnnxEngine:
         """Raises FaceAlignError when the file is missing, damaged, or holds what OpenCV cannot run."""
         try:
             data = path.read_bytes()
-            model = onnx.load_from_string(data)
-            onnx.checker.check_model(model)
         except FileNotFoundError as error:
             raise FaceAlignError(f"{path}: no such file; expected an ONNX model") from error
+        except OSError as error:
+            raise FaceAlignError(f"{path}: cannot be read ({error.strerror})") from error
+        try:
+            model = onnx.load_from_string(data)
+            onnx.checker.check_model(model)
         except Exception as error:  # onnx and protobuf raise many kinds on damaged files
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise FaceAlignError(f"{path}: truncated, or not an ONNX model ({reason})") from error
+            raise FaceAlignError(f"{path}: truncated, or not an ONNX model ({one_line(error)})") from error
         metadata = {entry.key: entry.value for entry in model.metadata_props}
         self.spec: ModelSpec | None = None
         if METADATA_KEY in metadata:
             self.spec = ModelSpec.from_json(metadata[METADATA_KEY], str(path))
+        self._where = str(path)
+        constants = {tensor.name for tensor in model.graph.initializer}
+        self._inputs = {
+            one.name: [side.dim_value or side.dim_param or "?" for side in one.type.tensor_type.shape.dim]
+            for one in model.graph.input
+            if one.name not in constants
+        }
         self._outputs = [output.name for output in model.graph.output]
         try:
             self._net = cv2.dnn.readNetFromONNX(np.frombuffer(data, dtype=np.uint8))
         except cv2.error as error:
-            raise FaceAlignError(f"{path}: OpenCV {cv2.__version__} cannot run it ({error.err})") from error
+            raise FaceAlignError(
+                f"{path}: OpenCV {cv2.__version__} cannot run it ({_reason(error)})"
+            ) from error
 
     def forward(self, inputs: Mapping[str, AnyArray]) -> dict[str, Float32Array]:
         """Run the net; see Engine.forward."""
+        if set(inputs) != set(self._inputs):
+            raise FaceAlignError(
+                f"{self._where}: got inputs {sorted(inputs)}, expected {sorted(self._inputs)}"
+            )
         for name, values in inputs.items():
-            self._net.setInput(np.ascontiguousarray(values, dtype=np.float32), name)
-        return dict(
-            zip(self._outputs, (np.array(one) for one in self._net.forward(self._outputs)), strict=True)
-        )
+            declared = self._inputs[name]
+            fits = values.ndim == len(declared) and all(
+                isinstance(want, str) or side == want
+                for side, want in zip(values.shape, declared, strict=True)
+            )
+            if not fits or values.size == 0:
+                wanted = ", ".join(map(str, declared))
+                raise FaceAlignError(
+                    f"{self._where}: input {name!r} has shape {values.shape}, expected ({wanted})"
+                )
+        try:
+            for name, values in inputs.items():
+                self._net.setInput(np.ascontiguousarray(values, dtype=np.float32), name)
+            outputs = self._net.forward(self._outputs)
+        except cv2.error as error:
+            raise FaceAlignError(f"{self._where}: OpenCV cannot run it ({_reason(error)})") from error
+        return {name: np.array(one) for name, one in zip(self._outputs, outputs, strict=True)}
+
+
+def _reason(error: cv2.error) -> str:
+    return (str(error.err).splitlines() or ["no reason given"])[0]

@@ -30,8 +30,8 @@ def solver(
         test_interval=recipe.test_interval,
         test_compute_loss=True,
         snapshot=recipe.snapshot,
-        snapshot_prefix=snapshot_prefix or recipe.snapshot_prefix,
-        max_iter=max_iter or recipe.max_iter,
+        snapshot_prefix=recipe.snapshot_prefix if snapshot_prefix is None else snapshot_prefix,
+        max_iter=recipe.max_iter if max_iter is None else max_iter,
         solver_mode=caffe_pb2.SolverParameter.GPU if gpu else caffe_pb2.SolverParameter.CPU,
     )
     if recipe.gamma is not None:
