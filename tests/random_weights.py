@@ -1,61 +1,43 @@
-"""Landmark weights drawn at random, written as a release is: `.caffemodel`, `.json` and `.onnx`."""
+"""Weights and training data drawn at random: nets with weights, releases, small LMDBs; and nets in Caffe."""
 
 import dataclasses
 import math
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import onnx
+from google.protobuf import text_format
 
+from facealign.engines.caffe_engine import import_caffe
 from facealign.export import export_onnx
 from facealign.networks import mobilenet_v2
 from facealign.proto import caffe_pb2
 from facealign.spec import ModelSpec
+from facealign.weights import expected_shapes, with_weights
 
 
-def first(values, default):
-    return values[0] if len(values) else default
-
-
-def fill(deploy, rng, side=64):
-    """A copy of a deploy net with blobs in every layer that learns, of the shapes that Caffe expects."""
-    net = caffe_pb2.NetParameter()
-    net.CopyFrom(deploy)
-    shapes = {"data": (3, side, side)}
-    for layer in net.layer:
-        if layer.type == "Input":
-            continue
-        channels, height, width = shapes[layer.bottom[0]]
-        blobs = []
-        if layer.type in ("Convolution", "ConvolutionDepthwise"):
-            conv = layer.convolution_param
-            kernel, stride, pad = first(conv.kernel_size, 1), first(conv.stride, 1), first(conv.pad, 0)
-            group = channels if layer.type == "ConvolutionDepthwise" else conv.group
-            fan_in = channels // group * kernel * kernel
-            blobs.append(
-                rng.normal(0, math.sqrt(2 / fan_in), (conv.num_output, channels // group, kernel, kernel))
-            )
-            if conv.bias_term:
-                blobs.append(rng.normal(0, 0.1, conv.num_output))
-            channels = conv.num_output
-            height, width = ((size + 2 * pad - kernel) // stride + 1 for size in (height, width))
-        elif layer.type == "BatchNorm":
-            blobs += [rng.normal(0, 0.2, channels), rng.uniform(0.5, 2.0, channels), np.ones(1)]
-        elif layer.type == "Scale":
-            blobs += [rng.uniform(0.5, 1.5, channels), rng.normal(0, 0.1, channels)]
-        elif layer.type == "InnerProduct":
-            outputs = layer.inner_product_param.num_output
-            fan_in = channels * height * width
-            last = outputs == 136
-            blobs.append(rng.normal(0, 0.02 if last else math.sqrt(1 / fan_in), (outputs, fan_in)))
-            blobs.append(rng.uniform(0.2, 0.8, outputs) if last else rng.normal(0, 0.1, outputs))
-            channels, height, width = outputs, 1, 1
-        shapes[layer.top[0]] = (channels, height, width)
-        for values in blobs:
-            blob = layer.blobs.add()
-            blob.shape.dim.extend(values.shape)
-            blob.data.extend(values.astype(np.float32).ravel().tolist())
-    return net
+def fill(deploy, rng):
+    """A copy of a deploy net with blobs in every layer that learns."""
+    blobs = {}
+    kinds = {layer.name: layer.type for layer in deploy.layer}
+    for name, shapes in expected_shapes(deploy, "net").items():
+        kind, first = kinds[name], shapes[0]
+        if kind == "BatchNorm":
+            arrays = [rng.normal(0, 0.2, first), rng.uniform(0.5, 2.0, first), np.ones(1)]
+        elif kind == "Scale":
+            arrays = [rng.uniform(0.5, 1.5, first), *(rng.normal(0, 0.1, shape) for shape in shapes[1:])]
+        elif kind == "PReLU":
+            arrays = [rng.uniform(-0.2, 0.4, first)]
+        elif first[0] == 136:
+            # As of trained weights: landmarks within the crop.
+            arrays = [rng.normal(0, 0.02, first), rng.uniform(0.2, 0.8, shapes[1])]
+        else:
+            gain = 1 if kind == "InnerProduct" else 2
+            arrays = [rng.normal(0, math.sqrt(gain / math.prod(first[1:])), first)]
+            arrays += [rng.normal(0, 0.1, shape) for shape in shapes[1:]]
+        blobs[name] = arrays
+    return with_weights(deploy, blobs)
 
 
 def write_model(folder: Path, name="weights", seed=0, **changes) -> Path:
@@ -63,8 +45,6 @@ def write_model(folder: Path, name="weights", seed=0, **changes) -> Path:
 
     Returns the path of the caffemodel.
     """
-    from google.protobuf import text_format
-
     folder.mkdir(parents=True, exist_ok=True)
     deploy = mobilenet_v2.deploy()
     (folder / f"{name}.prototxt").write_text(text_format.MessageToString(deploy))
@@ -74,3 +54,60 @@ def write_model(folder: Path, name="weights", seed=0, **changes) -> Path:
     (folder / f"{name}.json").write_text(spec.to_json())
     onnx.save(export_onnx(deploy, weights, spec), str(folder / f"{name}.onnx"))
     return folder / f"{name}.caffemodel"
+
+
+def in_caffe(folder: Path, deploy, weights=None):
+    """A deploy net in the real Caffe; the weights of the message `weights`, if given, are loaded by Caffe."""
+    caffe = import_caffe()
+    folder.mkdir(parents=True, exist_ok=True)
+    net = folder / "net.prototxt"
+    net.write_text(text_format.MessageToString(deploy))
+    if weights is None:
+        return caffe.Net(str(net), caffe.TEST)
+    model = folder / "net.caffemodel"
+    model.write_bytes(weights.SerializeToString())
+    return caffe.Net(str(net), caffe.TEST, weights=str(model))
+
+
+def caffe_outputs(net, data):
+    """All outputs of a net in Caffe for the input blob `data`."""
+    net.blobs["data"].reshape(*data.shape)
+    net.reshape()
+    net.blobs["data"].data[...] = data
+    return {name: values.copy() for name, values in net.forward().items()}
+
+
+def random_landmarks(rng, n):
+    """(n, 136): 68 x values, then 68 y values, within the crop; the eyes are apart."""
+    values = rng.uniform(0.1, 0.9, (n, 136))
+    values[:, 36], values[:, 42] = 0.3, 0.7
+    return values.astype(np.float32)
+
+
+def write_lmdbs(directory: Path, size, n=6, seed=0):
+    """Write {train,val}_{images,landmarks}, n random samples of height and width `size` each.
+
+    Returns part -> (images (n, 3, height, width) uint8, landmarks (n, 136)).
+    """
+    rng = np.random.default_rng(seed)
+    directory.mkdir(parents=True, exist_ok=True)
+    result = {}
+    for part in ("train", "val"):
+        images = rng.integers(0, 256, (n, 3, *size), dtype=np.uint8)
+        landmarks = random_landmarks(rng, n)
+        pictures = [
+            caffe_pb2.Datum(channels=3, height=size[0], width=size[1], data=image.tobytes())
+            for image in images
+        ]
+        points = [
+            caffe_pb2.Datum(channels=136, height=1, width=1, float_data=row.tolist()) for row in landmarks
+        ]
+        for kind, data in (("images", pictures), ("landmarks", points)):
+            with (
+                lmdb.open(str(directory / f"{part}_{kind}"), map_size=1 << 24) as database,
+                database.begin(write=True) as transaction,
+            ):
+                for index, datum in enumerate(data):
+                    transaction.put(b"%08d" % index, datum.SerializeToString())
+        result[part] = images, landmarks
+    return result
