@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facealign.engines.caffe_engine import import_caffe
 from facealign.networks import mobilenet_v2, prototxt
 from facealign.networks.recipes import RECIPES
 from facealign.networks.solvers import solver
@@ -317,8 +318,7 @@ def test_the_committed_train_val_runs_where_the_lmdbs_are(name, tmp_path):
 @pytest.mark.parametrize("name", STAGES)
 def test_a_step_of_the_recipe_s_solver_moves_every_weight_by_the_learning_rate(name, tmp_path):
     """Adam's first step is the learning rate times lr_mult, unless the gradient is next to nothing."""
-    import caffe
-
+    caffe = import_caffe()
     write_lmdbs(tmp_path / "lmdb", (64, 64), n=8)
     recipe = dataclasses.replace(RECIPES[name], batch_size=8, test_iter=1)
     net = tmp_path / "train_val.prototxt"
