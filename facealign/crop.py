@@ -60,7 +60,7 @@ def warp(image: Image, affine: FloatArray, size: tuple[int, int]) -> Image:
     shrink = 1.0 / math.sqrt(abs(np.linalg.det(affine[:, :2])))
     if shrink < MAX_SHRINK:
         return _sample(image, affine, size)
-    factor = int(shrink)
+    factor = min(int(shrink), max(image.shape[:2]))  # a larger block would be all but empty
     corners = np.array([[-1.0, -1.0], [width, -1.0], [-1.0, height], [width, height]])
     reach = apply(invert(affine), corners)
     x1, y1 = np.floor(reach.min(axis=0)).astype(int) - factor
@@ -125,7 +125,8 @@ def published_crop(image: Image, box: FloatArray) -> tuple[Float32Array, Publish
     """The reference demo's 64x64 crop (float, grey levels) of a 1-based box x1 y1 x2 y2.
 
     To the letter, off-by-ones included: the box is squared, widened by 5 % left and right and 10 % below; the
-    image is padded, resized whole, cut to 63x63 and stretched to 64x64.
+    image is padded, resized whole, cut to 63x63 and stretched to 64x64. Of the padded and resized picture,
+    which the demo makes in floating point, only the pixels of the cut are computed.
     """
     x1, y1, x2, y2 = (float(value) - 1 for value in box)
     width, height = x2 - x1 + 1, y2 - y1 + 1
@@ -137,15 +138,47 @@ def published_crop(image: Image, box: FloatArray) -> tuple[Float32Array, Publish
     x1, x2, y2 = x1 - 0.05 * wide, x2 + 0.05 * wide, y2 + 0.10 * high
     rows, columns = image.shape[:2]
     border = int(max(-x1, -y1, x2 - columns, y2 - rows, 0)) + 10
-    padded = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_CONSTANT)
     x1, x2, y1, y2 = x1 + border, x2 + border, y1 + border, y2 + border
-    scale = (x2 - x1 + 1) / 64
-    left, top = round(x1 / scale), round(y1 / scale)
-    small = cv2.resize(padded, (int(padded.shape[1] / scale), int(padded.shape[0] / scale)))
-    cut = small[top : top + 63, left : left + 63]
-    # caffe.io.resize_image on a float image: bilinear, corners on corners of the pixel areas
-    crop = cv2.resize(cut.astype(np.float32), (64, 64), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(crop, dtype=np.float32), PublishedCrop(scale, left, top, border)
+    scale = (x2 - x1) / 64
+    # The demo is Python 2, whose round() takes a half up, not to the even neighbour.
+    left, top = math.floor(x1 / scale + 0.5), math.floor(y1 / scale + 0.5)
+    cut = _bilinear(
+        image,
+        _resized_pixels(np.arange(left, left + 63), columns + 2 * border, scale) - border,
+        _resized_pixels(np.arange(top, top + 63), rows + 2 * border, scale) - border,
+        outside=0.0,
+    )
+    # caffe.io.resize_image maps the darkest grey level to 0 and takes 0 for what lies outside
+    stretched = (np.arange(64) + 0.5) * 63 / 64 - 0.5
+    crop = _bilinear(cut, stretched, stretched, outside=float(cut.min()))
+    return crop.astype(np.float32), PublishedCrop(scale, left, top, border)
+
+
+def _resized_pixels(pixels: AnyArray, side: int, scale: float) -> FloatArray:
+    """Where `pixels` of an axis shrunk by `scale` lie on that axis before, `side` pixels long.
+
+    As cv2.resize has it: the new length is whole, so that the true factor is a little more than `scale`.
+    """
+    places: FloatArray = (pixels + 0.5) * (side / int(side / scale)) - 0.5
+    return places
+
+
+def _bilinear(image: AnyArray, x: FloatArray, y: FloatArray, outside: float) -> FloatArray:
+    """`image` (h, w, 3) sampled at every pair of columns x (n,) and rows y (m,); (m, n, 3).
+
+    Pixels beyond the image have the value `outside`.
+    """
+    height, width = image.shape[:2]
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    right_weight, lower_weight = x - left, y - top
+    sampled = np.zeros((len(y), len(x), image.shape[2]))
+    for column, column_weight in ((left, 1 - right_weight), (left + 1, right_weight)):
+        for row, row_weight in ((top, 1 - lower_weight), (top + 1, lower_weight)):
+            inside = np.outer((row >= 0) & (row < height), (column >= 0) & (column < width))
+            pixels = image[np.ix_(row.clip(0, height - 1), column.clip(0, width - 1))]
+            weight = np.outer(row_weight, column_weight)[..., None]
+            sampled += weight * np.where(inside[..., None], pixels, outside)
+    return sampled
 
 
 def published_landmarks(values: AnyArray, record: PublishedCrop) -> FloatArray:
