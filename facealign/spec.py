@@ -6,6 +6,7 @@ ONNX file's metadata under the key `facealign`.
 
 import dataclasses
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,26 +59,47 @@ class ModelSpec:
         Raises FaceAlignError on text that is no JSON object, and on unknown or wrongly typed fields.
         """
         try:
-            values: dict[str, Any] = json.loads(text)
-            fields = {field.name: field for field in dataclasses.fields(ModelSpec)}
-            unknown = sorted(set(values) - set(fields))
-            if unknown:
-                raise FaceAlignError(f"{where}: unknown field {unknown[0]!r}: made by a newer version?")
-            defaults = ModelSpec()
-            for name, value in values.items():
-                kind = type(getattr(defaults, name))
-                if kind is tuple:
-                    values[name] = (float(value[0]), float(value[1]))
-                elif kind is float:
-                    values[name] = float(value)
-                elif not isinstance(value, kind):
-                    raise FaceAlignError(f"{where}: {name} is {value!r}, expected {kind.__name__}")
-            spec = ModelSpec(**values)
-        except (json.JSONDecodeError, TypeError, ValueError, AttributeError, IndexError) as error:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise FaceAlignError(f"{where}: not a model description ({error})") from error
+        if not isinstance(values, dict):
+            raise FaceAlignError(f"{where}: not a model description, which is a JSON object")
+        defaults = dataclasses.asdict(ModelSpec())
+        unknown = sorted(set(values) - set(defaults))
+        if unknown:
+            raise FaceAlignError(f"{where}: unknown field {unknown[0]!r}: made by a newer version?")
+        spec = ModelSpec(**{name: _typed(name, values[name], defaults[name], where) for name in values})
         if spec.crop not in ("square", "published") or spec.channels not in ("BGR", "RGB"):
             raise FaceAlignError(f"{where}: crop {spec.crop!r} or channels {spec.channels!r} is not known")
+        if min(spec.input_height, spec.input_width, spec.landmarks, spec.box_scale) <= 0:
+            raise FaceAlignError(f"{where}: the input's sides, landmarks and box_scale must be above 0")
         return spec
+
+
+def _typed(name: str, value: Any, default: Any, where: str) -> Any:
+    """`value` of a JSON file as the type that `default` has. Raises FaceAlignError when it is not."""
+
+    def number(value: Any) -> bool:
+        finite = isinstance(value, int | float) and abs(value) <= sys.float_info.max
+        return finite and not isinstance(value, bool)
+
+    if isinstance(default, tuple):
+        if isinstance(value, list) and len(value) == len(default) and all(map(number, value)):
+            return tuple(map(float, value))
+        kind = f"a list of {len(default)} numbers"
+    elif isinstance(default, float):
+        if number(value):
+            return float(value)
+        kind = "a number"
+    elif isinstance(default, int):
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        kind = "a whole number"
+    else:
+        if isinstance(value, str):
+            return value
+        kind = "a string"
+    raise FaceAlignError(f"{where}: {name} is {value!r}, expected {kind}")
 
 
 def spec_path(caffemodel: Path) -> Path:
@@ -95,10 +117,19 @@ def spec_path(caffemodel: Path) -> Path:
 
 
 def load_spec(caffemodel: Path) -> ModelSpec:
-    """The spec beside a caffemodel, its `deploy` made absolute (it is stored relative to the JSON file)."""
+    """The spec beside a caffemodel, its `deploy` made absolute (it is stored relative to the JSON file).
+
+    Raises FaceAlignError when there is none, or it is malformed, or its deploy net does not exist.
+    """
     path = spec_path(caffemodel)
-    spec = ModelSpec.from_json(path.read_text(), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FaceAlignError(f"{path}: not a model description ({error})") from error
+    spec = ModelSpec.from_json(text, str(path))
+    if not spec.deploy:
+        raise FaceAlignError(f"{path}: names no deploy net; expected a field `deploy`")
     deploy = (path.parent / spec.deploy).resolve()
-    if not spec.deploy or not deploy.is_file():
+    if not deploy.is_file():
         raise FaceAlignError(f"{path}: deploy net {deploy} does not exist; run `make prototxt`")
     return dataclasses.replace(spec, deploy=str(deploy))
