@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Callable
 
+import cv2
+
 from facealign.errors import FaceAlignError
 
 
@@ -13,16 +15,28 @@ def run(main: Callable[[], None]) -> None:
     Wrong usage exits with 2, by argparse.
     """
     os.environ.setdefault("GLOG_minloglevel", "2")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        # by a call, since OpenCV has read its environment when it was loaded
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     try:
         main()
+        sys.stdout.flush()  # here, where a full disk can still be reported
     except FaceAlignError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        _fail(str(error))
+    except BrokenPipeError:
+        _fail("standard output: closed by its reader")
     except OSError as error:
-        where = error.filename or "output"
-        print(f"error: {where}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(1)
+        _fail(f"{error.filename or 'output'}: {error.strerror or error}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    print("error:", " ".join(message.splitlines()), file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # what cannot be written now cannot be written by the interpreter at its end, which would complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
