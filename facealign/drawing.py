@@ -21,11 +21,14 @@ BOX_COLOUR = (240, 240, 240)
 FRACTION_BITS = 4
 """OpenCV draws at sixteenths of a pixel when coordinates are given as integers times 16."""
 
+LIMIT = 2.0**30
+"""Coordinates are kept within this, for OpenCV's 32-bit integers; far outside any picture."""
+
 
 def draw(image: Image, box: FloatArray, landmarks: FloatArray, pose: Pose | None = None) -> Image:
     """A copy of `image` with the box (4,), the landmarks (68, 2) and the pose's angles, sized to the face."""
     picture = image.copy()
-    side = float(max(box[2] - box[0], box[3] - box[1]))
+    side = min(float(max(box[2] - box[0], box[3] - box[1])), float(max(image.shape[:2])))
     line = max(1, round(side / 160))
     radius = max(1.0, side / 110)
     cv2.rectangle(picture, _fixed(box[:2]), _fixed(box[2:]), BOX_COLOUR, line, cv2.LINE_AA, FRACTION_BITS)
@@ -38,13 +41,14 @@ def draw(image: Image, box: FloatArray, landmarks: FloatArray, pose: Pose | None
         scale = max(0.4, side / 320)
         (_, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, line)
         baseline = max(float(box[1]) - height / 2, float(height))
-        corner = (math.floor(max(float(box[0]), 0.0)), math.floor(baseline))
+        left = max(float(box[0]), 0.0)
+        corner = (math.floor(min(left, LIMIT)), math.floor(min(baseline, LIMIT)))
         for colour, width in (((0, 0, 0), line + 2), (BOX_COLOUR, line)):
             cv2.putText(picture, text, corner, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width, cv2.LINE_AA)
     return picture
 
 
 def _fixed(point: FloatArray) -> tuple[int, int]:
-    """A point in the units of FRACTION_BITS, kept within what OpenCV's integers hold."""
-    x, y = np.clip(np.round(point * 2**FRACTION_BITS), -(2**30), 2**30).astype(int)
+    """A point in the units of FRACTION_BITS."""
+    x, y = np.clip(np.round(point * 2**FRACTION_BITS), -LIMIT, LIMIT).astype(int)
     return int(x), int(y)
