@@ -67,7 +67,7 @@ def read_box_file(path: Path) -> list[FloatArray]:
     without four finite numbers, or a box without area.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise FaceAlignError(f"{path}: no such file; expected lines `x1 y1 x2 y2`") from error
     except (OSError, UnicodeDecodeError) as error:

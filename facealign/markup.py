@@ -81,7 +81,7 @@ def read_pts(path: Path, expected: int | None = N_LANDMARKS) -> FloatArray:
     Raises FaceAlignError when the file cannot be read, is malformed or has not `expected` points (None: any).
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise FaceAlignError(f"{path}: no such file; expected the annotation of an image") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -92,7 +92,7 @@ def read_pts(path: Path, expected: int | None = N_LANDMARKS) -> FloatArray:
         raise FaceAlignError(f"{path}: no {{ ... }} block of points: truncated, or not a .pts file")
     try:
         numbers = np.array([float(word) for word in body.split()])
-        fields = dict(line.split(":", 1) for line in head.splitlines() if ":" in line)
+        fields = {key.strip(): value for key, _, value in (line.partition(":") for line in head.splitlines())}
         declared = int(fields.get("n_points", len(numbers) // 2))
     except ValueError as error:
         raise FaceAlignError(f"{path}: not a .pts file ({error})") from error
