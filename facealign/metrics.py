@@ -32,14 +32,14 @@ def nme(predicted: FloatArray, truth: FloatArray, norm: str) -> FloatArray:
 
 
 def failure_rate(errors: FloatArray, threshold: float, missed: int = 0) -> float:
-    """Share, 0..1, of faces whose error exceeds `threshold`; `missed` faces without an error count as such.
+    """Share, 0..1, of faces whose error exceeds `threshold` or is NaN; `missed` faces count as such.
 
     Raises ValueError when there is no face.
     """
     faces = len(errors) + missed
     if faces == 0:
         raise ValueError("no face to compute a failure rate of")
-    return (int(np.count_nonzero(np.asarray(errors) > threshold)) + missed) / faces
+    return (int(np.count_nonzero(~(np.asarray(errors) <= threshold))) + missed) / faces
 
 
 def ced(errors: FloatArray, thresholds: FloatArray) -> FloatArray:
@@ -52,8 +52,8 @@ def ced(errors: FloatArray, thresholds: FloatArray) -> FloatArray:
 def auc(errors: FloatArray, threshold: float) -> float:
     """Area under the CED curve from 0 to `threshold`, as a share of the threshold: 0..1, 1 is best.
 
-    Exact, not by quadrature: the CED is a staircase, so the area is mean(max(threshold - error, 0)).
+    Exact, not by quadrature: the CED is a staircase, so the share is mean(max(1 - error / threshold, 0)).
     """
     if len(errors) == 0:
         raise ValueError("no face to compute an area of")
-    return float(np.maximum(threshold - np.asarray(errors), 0.0).mean() / threshold)
+    return float(np.maximum(1.0 - np.asarray(errors) / threshold, 0.0).mean())
