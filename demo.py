@@ -16,14 +16,13 @@ from tqdm import tqdm
 from facealign.aligner import Face, FaceAligner
 from facealign.arrays import Image
 from facealign.boxes import read_box_file
-from facealign.datasets import read_image
 from facealign.drawing import draw
 from facealign.errors import FaceAlignError
 from facealign.files import replacing
+from facealign.images import SUFFIXES, read_image
 from tools.cli import run
 
 MODELS = Path(__file__).resolve().parent / "models"
-READABLE = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 WRITABLE = (".jpg", ".jpeg", ".png", ".bmp")
 
 
@@ -79,9 +78,9 @@ def find_images(arguments: Sequence[Path]) -> list[Path]:
     files: dict[Path, Path] = {}
     for argument in arguments:
         if argument.is_dir():
-            inside = sorted(path for path in argument.iterdir() if path.suffix.lower() in READABLE)
+            inside = sorted(path for path in argument.iterdir() if path.suffix.lower() in SUFFIXES)
             if not inside:
-                raise FaceAlignError(f"{argument}: no image in it; expected {', '.join(READABLE)}")
+                raise FaceAlignError(f"{argument}: no image in it; expected {', '.join(SUFFIXES)}")
         else:
             inside = [argument]
         for path in inside:

@@ -9,7 +9,7 @@ import numpy as np
 
 from facealign import crop as crop_tools
 from facealign.arrays import Float32Array, FloatArray, Image
-from facealign.detection import MtcnnDetector
+from facealign.detection import MtcnnDetector, MtcnnSettings
 from facealign.engines.base import Engine
 from facealign.engines.choose import open_engine
 from facealign.errors import FaceAlignError
@@ -55,21 +55,18 @@ class FaceAligner:
         engine: str = "auto",
         detector: bool = True,
         published: bool = False,
-        mtcnn: Path | None = None,
+        mtcnn: MtcnnSettings | None = None,
     ) -> "FaceAligner":
         """Open released or own weights (`.caffemodel` or `.onnx`).
 
-        engine: "auto", "caffe" or "onnx"; detector: also open MTCNN (from the folder `mtcnn`, else the
-        default one); published: crop by the reference demo's arithmetic, for weights of its author.
+        engine: "auto", "caffe" or "onnx"; detector: also open MTCNN, with the settings `mtcnn`;
+        published: crop by the reference demo's arithmetic, for weights of its author.
         Raises FaceAlignError on missing or unfit files.
         """
         network, spec = open_engine(engine, weights)
         if published:
             spec = dataclasses.replace(spec, crop="published", origin=1)
-        finder = None
-        if detector:
-            finder = MtcnnDetector.open(engine) if mtcnn is None else MtcnnDetector.open(engine, mtcnn)
-        return cls(finder, network, spec)
+        return cls(MtcnnDetector.open(engine, mtcnn) if detector else None, network, spec)
 
     def align(self, image: Image) -> list[Face]:
         """Find every face of `image` (BGR) and its landmarks; best score first.
@@ -129,8 +126,8 @@ class FaceAligner:
         if self.spec.crop == "published":
             if (self.spec.input_height, self.spec.input_width) != (64, 64):
                 raise FaceAlignError("the published crop is 64x64, but the network's input is not")
-            crop, record = crop_tools.published_crop(image, box + 1.0)
-            return crop, lambda values, points: crop_tools.published_landmarks(values, record)
+            published, record = crop_tools.published_crop(image, box + 1.0)
+            return published, lambda values, points: crop_tools.published_landmarks(values, record)
         crop, affine = crop_tools.crop_face(image, box, self.spec)
         inverse = crop_tools.invert(affine)
         return crop, lambda values, points: crop_tools.apply(inverse, points)

@@ -15,18 +15,18 @@ import numpy as np
 
 from facealign import metrics
 from facealign.arrays import FloatArray, Image
-from facealign.boxes import box_from_landmarks, landmark_box, overlap
-from facealign.datasets import Sample, eval_subsets, read_image
+from facealign.boxes import box_from_landmarks
+from facealign.datasets import POOLED, Sample, eval_subsets
 from facealign.errors import FaceAlignError
+from facealign.face_boxes import FaceBox, best_match, boxes_for
 from facealign.files import replacing
+from facealign.images import read_image
 
 NORMALISERS = ("inter_pupil", "inter_ocular")
 THRESHOLDS = {"08": 0.08, "10": 0.10}
 """Key suffix -> threshold, a fraction of the normaliser."""
 FAILURE_NORMALISER = "inter_ocular"
 """What `failure_rate_08`, `auc_08`... are relative to: the literature's choice for these two figures."""
-MATCH_OVERLAP = 0.3
-"""A detection is the annotated face's when it overlaps the landmarks' box by more than this."""
 RELEASE: dict[str, int] = {
     "afw": 337,
     "helen/testset": 330,
@@ -36,11 +36,6 @@ RELEASE: dict[str, int] = {
     "lfpw/trainset": 811,
 }
 """Folders of the 300-W release and their images."""
-POOLED: dict[str, tuple[str, ...]] = {
-    "common": ("helen/testset", "lfpw/testset"),
-    "challenging": ("ibug",),
-    "full": ("helen/testset", "lfpw/testset", "ibug"),
-}
 MISSED_RULE = (
     "a missed detection is a failure: it counts in failure_rate and, as an infinite error, in auc and the "
     "CED; it is left out of nme"
@@ -68,38 +63,26 @@ def box_of_annotation(sample: Sample, image: Image) -> FloatArray:
     return box_from_landmarks(sample.points)
 
 
-def best_match(candidates: FloatArray, points: FloatArray) -> FloatArray | None:
-    """Of boxes (n, 4), the one that overlaps the landmarks' box most; None when none does by over 0.3."""
-    if len(candidates) == 0:
-        return None
-    overlaps = overlap(candidates, landmark_box(points))
-    best = int(np.argmax(overlaps))
-    return candidates[best] if overlaps[best] > MATCH_OVERLAP else None
-
-
 def detected_box(detect: Callable[[Image], Sequence[Any]]) -> FindBox:
     """Find boxes with a detector's `detect` (image -> Detections), matched to the annotation by overlap."""
 
     def find(sample: Sample, image: Image) -> FloatArray | None:
-        found = [np.asarray(one.box, dtype=np.float64) for one in detect(image)]
-        return best_match(np.array(found).reshape(-1, 4), sample.points)
+        found = np.array([one.box for one in detect(image)], dtype=np.float64).reshape(-1, 4)
+        best = best_match(found, sample.points)
+        return None if best is None else found[best]
 
     return find
 
 
-def listed_box(faces: Mapping[str, tuple[FloatArray, str]], where: str) -> FindBox:
+def listed_box(faces: Mapping[str, FaceBox], where: str) -> FindBox:
     """Take boxes from a detections file; a box whose source is not "mtcnn" stands for a missed detection.
 
-    The finder raises FaceAlignError for a sample that the file, named `where`, does not list.
+    The finder raises FaceAlignError for a sample that the file, named `where`, does not list as it is now.
     """
 
     def find(sample: Sample, image: Image) -> FloatArray | None:
-        if sample.relative not in faces:
-            raise FaceAlignError(
-                f"{sample.relative}: no box in {where}; run tools/detect_faces.py on this data"
-            )
-        box, source = faces[sample.relative]
-        return box if source == "mtcnn" else None
+        (face,) = boxes_for([sample], faces, where)
+        return face.box if face.source == "mtcnn" else None
 
     return find
 
@@ -130,7 +113,7 @@ def measure(
     result = Measurement()
     for sample in samples:
         try:
-            image = read_image(sample.path)
+            image = read_image(sample.path, orient=False)
             box = find_box(sample, image)
             predicted = None if box is None else align(image, np.asarray(box, dtype=np.float64)[None])
         except FaceAlignError as error:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from facealign.datasets import POOLED
 from facealign.errors import FaceAlignError
-from facealign.evaluation import NORMALISERS, POOLED
+from facealign.evaluation import NORMALISERS
 from facealign.files import replacing
 
 NORMALISER_NAMES = {"inter_pupil": "inter-pupil", "inter_ocular": "inter-ocular"}

@@ -314,7 +314,7 @@ def test_default_weights_prefer_stage_2(tmp_path):
 
 def test_the_released_weights_put_points_on_the_astronaut_s_face(photos, tmp_path):
     """Against MTCNN's own five points, which know nothing of our network: eyes, nose tip, mouth corners."""
-    from facealign.datasets import read_image
+    from facealign.images import read_image
     from facealign.detection import MtcnnDetector
 
     result = demo("--images", photos, "--engine", "onnx", "--output", tmp_path / "out")

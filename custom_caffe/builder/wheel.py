@@ -131,6 +131,7 @@ def write_wheel(wheel: Path, tree: Path, interpreter: compiling.Interpreter, key
         "upstream": source.read_lock()["commit"],
         "python": ".".join(str(part) for part in interpreter.version),
         "numpy": interpreter.numpy,
+        "gpu": False,
     }
     contents: dict[str, bytes] = {INFO: json.dumps(facts, indent=1).encode()}
     for path in sorted((upstream / "python" / "caffe").rglob("*")):

@@ -1,0 +1,54 @@
+"""Reading pictures: whole files only, as BGR."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from facealign.arrays import Image
+from facealign.errors import FaceAlignError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""What is taken for a picture in a folder."""
+
+
+def read_image(path: Path, orient: bool = True) -> Image:
+    """Read a picture as BGR uint8 (h, w, 3); grey is repeated, transparency dropped, 16 bits cut to 8.
+
+    orient: turn it as its EXIF data says a viewer should; annotations are made without.
+    Raises FaceAlignError on a file that is missing, no picture, or truncated (which decoders fill with grey).
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FaceAlignError(f"{path}: no such file; expected a picture") from error
+    except OSError as error:
+        raise FaceAlignError(f"{path}: cannot be read ({error.strerror})") from error
+    if not _is_whole(data):
+        raise FaceAlignError(f"{path}: the picture is truncated; copy or fetch it again")
+    flags = cv2.IMREAD_COLOR | (0 if orient else cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise FaceAlignError(f"{path}: not a picture that OpenCV can read")
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether a JPEG or PNG file has its end marker; any other content passes."""
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" in data
+    if not data.startswith(b"\xff\xd8\xff"):
+        return True
+    # A thumbnail inside has an end marker of its own: look behind the header of the picture itself.
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] == 0xDA:
+            return data.find(b"\xff\xd9", at) >= 0
+        if data[at + 1] == 0xFF:
+            at += 1  # a fill byte
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False

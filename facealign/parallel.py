@@ -1,0 +1,66 @@
+"""A map over worker processes that keeps the order and holds only a few results at a time."""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+import cv2
+
+from facealign.errors import FaceAlignError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+AHEAD = 4
+"""Items a worker that are under way or waiting to be taken."""
+
+
+def cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def ordered_map(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    setup: Callable[..., None] | None = None,
+    arguments: tuple[Any, ...] = (),
+) -> Iterator[Result]:
+    """function(item) of each item, in their order, computed by `workers` processes (1: by this one).
+
+    setup(*arguments) runs first in every process. `function`, `setup` and all that passes must be picklable.
+    Raises what `function` raises, and FaceAlignError when a worker is killed.
+    """
+    if workers <= 1:
+        if setup is not None:
+            setup(*arguments)
+        yield from map(function, items)
+        return
+    # Not forked: OpenCV's and Caffe's threads would not survive it.
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_start, initargs=(setup, arguments)
+    )
+    window: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            window.append(pool.submit(function, item))
+            if len(window) >= AHEAD * workers:
+                yield window.popleft().result()
+        while window:
+            yield window.popleft().result()
+    except BrokenProcessPool as error:
+        raise FaceAlignError("a worker process was killed: out of memory? try fewer --workers") from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start(setup: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interruption is the parent's business
+    cv2.setNumThreads(1)
+    if setup is not None:
+        setup(*arguments)

@@ -1,0 +1,178 @@
+"""Paired LMDBs that Caffe's Data layer reads: in one the pictures, in the other their landmarks.
+
+A part ("train", "val") of a data set is the two folders PART_images and PART_landmarks; the same key stands
+for the same sample in both. `meta.json` beside them says how they were made.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facealign.arrays import AnyArray, Float32Array, Image
+from facealign.errors import FaceAlignError
+from facealign.proto import caffe_pb2
+
+META = "meta.json"
+COMMIT_EVERY = 2048
+"""Samples written between two commits."""
+PAGE = 4096
+
+
+def encode_image(image: Image) -> bytes:
+    """A picture (h, w, c) as a Datum, channels first."""
+    height, width, channels = image.shape
+    data = np.ascontiguousarray(image.transpose(2, 0, 1)).tobytes()
+    return caffe_pb2.Datum(channels=channels, height=height, width=width, data=data).SerializeToString()
+
+
+def encode_landmarks(values: Float32Array) -> bytes:
+    """Network targets (n,) as a Datum of n channels, one number each."""
+    return caffe_pb2.Datum(
+        channels=len(values), height=1, width=1, float_data=values.tolist()
+    ).SerializeToString()
+
+
+def decode_datum(data: bytes) -> AnyArray:
+    """The array (channels, height, width) of a Datum: uint8, or float32 where it holds numbers.
+
+    Raises ValueError when it is no such Datum.
+    """
+    datum = caffe_pb2.Datum()
+    try:
+        datum.ParseFromString(data)
+    except Exception as error:
+        raise ValueError("not a Datum") from error
+    values = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
+    shape = (datum.channels, datum.height, datum.width)
+    if values.size != np.prod(shape):
+        raise ValueError(f"{values.size} numbers do not fill the shape {shape}")
+    return values.reshape(shape)
+
+
+def key_of(index: int) -> bytes:
+    """The key of a sample: digits, so that their order is that of the samples."""
+    return f"{index:09d}".encode()
+
+
+def bytes_needed(samples: int, height: int, width: int) -> int:
+    """About the size on disk of `samples` pictures of 3 channels and their landmarks."""
+    image_pages = -(-(3 * height * width + 64) // PAGE)
+    return samples * (image_pages * PAGE + 2048) + (1 << 20)
+
+
+def write_part(
+    directory: Path, part: str, samples: int, size: tuple[int, int], encoded: Iterable[tuple[bytes, bytes]]
+) -> None:
+    """Write the part `part`: `samples` pairs of (picture, landmarks) Datums in the order of `encoded`.
+
+    size: (height, width) of the pictures. Raises FaceAlignError when the disk is full.
+    """
+    lmdb = _lmdb()
+    room = 2 * bytes_needed(samples, *size)
+    # Safe without syncing as it goes: the folder gets its name only when all is written.
+    settings = {"map_size": room, "subdir": True, "sync": False, "metasync": False, "readahead": False}
+    images = landmarks = None
+    try:
+        images = lmdb.open(str(directory / f"{part}_images"), **settings)
+        landmarks = lmdb.open(str(directory / f"{part}_landmarks"), **settings)
+        pairs = iter(encoded)
+        index = 0
+        while index < samples:
+            with images.begin(write=True) as image_txn, landmarks.begin(write=True) as landmark_txn:
+                for _ in range(min(COMMIT_EVERY, samples - index)):
+                    image, values = next(pairs)
+                    key = key_of(index)
+                    image_txn.put(key, image, append=True)
+                    landmark_txn.put(key, values, append=True)
+                    index += 1
+        images.sync(True)
+        landmarks.sync(True)
+    except lmdb.Error as error:
+        raise FaceAlignError(f"{directory}: cannot be written ({error}); is the disk full?") from error
+    finally:
+        for environment in (images, landmarks):
+            if environment is not None:
+                environment.close()
+
+
+def read_raw(directory: Path, part: str, limit: int | None = None) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """(key, picture Datum, landmarks Datum) of the first `limit` samples of a part, in order.
+
+    Raises FaceAlignError when a database is missing or damaged or the two do not belong together.
+    """
+    lmdb = _lmdb()
+    paths = [directory / f"{part}_{kind}" for kind in ("images", "landmarks")]
+    for path in paths:
+        if not (path / "data.mdb").is_file():
+            raise FaceAlignError(f"{path}: no LMDB; make it with `make lmdb DATA=ROOT`")
+    environments = []
+    try:
+        for path in paths:
+            environments.append(lmdb.open(str(path), readonly=True, lock=False, readahead=False))
+        counts = [environment.stat()["entries"] for environment in environments]
+        if counts[0] != counts[1]:
+            raise FaceAlignError(
+                f"{paths[0]}: {counts[0]} pictures, but {counts[1]} landmarks; make it again"
+            )
+        with environments[0].begin() as image_txn, environments[1].begin() as landmark_txn:
+            both = zip(image_txn.cursor(), landmark_txn.cursor(), strict=True)
+            for index, ((key, image), (other, values)) in enumerate(both):
+                if limit is not None and index >= limit:
+                    return
+                if key != other:
+                    raise FaceAlignError(
+                        f"{paths[0]}: its keys are not those of {paths[1].name}; make it again"
+                    )
+                yield bytes(key), bytes(image), bytes(values)
+    except lmdb.Error as error:
+        raise FaceAlignError(f"{directory}: cannot be read ({error}); make it again") from error
+    finally:
+        for environment in environments:
+            environment.close()
+
+
+def read_part(directory: Path, part: str, limit: int | None = None) -> tuple[AnyArray, Float32Array]:
+    """Pictures (n, channels, h, w) uint8 and landmarks (n, 136) of the first `limit` samples of a part.
+
+    Raises FaceAlignError as `read_raw`, and on a Datum that is damaged.
+    """
+    images, landmarks = [], []
+    for key, image, values in read_raw(directory, part, limit):
+        try:
+            images.append(decode_datum(image))
+            landmarks.append(decode_datum(values).reshape(-1))
+        except ValueError as error:
+            raise FaceAlignError(f"{directory}: {part} sample {key.decode()}: {error}") from error
+    if not images:
+        raise FaceAlignError(f"{directory}: its part {part!r} holds no sample")
+    return np.stack(images), np.stack(landmarks).astype(np.float32)
+
+
+def write_meta(directory: Path, meta: dict[str, Any]) -> None:
+    """Write how the data set was made."""
+    (directory / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+
+def read_meta(directory: Path) -> dict[str, Any]:
+    """What `write_meta` wrote. Raises FaceAlignError when `directory` is no data set of ours."""
+    path = directory / META
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FaceAlignError(f"{path}: no such file; make the LMDBs with `make lmdb DATA=ROOT`") from error
+    except (OSError, ValueError) as error:
+        raise FaceAlignError(f"{path}: not a description of LMDBs ({error}); make them again") from error
+    if not isinstance(meta, dict) or "spec" not in meta or "parts" not in meta:
+        raise FaceAlignError(f"{path}: not a description of LMDBs; make them again")
+    return meta
+
+
+def _lmdb() -> Any:
+    try:
+        import lmdb
+    except ImportError as error:
+        raise FaceAlignError("lmdb is not installed; pip install 'facealign[train]'") from error
+    return lmdb

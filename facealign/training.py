@@ -1,0 +1,300 @@
+"""A training run: Caffe's solver on the paired LMDBs, step by step, with snapshots and validation.
+
+A run's directory holds all of it: the prototxt and solver it runs, run.json (what it was started with),
+log.csv, the snapshots STAGE_iter_N and, for whoever uses these, model.json and deploy.prototxt.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facealign import snapshots
+from facealign.arrays import Float32Array, FloatArray
+from facealign.crop import decode_landmarks
+from facealign.engines.caffe_engine import has_gpu, import_caffe
+from facealign.errors import FaceAlignError
+from facealign.files import replacing
+from facealign.metrics import nme
+from facealign.networks import prototxt
+from facealign.networks.recipes import Recipe
+from facealign.networks.registry import BUILDERS, spec_of
+from facealign.networks.solvers import solver as solver_of
+from facealign.networks.sources import LmdbSource
+from facealign.spec import ModelSpec
+from facealign.storage import read_meta, read_part
+from facealign.training_log import LogRow, append_row, read_log, write_log
+from facealign.weights import matching_weights, read_weights
+
+VALIDATION_BATCH = 64
+RUN, LOG, SPEC, DEPLOY = "run.json", "log.csv", "model.json", "deploy.prototxt"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is started with.
+
+    data: folder of the LMDBs; directory: of the run; iterations: in all; start: weights to begin with;
+    seed: of the initial weights and the noise; *_every: in iterations; gpu: run on it.
+    """
+
+    recipe: Recipe
+    data: Path
+    directory: Path
+    iterations: int
+    start: Path | None = None
+    seed: int = 0
+    snapshot_every: int = 1000
+    validate_every: int = 500
+    display_every: int = 20
+    gpu: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """One iteration done: its number, its loss and the learning rate it was made with."""
+
+    iteration: int
+    loss: float
+    rate: float
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Mean NME of the validation part in %, after an iteration."""
+
+    iteration: int
+    nme_inter_pupil: float
+    nme_inter_ocular: float
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A snapshot was written."""
+
+    snapshot: snapshots.Snapshot
+
+
+Event = Step | Validation | Saved
+
+
+class Run:
+    """A run that has been checked and prepared, at the point where it starts or goes on."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Check all that Caffe would end the process for, and write what it reads.
+
+        Raises FaceAlignError that says which file is missing, damaged or from something else.
+        """
+        self.settings = settings
+        recipe, directory = settings.recipe, settings.directory
+        self.meta = read_meta(settings.data)
+        self.spec = self._spec()
+        self.validation = _read_validation(settings.data, self.meta)
+        read_part(settings.data, "train", limit=1)
+        if settings.gpu and not has_gpu():
+            raise FaceAlignError("this Caffe was built without CUDA: use --device cpu")
+        builder = BUILDERS[recipe.network]
+        deploy = builder.deploy()
+        found = snapshots.snapshots(directory, recipe.stage)
+        self.resumed = found[0] if found else None
+        self._check_same_run()
+        for weights in [self.resumed.weights] if self.resumed else [settings.start] if settings.start else []:
+            matching_weights(deploy, read_weights(weights), f"the {recipe.network} net", str(weights))
+        directory.mkdir(parents=True, exist_ok=True)
+        self.scratch = directory / "unfinished"
+        source = LmdbSource(str(settings.data.resolve()))
+        net = directory / "train_val.prototxt"
+        solver = solver_of(
+            recipe,
+            str(net.resolve()),
+            snapshot_prefix=str((self.scratch / recipe.stage).resolve()),
+            max_iter=settings.iterations,
+            seed=settings.seed,
+            gpu=settings.gpu,
+        )
+        # Snapshots and validation are made here: whole, and as the deployed net will be.
+        solver.snapshot, solver.snapshot_after_train, solver.display = 0, False, 0
+        del solver.test_iter[:]
+        solver.ClearField("test_interval")
+        contents = {
+            net: prototxt.text(builder.train_val(recipe, source), recipe.name),
+            directory / "solver.prototxt": prototxt.text(solver, recipe.name),
+            directory / DEPLOY: prototxt.text(deploy, recipe.name),
+            directory / SPEC: self.spec.to_json(),
+            directory / RUN: json.dumps(self._description(), indent=1) + "\n",
+        }
+        for path, content in contents.items():
+            with replacing(path) as partial:
+                partial.write_text(content, encoding="utf-8")
+        self.rows = read_log(directory / LOG, until=self.resumed.iteration if self.resumed else -1)
+        write_log(directory / LOG, self.rows)
+
+    @property
+    def done(self) -> int:
+        """Iterations that need not be made again."""
+        return self.resumed.iteration if self.resumed else 0
+
+    def _spec(self) -> ModelSpec:
+        """The description for the weights: the network's, with the crop that the samples were made with."""
+        recipe = self.settings.recipe
+        where = str(self.settings.data)
+        made = ModelSpec.from_json(json.dumps(self.meta["spec"]), where)
+        wanted = spec_of(recipe.network, recipe.stage, DEPLOY)
+        for name in (
+            "input_height",
+            "input_width",
+            "mean",
+            "scale",
+            "channels",
+            "landmarks",
+            "landmark_order",
+        ):
+            if getattr(made, name) != getattr(wanted, name):
+                raise FaceAlignError(
+                    f"{where}: samples with {name} {getattr(made, name)}, {recipe.network} wants "
+                    f"{getattr(wanted, name)}; use `tools/make_lmdb.py --network {recipe.network}`"
+                )
+        crop = {name: getattr(made, name) for name in ("crop", "box_scale", "box_shift", "origin")}
+        return dataclasses.replace(wanted, **crop)
+
+    def _description(self) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "recipe": dataclasses.asdict(settings.recipe),
+            "data_sha256": {name: part["sha256"] for name, part in self.meta["parts"].items()},
+            "seed": settings.seed,
+            "start": str(settings.start) if settings.start else None,
+            "iterations": settings.iterations,
+        }
+
+    def _check_same_run(self) -> None:
+        """Raises FaceAlignError when the directory's snapshots come from a run with other settings."""
+        path = self.settings.directory / RUN
+        if self.resumed is None:
+            return
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise FaceAlignError(f"{path}: cannot tell which run the snapshots are of ({error})") from error
+        now = json.loads(json.dumps(self._description()))
+        for name in ("recipe", "data_sha256", "seed"):
+            if before.get(name) != now[name]:
+                raise FaceAlignError(
+                    f"{self.settings.directory}: holds a run with another {name}; use --restart to replace "
+                    "it, or another --run"
+                )
+
+    def train(self) -> Iterator[Event]:
+        """Make the iterations that are left; what happens, as it happens.
+
+        Closing the iterator, or any exception in here, leaves a snapshot of the last iteration behind.
+        Raises FaceAlignError when the loss is no longer a number (no snapshot then) or the disk is full.
+        """
+        settings, recipe, directory = self.settings, self.settings.recipe, self.settings.directory
+        caffe = import_caffe()
+        if settings.gpu:
+            caffe.set_mode_gpu()
+        else:
+            caffe.set_mode_cpu()
+        solver = caffe.get_solver(str(directory / "solver.prototxt"))
+        if self.resumed is not None:
+            solver.restore(str(self.resumed.state))
+        elif settings.start is not None:
+            solver.net.copy_from(str(settings.start))
+        deploy = caffe.Net(str(directory / DEPLOY), caffe.TEST)
+        deploy.share_with(solver.net)
+        before = self.rows[-1].seconds if self.rows else 0.0
+        began = time.monotonic()
+        saved = self.done
+        losses: list[float] = []
+        finite = True
+        try:
+            if settings.start is not None and self.done == 0:
+                yield self._validate(deploy, 0, 0.0)
+            while solver.iter < settings.iterations:
+                rate = float(solver.lr)
+                solver.step(1)
+                iteration = int(solver.iter)
+                loss = float(solver.net.blobs[_loss_name(solver.net)].data)
+                losses.append(loss)
+                if not math.isfinite(loss):
+                    finite = False
+                    raise FaceAlignError(
+                        f"{directory}: the loss is {loss} after iteration {iteration}: the learning rate is "
+                        f"too high, or a sample is broken; snapshots up to iteration {saved} are kept"
+                    )
+                yield Step(iteration, loss, rate)
+                last = iteration == settings.iterations
+                seconds = before + time.monotonic() - began
+                if iteration % settings.display_every == 0 or last:
+                    self._log(LogRow(iteration, seconds, float(np.mean(losses)), rate))
+                    losses.clear()
+                if iteration % settings.validate_every == 0 or last:
+                    yield self._validate(deploy, iteration, seconds)
+                if iteration % settings.snapshot_every == 0 or last:
+                    saved = iteration
+                    yield Saved(snapshots.take(solver, directory, recipe.stage, self.scratch))
+        finally:
+            if finite and int(solver.iter) > saved:
+                snapshots.take(solver, directory, recipe.stage, self.scratch)
+
+    def _log(self, row: LogRow) -> None:
+        self.rows.append(row)
+        append_row(self.settings.directory / LOG, row)
+
+    def _validate(self, deploy: Any, iteration: int, seconds: float) -> Validation:
+        """Mean NME of the validation part by pycaffe's deploy net, which shares the solver's weights."""
+        images, truth = self.validation
+        values = []
+        for start in range(0, len(images), VALIDATION_BATCH):
+            batch = images[start : start + VALIDATION_BATCH]
+            deploy.blobs[self.spec.input_name].reshape(*batch.shape)
+            deploy.blobs[self.spec.input_name].data[...] = batch
+            values.append(deploy.forward()[self.spec.output_name].reshape(len(batch), -1).copy())
+        size = (self.spec.input_height, self.spec.input_width)
+        predicted = decode_landmarks(np.concatenate(values), size, self.spec.origin)
+        result = Validation(
+            iteration,
+            100 * float(nme(predicted, truth, "inter_pupil").mean()),
+            100 * float(nme(predicted, truth, "inter_ocular").mean()),
+        )
+        row = LogRow(
+            iteration,
+            seconds,
+            nme_inter_pupil=result.nme_inter_pupil,
+            nme_inter_ocular=result.nme_inter_ocular,
+        )
+        self._log(row)
+        return result
+
+
+def _read_validation(data: Path, meta: dict[str, Any]) -> tuple[Float32Array, FloatArray]:
+    """The validation part as the net takes it (n, 3, h, w), and its landmarks (n, 68, 2) in crop pixels."""
+    if "val" not in meta["parts"]:
+        raise FaceAlignError(f"{data}: has no validation part; make it again with --validation over 0")
+    spec = ModelSpec.from_json(json.dumps(meta["spec"]), str(data))
+    images, values = read_part(data, "val")
+    scaled = (images.astype(np.float32) - np.float32(spec.mean)) * np.float32(spec.scale)
+    return scaled, decode_landmarks(values, (spec.input_height, spec.input_width), spec.origin)
+
+
+def _loss_name(net: Any) -> str:
+    """The train net's only output."""
+    (name,) = net.outputs
+    return str(name)
+
+
+def single_threaded_blas() -> None:
+    """Keep OpenBLAS to one thread, unless the user says otherwise: these products are too small to share out.
+
+    Takes effect when it is called before Caffe is imported.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -1,0 +1,160 @@
+"""Write the paired LMDBs for training from annotated photos and their boxes (tools/detect_faces.py).
+
+Every training face gives COPIES samples, varied by flip, shift, scale, rotation and noise, all shuffled once;
+every validation face one, not varied. The same seed gives the same bytes, whatever the number of workers.
+"""
+
+import argparse
+import dataclasses
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from facealign.augment import Augmentation
+from facealign.boxes import box_from_landmarks
+from facealign.datasets import Sample, scan
+from facealign.errors import FaceAlignError
+from facealign.face_boxes import boxes_for, read_boxes
+from facealign.files import replacing
+from facealign.lmdb_builder import (
+    Job,
+    Recipe,
+    describe,
+    fingerprint,
+    write_training_part,
+    write_validation_part,
+)
+from facealign.networks.registry import BUILDERS, spec_of
+from facealign.parallel import cores
+from facealign.split import split
+from facealign.storage import bytes_needed, write_meta
+from tools.cli import run
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    plain = Augmentation()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, menpo/, any folder")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: data/lmdb or data/lmdb_70x60")
+    parser.add_argument(
+        "--boxes", default="data/boxes.json", metavar="FILE|landmarks", help="default: data/boxes.json"
+    )
+    parser.add_argument("--network", choices=BUILDERS, default="mobilenet_v2", help="whose input size")
+    parser.add_argument("--copies", type=int, default=30, metavar="N", help="samples a face (default: 30)")
+    parser.add_argument("--validation", type=float, default=0.1, metavar="SHARE", help="default: 0.1")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--flip", type=float, default=plain.flip, metavar="PROBABILITY")
+    parser.add_argument(
+        "--shift", type=float, default=plain.shift, metavar="SHARE", help="of the crop's side"
+    )
+    parser.add_argument("--scale", type=float, nargs=2, default=plain.scale_range, metavar=("LOW", "HIGH"))
+    parser.add_argument("--rotate", type=float, nargs=2, default=plain.rotate_range, metavar=("LOW", "HIGH"))
+    parser.add_argument(
+        "--noise", type=float, nargs=2, default=plain.noise_std, metavar=("LOW", "HIGH"), help="grey levels"
+    )
+    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one a core")
+    parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
+    arguments = parser.parse_args(command)
+    for name, low in (("workers", 1), ("copies", 1), ("seed", 0)):
+        if getattr(arguments, name) < low:
+            parser.error(f"--{name}: expected {low} or more")
+    if not 0 <= arguments.validation < 1:
+        parser.error("--validation: expected 0 or more and less than 1")
+    try:
+        arguments.augmentation = Augmentation(
+            flip=arguments.flip,
+            shift=arguments.shift,
+            scale_range=tuple(arguments.scale),
+            rotate_range=tuple(arguments.rotate),
+            noise_std=tuple(arguments.noise),
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    return arguments
+
+
+def main() -> None:
+    arguments = arguments_of()
+    spec = spec_of(arguments.network)
+    size = (spec.input_height, spec.input_width)
+    output = arguments.output or Path("data/lmdb" if size == (64, 64) else f"data/lmdb_{size[0]}x{size[1]}")
+    found = scan(arguments.data, strict=arguments.strict)
+    for _, reason in found.skipped:
+        print(f"skipped: {reason}", file=sys.stderr)
+    if not found.samples:
+        raise FaceAlignError(f"{arguments.data}: no picture with 68 points in it")
+    training, validation = split(found.samples, arguments.validation, arguments.seed)
+    box_settings, train_jobs, val_jobs = jobs_of(arguments.boxes, training, validation)
+    recipe = Recipe(spec, arguments.augmentation, arguments.seed)
+    samples = len(train_jobs) * arguments.copies
+    output.parent.mkdir(parents=True, exist_ok=True)
+    needed, free = bytes_needed(samples + len(val_jobs), *size), shutil.disk_usage(output.parent).free
+    if free < needed:
+        raise FaceAlignError(f"{output}: needs {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free")
+
+    def skip(error: FaceAlignError) -> None:
+        if arguments.strict:
+            raise error
+        tqdm.write(f"skipped: {error}", file=sys.stderr)
+
+    def wrap(items: Iterator[Any], total: int, what: str) -> Iterable[Any]:
+        return tqdm(items, total=total, desc=what, unit="face" if what == "cut" else "sample")
+
+    with replacing(output) as partial:
+        partial.mkdir()
+        parts = {
+            "train": write_training_part(
+                partial, "train", train_jobs, arguments.copies, recipe, arguments.workers, wrap, skip
+            )
+        }
+        if val_jobs:
+            parts["val"] = write_validation_part(
+                partial, "val", val_jobs, recipe, arguments.workers, wrap, skip
+            )
+        write_meta(
+            partial,
+            {
+                **describe(recipe),
+                "copies": arguments.copies,
+                "validation_share": arguments.validation,
+                "boxes": box_settings,
+                "boxes_from_landmarks": sum(job.source != "mtcnn" for job in (*train_jobs, *val_jobs)),
+                "source_sha256": fingerprint((*train_jobs, *val_jobs)),
+                "test_faces_left_out": sum(sample.is_test for sample in found.samples),
+                "profiles_left_out": found.profiles,
+                "annotations_skipped": len(found.skipped),
+                "parts": {name: dataclasses.asdict(part) for name, part in parts.items()},
+            },
+        )
+    for name, part in parts.items():
+        print(f"{output}: {name}: {part.samples} samples of {sum(part.faces.values())} faces")
+
+
+def jobs_of(
+    boxes: str, training: list[Sample], validation: list[Sample]
+) -> tuple[dict[str, Any], list[Job], list[Job]]:
+    """Where the boxes come from, and the faces of both parts with their boxes."""
+    if boxes == "landmarks":
+        parts = [
+            [Job(sample, box_from_landmarks(sample.points), "landmarks") for sample in part]
+            for part in (training, validation)
+        ]
+        return {"detector": "landmarks"}, *parts
+    settings, faces = read_boxes(Path(boxes))
+    parts = [
+        [
+            Job(sample, face.box, face.source)
+            for sample, face in zip(part, boxes_for(part, faces, boxes), strict=True)
+        ]
+        for part in (training, validation)
+    ]
+    return settings, *parts
+
+
+if __name__ == "__main__":
+    run(main)

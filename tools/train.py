@@ -1,0 +1,142 @@
+"""Train a stage of a network in Caffe on the LMDBs of tools/make_lmdb.py.
+
+Goes on from the newest snapshot of its run by itself. Ctrl-C (or SIGTERM) leaves a snapshot behind; after
+anything worse, the last one that was written is whole.
+"""
+
+import argparse
+import shutil
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from tqdm import tqdm
+
+from facealign.errors import FaceAlignError
+from facealign.networks.recipes import RECIPES, Recipe, recipe_named
+from facealign.snapshots import newest_weights
+from facealign.training import LOG, Run, Saved, Settings, Step, Validation, single_threaded_blas
+from facealign.training_log import plot_log
+from tools.cli import run
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--stage", type=int, choices=(1, 2), help="of mobilenet_v2")
+    which.add_argument("--recipe", choices=RECIPES, help="any recipe by its name")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="LMDBs (default: data/lmdb or data/lmdb_70x60)"
+    )
+    parser.add_argument("--run", type=Path, metavar="DIR", help="where the run lives (default: runs/RECIPE)")
+    parser.add_argument("--iterations", type=int, metavar="N", help="in all (default: the recipe's)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="start from these (.caffemodel)")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--seed", type=int, default=0, help="of initial weights and noise (default: 0)")
+    parser.add_argument("--snapshot-every", type=int, metavar="N", help="iterations (default: the recipe's)")
+    parser.add_argument(
+        "--validate-every", type=int, default=500, metavar="N", help="iterations (default: 500)"
+    )
+    parser.add_argument("--restart", action="store_true", help="throw an earlier run in that folder away")
+    arguments = parser.parse_args(command)
+    for name, low in (("iterations", 1), ("snapshot_every", 1), ("validate_every", 1), ("seed", 0)):
+        value = getattr(arguments, name)
+        if value is not None and value < low:
+            parser.error(f"--{name.replace('_', '-')}: expected {low} or more")
+    return arguments
+
+
+def starting_weights(recipe: Recipe, given: Path | None) -> Path | None:
+    """What a run begins with: the weights given, else the newest of the recipe's predecessor, else none.
+
+    Raises FaceAlignError when there should be weights and are none.
+    """
+    if given is not None:
+        if not given.is_file():
+            raise FaceAlignError(f"{given}: no such file; --weights takes a .caffemodel")
+        return given
+    if recipe.starts_from is None:
+        return None
+    before = recipe_named(recipe.starts_from)
+    weights = newest_weights(Path(before.run_directory), before.stage)
+    if weights is None:
+        raise FaceAlignError(
+            f"{before.run_directory}: no weights of {before.name}, which {recipe.name} starts from; "
+            "train that first, or give --weights FILE"
+        )
+    return weights
+
+
+def main() -> None:
+    arguments = arguments_of()
+    recipe = recipe_named(arguments.recipe or f"mobilenet_v2/stage{arguments.stage}")
+    directory = arguments.run or Path(recipe.run_directory)
+    settings = Settings(
+        recipe=recipe,
+        data=arguments.data or Path("data/lmdb_70x60" if recipe.network == "vgg_shadow" else "data/lmdb"),
+        directory=directory,
+        iterations=arguments.iterations or recipe.max_iter,
+        start=starting_weights(recipe, arguments.weights),
+        seed=arguments.seed,
+        snapshot_every=arguments.snapshot_every or recipe.snapshot,
+        validate_every=arguments.validate_every,
+        gpu=arguments.device == "gpu",
+    )
+    if arguments.restart and directory.exists():
+        shutil.rmtree(directory)
+    signal.signal(signal.SIGTERM, interrupt)
+    single_threaded_blas()
+    prepared = Run(settings)
+    if prepared.done >= settings.iterations:
+        print(f"{directory}: has {prepared.done} iterations already; --restart begins anew")
+        return
+    if prepared.done:
+        print(f"{directory}: going on from iteration {prepared.done}", file=sys.stderr)
+    elif settings.start is not None:
+        print(f"{directory}: starting from {settings.start}", file=sys.stderr)
+    else:
+        print(f"{directory}: starting from random weights", file=sys.stderr)
+    try:
+        follow(prepared, settings)
+    finally:
+        plot_log(directory / "log.png", prepared.rows, recipe.name)
+    print(f"{directory}: {settings.iterations} iterations; {directory / LOG}, {directory / 'log.png'}")
+
+
+def follow(prepared: Run, settings: Settings) -> None:
+    """Train, showing progress."""
+    events = prepared.train()
+    smoothed: float | None = None
+    with tqdm(
+        total=settings.iterations,
+        initial=prepared.done,
+        unit="it",
+        desc=settings.recipe.name,
+        mininterval=0.5 if sys.stderr.isatty() else 20,
+    ) as bar:
+        try:
+            for event in events:
+                if isinstance(event, Step):
+                    smoothed = event.loss if smoothed is None else 0.98 * smoothed + 0.02 * event.loss
+                    bar.set_postfix_str(f"loss {smoothed:.4g}, rate {event.rate:.2g}", refresh=False)
+                    bar.update()
+                elif isinstance(event, Validation):
+                    tqdm.write(
+                        f"iteration {event.iteration}: validation NME {event.nme_inter_pupil:.3f} % "
+                        f"inter-pupil, {event.nme_inter_ocular:.3f} % inter-ocular"
+                    )
+                elif isinstance(event, Saved):
+                    bar.set_description_str(f"{settings.recipe.name}, saved {event.snapshot.iteration}")
+        finally:
+            events.close()  # leaves a snapshot behind
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Treat SIGTERM as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    run(main)
