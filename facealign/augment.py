@@ -26,6 +26,18 @@ class Augmentation:
     rotate_range: tuple[float, float] = (-30.0, 30.0)
     noise_std: tuple[float, float] = (0.0, 6.0)
 
+    def __post_init__(self) -> None:
+        """Raises ValueError on a setting out of range."""
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip is {self.flip}, expected a probability")
+        if not 0 <= self.shift < 1:
+            raise ValueError(f"shift is {self.shift}, expected 0 or more and less than 1")
+        ranges = (("scale_range", 0.1), ("rotate_range", -180.0), ("noise_std", 0.0))
+        for name, least in ranges:
+            low, high = getattr(self, name)
+            if not least <= low <= high < math.inf:
+                raise ValueError(f"{name} is {low} to {high}, expected a range from {least} or more")
+
 
 @dataclass(frozen=True)
 class Jitter:

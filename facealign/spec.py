@@ -38,8 +38,8 @@ class ModelSpec:
     mean: float = 127.5
     scale: float = 0.0078125
     crop: str = "square"
-    box_scale: float = 1.2
-    box_shift: tuple[float, float] = (0.0, 0.05)
+    box_scale: float = 1.05
+    box_shift: tuple[float, float] = (0.02, 0.09)
     landmarks: int = 68
     landmark_order: str = "300-W 68-point, x then y"
     origin: int = 1

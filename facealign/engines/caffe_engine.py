@@ -1,5 +1,6 @@
 """Networks run by pycaffe."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,12 @@ def import_caffe() -> ModuleType:
     if not hasattr(module, "Net"):  # a folder named caffe on the path, not the package
         raise FaceAlignError("pycaffe is not installed; run `make caffe`")
     return module
+
+
+def has_gpu() -> bool:
+    """Whether the installed Caffe was built with CUDA. Raises FaceAlignError when there is none."""
+    info = Path(str(import_caffe().__file__)).parent / "build_info.json"
+    return info.is_file() and bool(json.loads(info.read_text(encoding="utf-8")).get("gpu"))
 
 
 class CaffeEngine:

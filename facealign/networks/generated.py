@@ -1,11 +1,9 @@
 """Every committed prototxt: its path and what must stand in it."""
 
-from facealign.networks import mobilenet_v2, mtcnn, prototxt, vgg_shadow
+from facealign.networks import mtcnn, prototxt
 from facealign.networks.recipes import RECIPES
+from facealign.networks.registry import BUILDERS
 from facealign.networks.solvers import solver
-
-BUILDERS = {"mobilenet_v2": mobilenet_v2, "vgg_shadow": vgg_shadow}
-"""Network name -> its module, with deploy() and train_val(recipe, source)."""
 
 
 def files() -> dict[str, str]:
