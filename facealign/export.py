@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from facealign.arrays import AnyArray, Float32Array
 from facealign.errors import FaceAlignError
-from facealign.networks.shapes import Shape, declared_inputs, trace, window
+from facealign.networks.shapes import Shape, any_size, declared_inputs, trace, window
 from facealign.proto import caffe_pb2
 from facealign.spec import METADATA_KEY, ModelSpec
 from facealign.weights import Blobs, blobs_of, matching_weights
@@ -187,7 +187,7 @@ def export_onnx(
     blobs = matching_weights(deploy, blobs, net, where)
     graph = _Graph(trace(deploy, net).blobs)
     inputs = []
-    free = all(layer.type != "InnerProduct" for layer in deploy.layer)
+    free = any_size(deploy)
     for name, (_, channels, height, width) in declared_inputs(deploy, net).items():
         shape: list[str | int | None] = ["N", channels, "H" if free else height, "W" if free else width]
         inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))

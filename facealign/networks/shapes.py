@@ -190,20 +190,20 @@ def _layer_shapes(layer: caffe_pb2.LayerParameter, shape: Shape, here: str) -> t
     return weights, shape
 
 
+def any_size(deploy: caffe_pb2.NetParameter) -> bool:
+    """Whether pictures may have any height and width: no layer is fully connected."""
+    return all(layer.type != "InnerProduct" for layer in deploy.layer)
+
+
 def check_inputs(deploy: caffe_pb2.NetParameter, where: str, shapes: Mapping[str, Shape]) -> None:
     """Raise FaceAlignError unless a net can be run on inputs of these shapes (n, channels, height, width)."""
     declared = declared_inputs(deploy, where)
     if set(shapes) != set(declared):
         raise FaceAlignError(f"{where}: got inputs {sorted(shapes)}, expected {sorted(declared)}")
+    fixed = 2 if any_size(deploy) else 4
     for name, shape in shapes.items():
-        if len(shape) != 4 or shape[0] < 1 or shape[1] != declared[name][1]:
-            raise FaceAlignError(wrong_shape(where, name, shape, declared[name]))
-    if trace(deploy, where, shapes).weights != trace(deploy, where).weights:
-        name = next(iter(declared))
-        raise FaceAlignError(wrong_shape(where, name, shapes[name], declared[name]))
-
-
-def wrong_shape(where: str, name: str, shape: Shape, expected: Iterable[object]) -> str:
-    """What is wrong with an input of that shape; the first side of `expected` stands for any number."""
-    wanted = ", ".join(str(side) for side in list(expected)[1:])
-    return f"{where}: input {name!r} has shape {tuple(shape)}, expected (n, {wanted})"
+        if len(shape) != 4 or min(shape) < 1 or shape[1:fixed] != declared[name][1:fixed]:
+            sides = ("n", *declared[name][1:fixed], *("height", "width")[fixed - 2 :])
+            wanted = ", ".join(map(str, sides))
+            raise FaceAlignError(f"{where}: input {name!r} has shape {shape}, expected ({wanted})")
+    trace(deploy, where, shapes)
