@@ -1,0 +1,86 @@
+# `make` lists the targets. Each sets up what it needs in .venv, and again only when that changed.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+export PYTHON VENV
+# They share one virtual environment.
+.NOTPARALLEL:
+
+DATA ?=
+STAGE ?= 1
+ITERATIONS ?=
+DEVICE ?= cpu
+COPIES ?= 30
+SEED ?= 0
+BOXES ?= data/boxes.json
+WEIGHTS ?=
+ARGS ?=
+OUT ?= out
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- set-up ---------------------------------------------------------------------------------------------------
+$(STAMPS)/%: pyproject.toml constraints.txt tools/setup_venv.sh
+	@tools/setup_venv.sh $*
+	@mkdir -p $(STAMPS) && touch $@
+
+.PHONY: caffe
+caffe: $(STAMPS)/demo ## build our Caffe (minutes; again only what changed) and install it into .venv
+	$(BIN)/python custom_caffe/build.py --venv $(VENV)
+
+# --- use ------------------------------------------------------------------------------------------------------
+.PHONY: demo
+demo: $(STAMPS)/demo ## faces in, pictures and landmarks.json out, with the released weights; needs no Caffe
+	$(BIN)/python tools/fetch_demo_photos.py --output build/demo/photos
+	$(BIN)/python demo.py --images build/demo/photos --output $(OUT)/demo $(ARGS)
+
+.PHONY: lmdb
+lmdb: $(STAMPS)/train ## make lmdb DATA=ROOT [COPIES=30] [SEED=0]: find the faces, write the LMDBs for training
+	$(call needed,DATA,the folder that holds 300w/ and other folders of pictures with .pts)
+	$(BIN)/python tools/detect_faces.py --data $(DATA) --output $(BOXES)
+	$(BIN)/python tools/make_lmdb.py --data $(DATA) --boxes $(BOXES) --copies $(COPIES) --seed $(SEED) $(ARGS)
+
+.PHONY: train
+train: caffe $(STAMPS)/train ## make train STAGE=1|2 [ITERATIONS=N] [DEVICE=gpu]: train, or go on where it stopped
+	$(BIN)/python tools/train.py --stage $(STAGE) --device $(DEVICE) --seed $(SEED) \
+		$(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
+
+.PHONY: evaluate
+evaluate: $(STAMPS)/train ## make evaluate DATA=ROOT [WEIGHTS=FILE]: the numbers; default: the newest trained weights
+	$(call needed,DATA,the 300-W tree or the folder that holds it)
+	$(BIN)/python tools/evaluate.py --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
+		--json $(OUT)/evaluation.json --markdown --plot $(ARGS)
+
+.PHONY: prototxt
+prototxt: $(STAMPS)/demo ## write prototxt/ from the recipes
+	$(BIN)/python tools/make_prototxt.py
+
+# --- check ----------------------------------------------------------------------------------------------------
+.PHONY: test
+test: lint caffe ## build Caffe, then lint, types and every test
+	$(BIN)/python -m pytest -q $(ARGS)
+
+.PHONY: test-opencv4
+test-opencv4: $(STAMPS)/dev ## the inference tests with the oldest OpenCV we support, in .venv-opencv4
+	$(PYTHON) -m venv .venv-opencv4
+	.venv-opencv4/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[demo]" \
+		pytest hypothesis "opencv-python==4.8.0.76" "numpy<2"
+	.venv-opencv4/bin/python -m pytest -q -m "not caffe" tests/test_aligner.py tests/test_detection.py \
+		tests/test_demo.py tests/engines
+
+.PHONY: lint
+lint: $(STAMPS)/dev ## ruff (format and rules) and mypy --strict
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: clean
+clean: ## remove what is built, but neither data/ nor runs/
+	rm -rf $(VENV) .venv-opencv4 build $(OUT)
+
+needed = @test -n "$($(1))" || { echo "make $@: give $(1)=..., $(2)" >&2; exit 2; }

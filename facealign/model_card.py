@@ -1,0 +1,97 @@
+"""The card that goes with released weights: what they are, what they were made from, and how good they are."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from facealign.networks.recipes import Recipe
+from facealign.spec import ModelSpec
+from facealign.training_log import LogRow
+
+SOURCES = {
+    "afw": "AFW, annotated by 300-W",
+    "helen/trainset": "HELEN train, annotated by 300-W",
+    "lfpw/trainset": "LFPW train, annotated by 300-W",
+    "300w_lp_afw": "AFW turned by a 3-D model (300W-LP)",
+    "helen_256": "HELEN train, from copies of 256 pixels",
+    "youtube_faces": "YouTube Faces, points from a tracker",
+}
+"""What is known of a folder of training faces; any other is named only."""
+
+
+def model_card(
+    name: str,
+    recipe: Recipe,
+    run: Mapping[str, Any],
+    data: Mapping[str, Any],
+    rows: Sequence[LogRow],
+    iteration: int,
+    spec: ModelSpec,
+    files: Mapping[str, str],
+) -> str:
+    """The Markdown of a card.
+
+    run, data: run.json of the training and meta.json of its LMDBs; rows: the training's log, of which the
+    last validation up to `iteration` is quoted; files: name -> SHA-256 of the released files.
+    Raises ValueError when the log holds no validation.
+    """
+    validated = [row for row in rows if row.nme_inter_pupil is not None and row.iteration <= iteration]
+    if not validated:
+        raise ValueError("the log holds no validation to quote")
+    last = validated[-1]
+    train, val = data["parts"]["train"], data["parts"]["val"]
+    augmentation = data["augmentation"]
+    seconds = max(row.seconds for row in rows if row.iteration <= iteration)
+    folders = "".join(
+        f"| {folder} | {count} | {val['faces'].get(folder, 0)} | {SOURCES.get(folder, '')} |\n"
+        for folder, count in train["faces"].items()
+    )
+    start = f"the weights of {recipe.starts_from}" if recipe.starts_from else "random weights"
+    loss = "divided by the eye distance" if recipe.normalized else "plain"
+    digests = "".join(f"- `{file}`: sha256 {digest}\n" for file, digest in sorted(files.items()))
+    return f"""# {name}
+
+68 facial landmarks of a {spec.input_width}x{spec.input_height} crop; network {spec.network}, {recipe.name}.
+
+{recipe.description}
+
+## Figures
+
+Mean error of the landmarks on the validation part: {val["samples"]} faces of 300-W's training photos that were
+never trained on (nor any picture made from them), boxes by MTCNN, one run of the network.
+
+| NME, % of the inter-pupil distance | NME, % of the inter-ocular distance |
+| --- | --- |
+| {last.nme_inter_pupil:.2f} | {last.nme_inter_ocular:.2f} |
+
+Not measured on 300-W's test sets: they were not at hand.
+
+## Training
+
+{iteration} iterations of Adam from {start}, batch {recipe.batch_size}, base rate {recipe.base_lr:g}, policy
+{recipe.lr_policy}, weight decay {recipe.weight_decay:g}, Euclidean loss ({loss}), seed {run["seed"]};
+{seconds / 60:.0f} minutes on 2 cores. Samples: {train["samples"]}, {data["copies"]} a face, seed {data["seed"]}; flip
+{augmentation["flip"]:g}, shift {augmentation["shift"]:g} of the crop's side, scale {_range(augmentation["scale_range"])},
+rotation {_range(augmentation["rotate_range"])} degrees, noise {_range(augmentation["noise_std"])} grey levels.
+
+| Folder | Faces trained on | Faces for validation | What it is |
+| --- | --- | --- | --- |
+{folders}
+SHA-256 of the samples: {train["sha256"]} (training), {val["sha256"]} (validation); of their sources:
+{data["source_sha256"]}.
+
+## Files
+
+{digests}
+How to crop for these weights and how to read their output stands in the JSON file, and in the ONNX file's
+metadata.
+
+## Use
+
+The faces of 300-W and of the other sets are for research, not for commercial use. So are these weights.
+They were trained on photos of mostly adult, well-lit faces; expect larger errors on children, on faces turned
+far away or covered, and on groups of people that such photos show less often.
+"""
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{values[0]:g} to {values[1]:g}"
