@@ -72,7 +72,8 @@ def blobs_of(net: caffe_pb2.NetParameter, where: str) -> Blobs:
 
 
 def _array(blob: caffe_pb2.BlobProto, where: str) -> Float32Array:
-    values = np.array(blob.data if blob.data else blob.double_data, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        values = np.array(blob.data if blob.data else blob.double_data, dtype=np.float32)
     if blob.HasField("shape"):
         shape = list(blob.shape.dim)
     else:
