@@ -1,5 +1,6 @@
-"""The card that goes with released weights: what they are, what they were made from, and how good they are."""
+"""The card that goes with released weights: what they are, what they were made from, how good they are."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,6 +49,17 @@ def model_card(
     start = f"the weights of {recipe.starts_from}" if recipe.starts_from else "random weights"
     loss = "divided by the eye distance" if recipe.normalized else "plain"
     digests = "".join(f"- `{file}`: sha256 {digest}\n" for file, digest in sorted(files.items()))
+    schedule = (
+        f"{iteration} iterations of Adam from {start}: batch {recipe.batch_size}, "
+        f"base rate {recipe.base_lr:g}, policy {recipe.lr_policy}, weight decay {recipe.weight_decay:g}, Euclidean loss ({loss}), "
+        f"seed {run['seed']}; {seconds / 60:.0f} minutes"
+    )
+    variation = (
+        f"{train['samples']} samples, {data['copies']} a face, seed {data['seed']}: "
+        f"flip {augmentation['flip']:g}, shift {augmentation['shift']:g} of the crop's side, "
+        f"scale {_range(augmentation['scale_range'])}, "
+        f"rotation {_range(augmentation['rotate_range'])} degrees, noise {_range(augmentation['noise_std'])} grey levels"
+    )
     return f"""# {name}
 
 68 facial landmarks of a {spec.input_width}x{spec.input_height} crop; network {spec.network}, {recipe.name}.
@@ -56,8 +68,8 @@ def model_card(
 
 ## Figures
 
-Mean error of the landmarks on the validation part: {val["samples"]} faces of 300-W's training photos that were
-never trained on (nor any picture made from them), boxes by MTCNN, one run of the network.
+Mean error on the validation part: {val["samples"]} faces (below), none of whose photos, or pictures made from
+them, was trained on; boxes by MTCNN, one run of the network.
 
 | NME, % of the inter-pupil distance | NME, % of the inter-ocular distance |
 | --- | --- |
@@ -67,17 +79,16 @@ Not measured on 300-W's test sets: they were not at hand.
 
 ## Training
 
-{iteration} iterations of Adam from {start}, batch {recipe.batch_size}, base rate {recipe.base_lr:g}, policy
-{recipe.lr_policy}, weight decay {recipe.weight_decay:g}, Euclidean loss ({loss}), seed {run["seed"]};
-{seconds / 60:.0f} minutes on 2 cores. Samples: {train["samples"]}, {data["copies"]} a face, seed {data["seed"]}; flip
-{augmentation["flip"]:g}, shift {augmentation["shift"]:g} of the crop's side, scale {_range(augmentation["scale_range"])},
-rotation {_range(augmentation["rotate_range"])} degrees, noise {_range(augmentation["noise_std"])} grey levels.
+{textwrap.fill(schedule + ".", 110)}
+
+{textwrap.fill(variation + ".", 110)}
 
 | Folder | Faces trained on | Faces for validation | What it is |
 | --- | --- | --- | --- |
 {folders}
-SHA-256 of the samples: {train["sha256"]} (training), {val["sha256"]} (validation); of their sources:
-{data["source_sha256"]}.
+SHA-256 of the training samples: {train["sha256"]},
+of the validation samples: {val["sha256"]},
+of photos, annotations and boxes: {data["source_sha256"]}.
 
 ## Files
 
