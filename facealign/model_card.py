@@ -51,14 +51,15 @@ def model_card(
     digests = "".join(f"- `{file}`: sha256 {digest}\n" for file, digest in sorted(files.items()))
     schedule = (
         f"{iteration} iterations of Adam from {start}: batch {recipe.batch_size}, "
-        f"base rate {recipe.base_lr:g}, policy {recipe.lr_policy}, weight decay {recipe.weight_decay:g}, Euclidean loss ({loss}), "
-        f"seed {run['seed']}; {seconds / 60:.0f} minutes"
+        f"base rate {recipe.base_lr:g}, policy {recipe.lr_policy}, weight decay {recipe.weight_decay:g}, "
+        f"Euclidean loss ({loss}), seed {run['seed']}; {seconds / 60:.0f} minutes"
     )
     variation = (
         f"{train['samples']} samples, {data['copies']} a face, seed {data['seed']}: "
         f"flip {augmentation['flip']:g}, shift {augmentation['shift']:g} of the crop's side, "
         f"scale {_range(augmentation['scale_range'])}, "
-        f"rotation {_range(augmentation['rotate_range'])} degrees, noise {_range(augmentation['noise_std'])} grey levels"
+        f"rotation {_range(augmentation['rotate_range'])} degrees, "
+        f"noise {_range(augmentation['noise_std'])} grey levels"
     )
     return f"""# {name}
 
