@@ -69,17 +69,24 @@ def warp(image: Image, affine: FloatArray, size: tuple[int, int]) -> Image:
     x2, y2 = min(x2, image.shape[1]), min(y2, image.shape[0])
     if x2 <= x1 or y2 <= y1:
         return np.zeros((height, width, 3), dtype=np.uint8)
-    part = image[y1:y2, x1:x2]
-    # Whole blocks only, so that a block's centre maps exactly; the rest is filled with black, as outside.
-    rows, columns = -(-part.shape[0] // factor), -(-part.shape[1] // factor)
-    missing = (rows * factor - part.shape[0], columns * factor - part.shape[1])
+    small, grid = block_average(image[y1:y2, x1:x2], factor)
+    grid[:, 2] += (x1, y1)
+    return _sample(small, compose(affine, grid), size)
+
+
+def block_average(image: Image, factor: int) -> tuple[Image, FloatArray]:
+    """The picture reduced by a whole factor, each pixel the mean of a block, and the affine back to `image`.
+
+    Whole blocks only, so that a block's centre maps exactly; the last ones are filled up with black.
+    """
+    rows, columns = -(-image.shape[0] // factor), -(-image.shape[1] // factor)
+    missing = (rows * factor - image.shape[0], columns * factor - image.shape[1])
     if any(missing):
-        part = cv2.copyMakeBorder(part, 0, missing[0], 0, missing[1], cv2.BORDER_CONSTANT)  # type: ignore[assignment]
-    small = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
-    # pixel centre u of `small` lies at x1 + factor * u + (factor - 1) / 2 in the image
+        image = cv2.copyMakeBorder(image, 0, missing[0], 0, missing[1], cv2.BORDER_CONSTANT)  # type: ignore[assignment]
+    small: Image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    # Pixel u of the reduced picture has its centre at factor * u + (factor - 1) / 2.
     offset = (factor - 1) / 2
-    from_small = np.array([[factor, 0.0, x1 + offset], [0.0, factor, y1 + offset]])
-    return _sample(small, compose(affine, from_small), size)  # type: ignore[arg-type]
+    return small, np.array([[factor, 0.0, offset], [0.0, factor, offset]])
 
 
 def _sample(image: Image, affine: FloatArray, size: tuple[int, int]) -> Image:
