@@ -1,7 +1,7 @@
 """Head pose from six landmarks, with the reference demo's model of a head and its camera.
 
-The angles differ from those that the demo prints, which counts pitch from a head upside down and multiplies two
-terms of it that should be added.
+The angles differ from those that the demo prints, which counts pitch from a head upside down and multiplies
+two terms of it that should be added.
 """
 
 import math

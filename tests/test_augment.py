@@ -150,6 +150,28 @@ def test_draws_keep_within_their_ranges(augmentation, seed):
         assert jitter.flip >= (augmentation.flip == 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("flip", -0.1),
+        ("flip", 1.1),
+        ("flip", math.nan),
+        ("shift", -0.1),
+        ("shift", 1.0),
+        ("scale_range", (0.0, 1.0)),
+        ("scale_range", (1.2, 0.8)),
+        ("scale_range", (1.0, math.inf)),
+        ("rotate_range", (30.0, -30.0)),
+        ("rotate_range", (-math.inf, 0.0)),
+        ("noise_std", (-1.0, 3.0)),
+        ("noise_std", (0.0, math.nan)),
+    ],
+)
+def test_settings_out_of_range_are_named(name, value):
+    with pytest.raises(ValueError, match=name):
+        Augmentation(**{name: value})
+
+
 def test_draws_fill_their_ranges_evenly_and_independently():
     augmentation = Augmentation(flip=0.25)
     rng = np.random.default_rng(0)

@@ -97,8 +97,14 @@ def test_a_reader_who_leaves_is_an_error_of_one_line():
 
 
 def test_opencv_is_quiet_unless_asked():
-    """A missing picture makes it talk; the program says itself what is wrong."""
-    body = "import cv2\nassert cv2.imread('/absent/face.jpg') is None"
+    """Of a missing (a warning) or broken picture (an error) the program says itself what is wrong."""
+    body = (
+        "import cv2, numpy\n"
+        "assert cv2.imread('/absent/face.jpg') is None\n"
+        "assert cv2.imdecode(numpy.frombuffer(b'BM' + b'z' * 200, 'u1'), 1) is None\n"
+    )
     without = {key: value for key, value in os.environ.items() if key != "OPENCV_LOG_LEVEL"}
     assert program(body, env=without).stderr == ""
-    assert "absent" in program(body, env={**without, "OPENCV_LOG_LEVEL": "WARNING"}).stderr
+    loud = program(body, env={**without, "OPENCV_LOG_LEVEL": "WARNING"}).stderr
+    assert "absent" in loud
+    assert "ERROR" in loud

@@ -146,6 +146,7 @@ MALFORMED = {
     "one point too many": f"version: 1\nn_points: 68\n{{\n{rows(69)}\n}}\n",
     "one number short": f"version: 1\nn_points: 68\n{{\n{rows(67)}\n7\n}}\n",
     "header says 67 of 68": f"version: 1\n n_points: 67\n{{\n{rows(68)}\n}}\n",
+    "header says 67 of 68, behind a byte order mark": f"\ufeffn_points: 67\n{{\n{rows(68)}\n}}\n",
     "no opening brace": f"version: 1\nn_points: 68\n{rows(68)}\n}}\n",
     "no closing brace": f"version: 1\nn_points: 68\n{{\n{rows(68)}\n",
     "cut in the middle": f"version: 1\nn_points: 68\n{{\n{rows(68)}\n}}\n"[:200],
@@ -164,7 +165,7 @@ MALFORMED = {
 @pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED.keys())
 def test_a_malformed_pts_file_is_named(tmp_path, text):
     path = tmp_path / "bad face.pts"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(FaceAlignError, match=r"bad face\.pts"):
         read_pts(path)
 

@@ -6,19 +6,28 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from facealign.pose import LANDMARKS, MODEL_POINTS, head_pose
+from facealign.pose import head_pose
 
 SIZE = 64.0
+HEAD = {
+    30: (0, 0, 0),
+    8: (0, -330, -65),
+    36: (-225, 170, -135),
+    45: (225, 170, -135),
+    48: (-150, -150, -125),
+    54: (150, -150, -125),
+}
+"""The reference demo's head: landmark -> x right, y up, z towards the viewer."""
 ANGLES = list(itertools.product((-40, -20, 0, 20, 40), repeat=3))
 
 
 def photograph(turn, place=(0.0, 0.0, 1200.0), size=SIZE):
     """Landmarks (68, 2) of the model head turned by a rotation in x right, y up, z to the viewer."""
-    head = turn.apply(MODEL_POINTS)
+    head = turn.apply(np.array(list(HEAD.values()), float))
     # the camera looks along its z, and its y points down
     x, y, depth = (head * (1, -1, -1) + place).T
     points = np.full((68, 2), np.nan)  # the others are not looked at
-    points[list(LANDMARKS)] = np.column_stack([size * x / depth, size * y / depth]) + size / 2
+    points[list(HEAD)] = np.column_stack([size * x / depth, size * y / depth]) + size / 2
     return points
 
 

@@ -136,8 +136,10 @@ def test_the_file_of_the_same_name_comes_before_model_json(weights):
 
 
 def test_the_deploy_net_is_found_from_the_description_s_folder(weights, tmp_path, monkeypatch):
-    spec = ModelSpec(deploy="../nets/deploy.prototxt", stage="stage1")
-    weights.with_name("model.json").write_text(spec.to_json())
+    spec = ModelSpec(deploy="../nets/deploy.prototxt", stage="étape 1")
+    # as an editor saves it: UTF-8, and not escaped as `to_json` does
+    by_editor = json.dumps(dataclasses.asdict(spec), ensure_ascii=False)
+    weights.with_name("model.json").write_text(by_editor, encoding="utf-8")
     monkeypatch.chdir(tmp_path / "nets")
     found = load_spec(weights)
     assert found.deploy == str((tmp_path / "nets" / "deploy.prototxt").resolve())

@@ -16,8 +16,8 @@ def run(main: Callable[[], None]) -> None:
     """
     os.environ.setdefault("GLOG_minloglevel", "2")
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        # by a call, since OpenCV has read its environment when it was loaded
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        # By a call, since OpenCV has read its environment by now. To it, a broken picture is an ERROR.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
     try:
         main()
         sys.stdout.flush()  # here, where a full disk can still be reported
