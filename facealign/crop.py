@@ -43,12 +43,19 @@ def crop_transform(
 ) -> FloatArray:
     """Affine (2, 3) from image pixels to pixels of a crop of `size` (height, width).
 
-    The crop shows `square(box, scale, shift)`: its left edge falls on crop x = -0.5, its right edge on
-    width - 0.5 (pixel centres are whole numbers), and so for y.
+    The crop's longer side shows the side of `square(box, scale, shift)`, its shorter one the middle part: a
+    similarity. Edges fall on edges: the square's left one on crop x = -0.5, its right one on width - 0.5
+    (pixel centres are whole numbers), and so for y.
     """
     x1, y1, x2, y2 = square(np.asarray(box, dtype=np.float64), scale, shift)
-    sx, sy = size[1] / (x2 - x1), size[0] / (y2 - y1)
-    return np.array([[sx, 0.0, -0.5 - sx * x1], [0.0, sy, -0.5 - sy * y1]])
+    zoom = max(size) / (x2 - x1)
+    height, width = size
+    return np.array(
+        [
+            [zoom, 0.0, (width - 1) / 2 - zoom * (x1 + x2) / 2],
+            [0.0, zoom, (height - 1) / 2 - zoom * (y1 + y2) / 2],
+        ]
+    )
 
 
 def warp(image: Image, affine: FloatArray, size: tuple[int, int]) -> Image:

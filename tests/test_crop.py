@@ -92,15 +92,23 @@ def test_edges_of_the_box_fall_on_edges_of_the_crop():
     """Of an image pixel's edges and a crop pixel's, which lie half a pixel from the centres."""
     affine = crop_transform(np.array([20.0, 10.0, 40.0, 50.0]), SIZE)  # its square is 10 10 50 50
     corners = np.array([[10, 10], [50, 10], [10, 50], [50, 50], [30, 30]])
-    expected = [[-0.5, -0.5], [47.5, -0.5], [-0.5, 63.5], [47.5, 63.5], [23.5, 31.5]]
+    # The crop is 48 pixels wide, 64 high: of 40 pixels across it shows 30.
+    expected = [[-8.5, -0.5], [55.5, -0.5], [-8.5, 63.5], [55.5, 63.5], [23.5, 31.5]]
     np.testing.assert_allclose(apply(affine, corners), expected, atol=1e-12)
+
+
+@given(st.floats(-500, 500), st.floats(-500, 500), st.floats(1, 900), st.floats(1, 900))
+def test_a_crop_is_a_similarity_whatever_the_shape_of_box_and_crop(x, y, width, height):
+    for size in (SIZE, SIZE[::-1], (64, 64)):
+        linear = crop_transform(np.array([x, y, x + width, y + height]), size)[:, :2]
+        np.testing.assert_allclose(linear, max(size) / max(width, height) * np.eye(2), rtol=1e-9)
 
 
 def test_box_scale_and_shift_by_hand():
     # longer side 40: the square's is 60, its centre (30 + 4, 30 - 8)
     affine = crop_transform(np.array([20.0, 10.0, 40.0, 50.0]), SIZE, 1.5, (0.1, -0.2))
     np.testing.assert_allclose(
-        apply(affine, np.array([[4, -8], [64, 52]])), [[-0.5, -0.5], [47.5, 63.5]], atol=1e-12
+        apply(affine, np.array([[4, -8], [64, 52]])), [[-8.5, -0.5], [55.5, 63.5]], atol=1e-12
     )
 
 
@@ -193,9 +201,9 @@ def test_crop_face_obeys_the_spec():
     picture = ramps(300, 300)
     crop, affine = crop_face(picture, np.array([120.0, 110.0, 160.0, 150.0]), spec)
     assert crop.shape == (70, 60, 3)
-    # square of side 60 around (144, 122): pixel (u, v) is centred at 114 + (u + 0.5) 60 / 60 and so on
+    # 60 pixels on 70 around (144, 122): pixel (u, v) is centred at 144 + (u - 29.5) 60 / 70 and so on
     v, u = np.mgrid[:70, :60]
-    np.testing.assert_allclose(crop[..., 0], 114 + (u + 0.5), atol=0.05)
+    np.testing.assert_allclose(crop[..., 0], 144 + (u - 29.5) * 60 / 70, atol=0.05)
     np.testing.assert_allclose(crop[..., 1], 92 + (v + 0.5) * 60 / 70, atol=0.05)
     np.testing.assert_allclose(apply(affine, np.array([144.0, 122.0])), [29.5, 34.5])
 
