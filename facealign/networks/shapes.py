@@ -116,6 +116,7 @@ def trace(deploy: caffe_pb2.NetParameter, where: str, inputs: Mapping[str, Shape
     """
     given = declared_inputs(deploy, where) if inputs is None else inputs
     result = Trace({}, {name: tuple(shape[1:]) for name, shape in given.items()})
+    taken: set[str] = set()
     for layer in deploy.layer:
         if layer.type == "Input":
             continue
@@ -133,6 +134,9 @@ def trace(deploy: caffe_pb2.NetParameter, where: str, inputs: Mapping[str, Shape
         top = layer.top[0]
         if top in result.blobs and (top not in layer.bottom or layer.type in NEVER_IN_PLACE):
             raise FaceAlignError(f"{here}: makes the blob {top!r} a second time")
+        if top in taken or list(layer.bottom).count(top) > 1:
+            raise FaceAlignError(f"{here}: changes the blob {top!r} in place, which another layer takes")
+        taken.update(bottom for bottom in layer.bottom if bottom != top)
         shapes = [result.blobs[bottom] for bottom in layer.bottom]
         if any(shape != shapes[0] for shape in shapes):
             raise FaceAlignError(f"{here}: its bottoms have unlike shapes: {shapes}")
