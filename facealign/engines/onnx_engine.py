@@ -41,6 +41,10 @@ class OnnxEngine:
             if one.name not in constants
         }
         self._outputs = [output.name for output in model.graph.output]
+        # Kept where pictures may have any size: OpenCV ends the process on those that are too small.
+        free = any(isinstance(side, str) for sides in self._inputs.values() for side in sides[1:])
+        self._model = model if free else None
+        self._fitting: dict[str, tuple[int, ...]] = {}
         try:
             self._net = cv2.dnn.readNetFromONNX(np.frombuffer(data, dtype=np.uint8))
         except cv2.error as error:
@@ -65,6 +69,11 @@ class OnnxEngine:
                 raise FaceAlignError(
                     f"{self._where}: input {name!r} has shape {values.shape}, expected ({wanted})"
                 )
+        shapes = {name: values.shape for name, values in inputs.items()}
+        if self._model is not None and shapes != self._fitting:
+            if not _fits(self._model, shapes):
+                raise FaceAlignError(f"{self._where}: pictures of shapes {shapes} are too small for it")
+            self._fitting = shapes
         try:
             for name, values in inputs.items():
                 self._net.setInput(np.ascontiguousarray(values, dtype=np.float32), name)
@@ -72,6 +81,23 @@ class OnnxEngine:
         except cv2.error as error:
             raise FaceAlignError(f"{self._where}: OpenCV cannot run it ({_reason(error)})") from error
         return {name: np.array(one) for name, one in zip(self._outputs, outputs, strict=True)}
+
+
+def _fits(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether all maps have at least one pixel for inputs of these shapes."""
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    for value in sized.graph.input:
+        for side, number in zip(value.type.tensor_type.shape.dim, shapes.get(value.name, ()), strict=False):
+            side.dim_value = number
+    for value in sized.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(sized).graph
+    maps = [
+        [side.dim_value for side in value.type.tensor_type.shape.dim if side.HasField("dim_value")]
+        for value in (*inferred.value_info, *inferred.output)
+    ]
+    return all(min(sides) > 0 for sides in maps if len(sides) == 4)
 
 
 def _reason(error: cv2.error) -> str:
