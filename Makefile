@@ -66,12 +66,12 @@ test: lint caffe ## build Caffe, then lint, types and every test
 	$(BIN)/python -m pytest -q $(ARGS)
 
 .PHONY: test-opencv4
-test-opencv4: $(STAMPS)/dev ## the inference tests with the oldest OpenCV we support, in .venv-opencv4
-	$(PYTHON) -m venv .venv-opencv4
-	.venv-opencv4/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[demo]" \
-		pytest hypothesis "opencv-python==4.8.0.76" "numpy<2"
-	.venv-opencv4/bin/python -m pytest -q -m "not caffe" tests/test_aligner.py tests/test_detection.py \
-		tests/test_demo.py tests/engines
+test-opencv4: caffe ## what uses OpenCV, tested with the oldest version we support, in .venv-opencv4
+	test -x .venv-opencv4/bin/python || $(PYTHON) -m venv .venv-opencv4
+	.venv-opencv4/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[demo,train]" \
+		pytest hypothesis "opencv-python==4.8.0.76" "numpy<2" build/caffe/*.whl
+	.venv-opencv4/bin/python -m pytest -q tests/engines tests/test_aligner.py tests/test_crop.py \
+		tests/test_demo.py tests/test_detection.py tests/test_drawing.py tests/test_export.py tests/test_images.py
 
 .PHONY: lint
 lint: $(STAMPS)/dev ## ruff (format and rules) and mypy --strict

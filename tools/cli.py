@@ -9,6 +9,10 @@ import cv2
 from facealign.errors import FaceAlignError
 
 
+OPENCV_FATAL = 1
+"""LOG_LEVEL_FATAL: OpenCV 4 sets it by another function and has no name for it."""
+
+
 def run(main: Callable[[], None]) -> None:
     """Call `main` and exit: 0 done, 1 an expected error (one line), 130 interrupted by Ctrl-C.
 
@@ -17,7 +21,8 @@ def run(main: Callable[[], None]) -> None:
     os.environ.setdefault("GLOG_minloglevel", "2")
     if "OPENCV_LOG_LEVEL" not in os.environ:
         # By a call, since OpenCV has read its environment by now. To it, a broken picture is an ERROR.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
+        set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+        set_log_level(OPENCV_FATAL)
     try:
         main()
         sys.stdout.flush()  # here, where a full disk can still be reported
