@@ -1,0 +1,180 @@
+"""tools/release.py: what goes into models/, and that its card says what the run's files say."""
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facealign.aligner import FaceAligner
+from facealign.networks import mobilenet_v2
+from facealign.networks.recipes import RECIPES
+from facealign.networks.registry import spec_of
+from facealign.proto import caffe_pb2
+from facealign.training_log import LogRow, write_log
+from facealign.weights import read_weights
+from tests.random_weights import fill
+
+ROOT = Path(__file__).parents[1]
+RECIPE = RECIPES["mobilenet_v2/stage2"]
+ROWS = [
+    LogRow(500, 100.0, nme_inter_pupil=9.126, nme_inter_ocular=6.5),
+    LogRow(1000, 300.0, loss=0.5, rate=1e-4),
+    LogRow(1000, 300.0, nme_inter_pupil=7.254, nme_inter_ocular=5.171),
+    LogRow(1500, 400.0, nme_inter_pupil=1.111, nme_inter_ocular=1.222),  # after the snapshot that is released
+]
+
+
+def release(*arguments):
+    command = [sys.executable, "-m", "tools.release", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "lmdb"
+    folder.mkdir()
+    spec = dataclasses.replace(spec_of("mobilenet_v2"), box_scale=1.25)
+    meta = {
+        "seed": 5,
+        "copies": 12,
+        "augmentation": {
+            "flip": 0.5,
+            "shift": 0.08,
+            "scale_range": [0.9, 1.15],
+            "rotate_range": [-30, 30],
+            "noise_std": [0, 6],
+        },
+        "spec": dataclasses.asdict(spec),
+        "source_sha256": "c0ffee",
+        "parts": {
+            "train": {"faces": {"afw": 300, "mine": 8}, "samples": 3696, "sha256": "abc", "skipped": []},
+            "val": {"faces": {"afw": 37}, "samples": 37, "sha256": "def", "skipped": []},
+        },
+    }
+    (folder / "meta.json").write_text(json.dumps(meta))
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run's folder with a snapshot whose net, as Caffe writes it, still holds the data layers."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    net = fill(mobilenet_v2.deploy(), np.random.default_rng(3))
+    net.layer[0].CopyFrom(caffe_pb2.LayerParameter(name="data", type="Data", top=["data"]))
+    net.layer[0].data_param.source = "/home/somebody/data/lmdb/train_images"
+    (folder / "stage2_iter_1000.caffemodel").write_bytes(net.SerializeToString())
+    state = caffe_pb2.SolverState(iter=1000, history=[caffe_pb2.BlobProto(data=[1.0])])
+    (folder / "stage2_iter_1000.solverstate").write_bytes(state.SerializeToString())
+    spec = dataclasses.replace(spec_of("mobilenet_v2", "stage2", "deploy.prototxt"), box_scale=1.25)
+    (folder / "model.json").write_text(spec.to_json())
+    (folder / "deploy.prototxt").write_text(
+        (ROOT / "prototxt/mobilenet_v2/stage2/deploy.prototxt").read_text()
+    )
+    description = {
+        "recipe": dataclasses.asdict(RECIPE),
+        "data_sha256": {"train": "abc", "val": "def"},
+        "seed": 7,
+        "iterations": 2000,
+    }
+    (folder / "run.json").write_text(json.dumps(description))
+    write_log(folder / "log.csv", ROWS)
+    return folder
+
+
+def test_what_is_released_is_whole_and_runs_in_both_engines(run, data):
+    models = ROOT / "build" / "test_release"  # the deploy net is named relative to it
+    done = release("--run", run, "--data", data, "--output", models)
+    assert done.returncode == 0, done.stderr
+    name = "mobilenet_v2_stage2"
+    weights = read_weights(models / f"{name}.caffemodel")
+    trained = read_weights(run / "stage2_iter_1000.caffemodel")
+    assert set(weights) == set(trained)
+    for layer, arrays in trained.items():
+        for ours, theirs in zip(weights[layer], arrays, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    picture = np.random.default_rng(1).integers(0, 256, (200, 200, 3), np.uint8)
+    boxes = np.array([[40.0, 40.0, 150.0, 160.0]])
+    points = []
+    for kind, suffix in (("caffe", ".caffemodel"), ("onnx", ".onnx")):
+        aligner = FaceAligner.open(models / f"{name}{suffix}", kind, detector=False)
+        assert aligner.spec.box_scale == 1.25
+        points.append(aligner.align_boxes(picture, boxes))
+    np.testing.assert_allclose(points[0], points[1], atol=1e-3)
+
+
+def test_nothing_of_the_machine_it_was_trained_on_is_released(run, data, tmp_path):
+    assert release("--run", run, "--data", data, "--output", tmp_path / "models").returncode == 0
+    for path in (tmp_path / "models").iterdir():
+        content = path.read_bytes()
+        assert b"somebody" not in content
+        assert b"lmdb" not in content.lower()
+    net = caffe_pb2.NetParameter()
+    net.ParseFromString((tmp_path / "models" / "mobilenet_v2_stage2.caffemodel").read_bytes())
+    assert net.layer[0].type == "Input"
+
+
+def test_the_card_quotes_the_log_and_the_files(run, data, tmp_path):
+    models = tmp_path / "models"
+    assert release("--run", run, "--data", data, "--output", models).returncode == 0
+    card = (models / "mobilenet_v2_stage2.md").read_text()
+    assert "| 7.25 | 5.17 |" in card  # the last validation up to iteration 1000
+    assert "1.11" not in card
+    assert "37 faces" in card
+    assert "| afw | 300 | 37 | AFW, annotated by 300-W |" in card
+    assert "| mine | 8 | 0 |  |" in card
+    assert "5 minutes" in card
+    assert "3696 samples, 12 a face, seed 5" in card.replace("\n", " ")
+    assert "research" in card
+    for suffix in (".caffemodel", ".onnx", ".json"):
+        file = models / f"mobilenet_v2_stage2{suffix}"
+        assert f"`{file.name}`: sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}" in card
+    assert (
+        max(len(line) for line in card.splitlines() if not line.startswith(("|", "SHA", "of ", "- `"))) < 112
+    )
+
+
+def test_the_same_run_is_released_to_the_same_bytes(run, data, tmp_path):
+    for models in ("a", "b"):
+        assert release("--run", run, "--data", data, "--output", tmp_path / models).returncode == 0
+    for path in (tmp_path / "a").iterdir():
+        if path.suffix != ".json":  # names the deploy net relative to its folder
+            assert (tmp_path / "b" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def other_samples(run, data):
+    meta = json.loads((data / "meta.json").read_text())
+    meta["parts"]["train"]["sha256"] = "other"
+    (data / "meta.json").write_text(json.dumps(meta))
+    return "lmdb"
+
+
+def no_snapshot(run, data):
+    state = run / "stage2_iter_1000.solverstate"
+    state.write_bytes(state.read_bytes()[:5])
+    return "no whole snapshot"
+
+
+def no_run(run, data):
+    (run / "run.json").write_text("{}")
+    return "run.json"
+
+
+def no_validation(run, data):
+    write_log(run / "log.csv", ROWS[1:2])
+    return "log.csv"
+
+
+@pytest.mark.parametrize("damage", [other_samples, no_snapshot, no_run, no_validation])
+def test_what_cannot_be_released_is_named_in_one_line(damage, run, data, tmp_path):
+    named = damage(run, data)
+    done = release("--run", run, "--data", data, "--output", tmp_path / "models")
+    assert done.returncode == 1
+    assert named in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "models").exists()
