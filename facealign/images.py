@@ -15,7 +15,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 def read_image(path: Path, orient: bool = True) -> Image:
     """Read a picture as BGR uint8 (h, w, 3); grey is repeated, transparency dropped, 16 bits cut to 8.
 
-    orient: turn it as its EXIF data says a viewer should; annotations are made without.
+    orient: turn it as its EXIF data says a viewer should; annotations are made without. (OpenCV turns a TIFF
+    in any case.)
     Raises FaceAlignError on a file that is missing, no picture, or truncated (which decoders fill with grey).
     """
     try:
@@ -44,11 +45,11 @@ def _is_whole(data: bytes) -> bool:
         return True
     # A thumbnail inside has an end marker of its own: look behind the header of the picture itself.
     at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        if data[at + 1] == 0xDA:
+    while at + 4 <= len(data):
+        if data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
+            at += 1  # fill and stray bytes, which decoders pass over
+        elif data[at + 1] == 0xDA:
             return data.find(b"\xff\xd9", at) >= 0
-        if data[at + 1] == 0xFF:
-            at += 1  # a fill byte
         else:
             at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return False
