@@ -1,5 +1,6 @@
 """Annotated photos: the 300-W tree, Menpo, and any folder of pictures with .pts files of the same names."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ NAME_300W = "300w"
 PROFILE_POINTS = 39
 """Menpo's profile faces have 39 points, which the 68-point networks cannot use."""
 
+_TEST_GROUPS = (f"{NAME_300W}/lfpw/testset ", f"{NAME_300W}/ibug ")
+"""How the groups of photos begin whose name alone tells that they are of a test set."""
 _GROUPS = (
     # Pictures that 300W-LP made of the others: SET_NAME_VIEW.
     (re.compile(r"LFPW_image_(train|test)_(\d+)_\d+"), rf"{NAME_300W}/lfpw/\1set image_\2", False),
@@ -58,8 +61,8 @@ class Sample:
 
     @property
     def is_test(self) -> bool:
-        """Whether it belongs to a test set of 300-W."""
-        return self.is_300w and self.subset in TEST_FOLDERS
+        """Whether it is of a test set of 300-W or, as its name tells, made of a picture of one."""
+        return (self.is_300w and self.subset in TEST_FOLDERS) or self.group.startswith(_TEST_GROUPS)
 
 
 @dataclass
@@ -77,19 +80,21 @@ def scan(root: Path, strict: bool = False) -> Scan:
     """Find every annotated picture at or below `root`.
 
     `root` holds data sets (300w/, menpo/, any folder), or is one of them. An annotation without its picture
-    or that is malformed goes to `skipped`, or is raised as FaceAlignError if `strict`.
-    Raises FaceAlignError when `root` is no folder.
+    or that is malformed, and in a folder of annotations a picture without one, goes to `skipped`, or is
+    raised as FaceAlignError if `strict`. Hidden files and folders are passed over; links are followed.
+    Raises FaceAlignError when `root` is no folder, or one below it cannot be read.
     """
     if not root.is_dir():
         raise FaceAlignError(f"{root}: no such folder; expected pictures with .pts files, or folders of them")
     result = Scan()
     for folder, subset, relative in _folders(root):
-        pictures = _pictures(folder)
-        for annotation in sorted(folder.glob("*.pts")):
-            if annotation.name.startswith("."):
-                continue
-            picture = pictures.get(annotation.stem)
+        annotations = _by_stem(folder, (".pts",))
+        pictures = _by_stem(folder, SUFFIXES) if annotations else {}
+        for stem in sorted({*annotations, *pictures}):
+            annotation, picture = annotations.get(stem), pictures.get(stem)
             try:
+                if annotation is None:
+                    raise FaceAlignError(f"{picture}: no annotation {stem}.pts beside it")
                 points = read_pts(annotation, expected=None)
                 if len(points) == PROFILE_POINTS:
                     result.profiles += 1
@@ -101,7 +106,7 @@ def scan(root: Path, strict: bool = False) -> Scan:
             except FaceAlignError as error:
                 if strict:
                     raise
-                result.skipped.append((str(annotation), str(error)))
+                result.skipped.append((str(annotation or picture), str(error)))
                 continue
             name = (relative / picture.name).as_posix()
             result.samples.append(Sample(picture, points, subset, name, group_of(name)))
@@ -112,18 +117,18 @@ def scan(root: Path, strict: bool = False) -> Scan:
 def _folders(root: Path) -> Iterator[tuple[Path, str, PurePosixPath]]:
     """(folder, subset, path relative to the folder of data sets) of `root` and all below it."""
     whole = root.resolve()
-    base, tree = whole.parent, None
-    named = [folder for folder in FOLDERS_300W if whole.as_posix().endswith("/" + folder)]
-    if named:
-        tree = whole.parents[named[0].count("/")]
-    elif _is_300w(whole):
-        tree = whole
-    elif not any(whole.glob("*.pts")):
+    base, tree = whole.parent, _tree_of(whole)
+    if tree is None and not _by_stem(whole, (".pts",)):
         base = whole
-        tree = next((path for path in sorted(whole.iterdir()) if _is_300w(path)), None)
-    for folder in sorted({annotation.parent for annotation in whole.rglob("*.pts")}):
-        if any(part.startswith((".", "__MACOSX")) for part in folder.relative_to(whole).parts):
+        tree = next((path for path in sorted(whole.iterdir()) if _tree_of(path) == path), None)
+    seen: set[Path] = set()
+    for name, below, _ in os.walk(whole, onerror=_unreadable, followlinks=True):
+        folder = Path(name)
+        if folder.resolve() in seen:  # by a link
+            below.clear()
             continue
+        seen.add(folder.resolve())
+        below[:] = sorted(part for part in below if not part.startswith((".", "__MACOSX")))
         relative = PurePosixPath(folder.relative_to(base).as_posix())
         subset = relative.as_posix()
         if tree is not None and folder.is_relative_to(tree):
@@ -132,15 +137,26 @@ def _folders(root: Path) -> Iterator[tuple[Path, str, PurePosixPath]]:
         yield root / folder.relative_to(whole), subset, relative
 
 
-def _is_300w(folder: Path) -> bool:
-    return folder.is_dir() and any((folder / name).is_dir() for name in FOLDERS_300W)
+def _unreadable(error: OSError) -> None:
+    raise FaceAlignError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
-    """Stem -> picture of a folder; the first by name where several share a stem."""
+def _tree_of(folder: Path) -> Path | None:
+    """The 300-W tree that a folder is, or is a part of, such as "300w/lfpw" or "300w/lfpw/testset"."""
+    for name in FOLDERS_300W:
+        parts = PurePosixPath(name).parts
+        for depth in range(len(parts) + 1):
+            within = folder.parts[len(folder.parts) - depth :] == parts[:depth]
+            if within and folder.joinpath(*parts[depth:]).is_dir():
+                return [folder, *folder.parents][depth]
+    return None
+
+
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Stem -> file of a folder, suffixes in any case; the first by name where several share a stem."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES:
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):
             found.setdefault(path.stem, path)
     return found
 

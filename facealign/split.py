@@ -13,12 +13,14 @@ def split(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Samp
 
     share: 0..1, of the faces that may validate: those of 300-W if there are any, as the other sets are noisy
     or made of 300-W's photos, else all. A photo's or person's faces are all on one side; those of a
-    validation photo that may not validate are left out. Parts keep the order of `samples`.
+    validation photo that may not validate are left out, and so are other copies of a test photo. Parts keep
+    the order of `samples`.
     Raises FaceAlignError when nothing is left to train on, or to validate on although share is not 0.
     """
     if not 0 <= share < 1:
         raise ValueError(f"share is {share}, expected 0 or more and less than 1")
-    usable = [sample for sample in samples if not sample.is_test]
+    tested = {sample.group for sample in samples if sample.is_test}
+    usable = [sample for sample in samples if not sample.is_test and sample.group not in tested]
     official = [sample for sample in usable if sample.is_300w]
     candidates = official or usable
     sizes: dict[str, int] = {}
@@ -35,8 +37,10 @@ def split(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Samp
             count += size
     training = [sample for sample in usable if sample.group not in held]
     validation = [sample for sample in candidates if sample.group in held]
-    if not training:
+    if not usable:
         raise FaceAlignError("no face is left to train on: only test sets of 300-W are here")
+    if not training:
+        raise FaceAlignError("no face is left to train on: all validate; give a smaller --validation")
     if share > 0 and not validation:
         raise FaceAlignError(
             f"no validation part: of {len(candidates)} faces in {len(names)} groups (photos or persons, told "
