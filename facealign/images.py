@@ -15,8 +15,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 def read_image(path: Path, orient: bool = True) -> Image:
     """Read a picture as BGR uint8 (h, w, 3); grey is repeated, transparency dropped, 16 bits cut to 8.
 
-    orient: turn it as its EXIF data says a viewer should; annotations are made without. (OpenCV turns a TIFF
-    in any case.)
+    orient: turn it as its EXIF data says a viewer should; annotations are made without. (A TIFF is
+    turned in any case, and a WebP only by recent versions of OpenCV.)
     Raises FaceAlignError on a file that is missing, no picture, or truncated (which decoders fill with grey).
     """
     try:

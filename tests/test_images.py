@@ -135,14 +135,13 @@ def test_end_markers_in_metadata_are_not_the_end(path):
         refused(path)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_obeyed_or_not(kind, orientation, path):
     """Against the EXIF standard: which row and column of the file are the top and the left of the picture."""
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    options = {"exif": exif.tobytes()} | ({"lossless": True} if kind == "WEBP" else {})
-    path.write_bytes(encoded(kind, **options))
+    path.write_bytes(encoded(kind, exif=exif.tobytes()))
     stored = read_image(path, orient=False)
     assert stored.shape == PHOTO.shape
     turned = {
