@@ -112,6 +112,10 @@ def read_raw(directory: Path, part: str, limit: int | None = None) -> Iterator[t
     try:
         for path in paths:
             environments.append(lmdb.open(str(path), readonly=True, lock=False, readahead=False))
+            last, page = environments[-1].info()["last_pgno"], environments[-1].stat()["psize"]
+            # Who reads a page beyond the file's end is killed by the system: LMDB maps the file into memory.
+            if (path / "data.mdb").stat().st_size < (last + 1) * page:
+                raise FaceAlignError(f"{path}: its data.mdb is cut short; make it again")
         counts = [environment.stat()["entries"] for environment in environments]
         if counts[0] != counts[1]:
             raise FaceAlignError(
@@ -144,6 +148,8 @@ def read_part(directory: Path, part: str, limit: int | None = None) -> tuple[Any
         try:
             images.append(decode_datum(image))
             landmarks.append(decode_datum(values).reshape(-1))
+            if images[-1].shape != images[0].shape or landmarks[-1].shape != landmarks[0].shape:
+                raise ValueError("its size is another than that of the samples before")
         except ValueError as error:
             raise FaceAlignError(f"{directory}: {part} sample {key.decode()}: {error}") from error
     if not images:
@@ -165,7 +171,11 @@ def read_meta(directory: Path) -> dict[str, Any]:
         raise FaceAlignError(f"{path}: no such file; make the LMDBs with `make lmdb DATA=ROOT`") from error
     except (OSError, ValueError) as error:
         raise FaceAlignError(f"{path}: not a description of LMDBs ({error}); make them again") from error
-    if not isinstance(meta, dict) or "spec" not in meta or "parts" not in meta:
+    parts = meta.get("parts") if isinstance(meta, dict) else None
+    whole = isinstance(parts, dict) and all(
+        isinstance(part, dict) and "sha256" in part for part in parts.values()
+    )
+    if not whole or "spec" not in meta:
         raise FaceAlignError(f"{path}: not a description of LMDBs; make them again")
     return meta
 
