@@ -4,6 +4,7 @@ Inside, a box is given by its edges, pixel i reaching from i to i + 1; outside, 
 everywhere in the library: half a pixel less.
 """
 
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from facealign.errors import FaceAlignError
 
 CELL, STRIDE = 12, 2
 """PNet's window and the step between windows, in pixels of a level of the pyramid."""
+LARGEST = 32766
+"""The longest side of a picture, and of a map, that OpenCV's remap takes."""
 BATCH = 512
 """Windows a net is given at once."""
 
@@ -38,7 +41,7 @@ class MtcnnSettings:
 
     def __post_init__(self) -> None:
         """Raises ValueError on a setting out of range."""
-        if not self.min_face >= CELL:
+        if not CELL <= self.min_face < np.inf:
             raise ValueError(f"min_face is {self.min_face}, expected {CELL} pixels or more")
         if not 0 < self.factor < 1:
             raise ValueError(f"factor is {self.factor}, expected a number between 0 and 1")
@@ -92,7 +95,7 @@ class MtcnnDetector:
 
     def detect(self, image: Image) -> list[Detection]:
         """Every face of `image` (BGR, uint8 (h, w, 3)), best score first. Raises FaceAlignError otherwise."""
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise FaceAlignError(f"a picture of {image.dtype} {image.shape}: expected uint8 (h, w, 3)")
         levels = pyramid(image, self.settings)
         boxes = self._propose(levels)
@@ -101,11 +104,13 @@ class MtcnnDetector:
 
     def _propose(self, levels: list[Level]) -> FloatArray:
         """Stage 1: PNet over the levels on which it finds faces of min_face or more; square boxes (n, 4)."""
-        found, scores = [np.empty((0, 4))], [np.empty(0)]
+        found, scores = [np.empty((0, 8))], [np.empty(0)]
         largest = CELL / self.settings.min_face
         for level in levels:
             height, width = level.pixels.shape[:2]
-            if level.scale.max() > largest * 1.001 + 1 / max(height, width) or min(height, width) < CELL:
+            # The longer side's scale is the one that rounding to whole pixels changes least.
+            scale = level.scale[int(height > width)]
+            if scale > largest * 1.001 + 1 / max(height, width):
                 continue
             answer = self.pnet.forward({"data": level.pixels.transpose(2, 0, 1)[None]})
             probability, offsets = answer["prob"][0, 1], answer["conv4-2"][0]
@@ -117,7 +122,6 @@ class MtcnnDetector:
             regressed = regress(boxes[kept], offsets[:, rows[kept], columns[kept]].T)
             found.append(np.hstack([boxes[kept], regressed]))
             scores.append(score[kept])
-        found[0] = np.empty((0, 8))
         both, score = np.concatenate(found), np.concatenate(scores)
         # Overlap is judged on the windows, before regression, as in the authors' code.
         return square(both[suppress(both[:, :4], score, 0.7), 4:])
@@ -149,12 +153,21 @@ class MtcnnDetector:
 def pyramid(image: Image, settings: MtcnnSettings) -> list[Level]:
     """The levels, largest first, from about the original size down to where the picture's side is CELL.
 
-    The steps are such that one level shows faces of min_face pixels at PNet's window of CELL pixels.
+    The steps are such that one level shows faces of min_face pixels at PNet's window of CELL pixels. No level
+    is larger than OpenCV can sample from. Where the largest would show RNet less of the smallest faces than
+    there is, the picture's own size comes before it.
     """
     height, width = image.shape[:2]
-    exponents = np.arange(-20, 200)
+    base, step = math.log(CELL / settings.min_face), -math.log(settings.factor)
+    high = min(1.0, LARGEST / max(height, width))
+    exponents = np.arange(
+        math.floor((base - math.log(high)) / step),
+        math.ceil((base - math.log(CELL / min(height, width))) / step) + 1,
+    )
     scales = CELL / settings.min_face * settings.factor**exponents
-    scales = scales[(scales <= 1) & (scales * min(height, width) >= CELL)]
+    scales = scales[(scales <= high) & (scales * min(height, width) >= CELL)]
+    if len(scales) > 0 and scales[0] < min(high, 24 / settings.min_face):
+        scales = np.concatenate([[high], scales])
     levels = []
     picture: AnyArray = image
     for scale in scales:
@@ -202,8 +215,7 @@ def cut(levels: list[Level], boxes: FloatArray, side: int) -> Float32Array:
         n = len(members)
         map_x = np.broadcast_to(x[:, None, :], (n, side, side)).reshape(n * side, side).astype(np.float32)
         map_y = np.broadcast_to(y[:, :, None], (n, side, side)).reshape(n * side, side).astype(np.float32)
-        # OpenCV's maps may have at most 32767 rows.
-        rows = (32767 // side) * side
+        rows = LARGEST // side * side
         parts = [
             cv2.remap(
                 level.pixels,
