@@ -79,15 +79,14 @@ def write_part(
         images = lmdb.open(str(directory / f"{part}_images"), **settings)
         landmarks = lmdb.open(str(directory / f"{part}_landmarks"), **settings)
         pairs = iter(encoded)
-        index = 0
-        while index < samples:
+        for start in range(0, samples, COMMIT_EVERY):
             with images.begin(write=True) as image_txn, landmarks.begin(write=True) as landmark_txn:
-                for _ in range(min(COMMIT_EVERY, samples - index)):
+                for index in range(start, min(start + COMMIT_EVERY, samples)):
                     image, values = next(pairs)
-                    key = key_of(index)
-                    image_txn.put(key, image, append=True)
-                    landmark_txn.put(key, values, append=True)
-                    index += 1
+                    image_txn.put(key_of(index), image, append=True)
+                    landmark_txn.put(key_of(index), values, append=True)
+        if next(pairs, None) is not None:  # also takes an iterator with a progress bar to its end
+            raise ValueError(f"more than the {samples} samples announced")
         images.sync(True)
         landmarks.sync(True)
     except lmdb.Error as error:
@@ -171,13 +170,15 @@ def read_meta(directory: Path) -> dict[str, Any]:
         raise FaceAlignError(f"{path}: no such file; make the LMDBs with `make lmdb DATA=ROOT`") from error
     except (OSError, ValueError) as error:
         raise FaceAlignError(f"{path}: not a description of LMDBs ({error}); make them again") from error
-    parts = meta.get("parts") if isinstance(meta, dict) else None
-    whole = isinstance(parts, dict) and all(
-        isinstance(part, dict) and "sha256" in part for part in parts.values()
-    )
-    if not whole or "spec" not in meta:
+    if not isinstance(meta, dict) or "spec" not in meta or not _are_parts(meta.get("parts")):
         raise FaceAlignError(f"{path}: not a description of LMDBs; make them again")
     return meta
+
+
+def _are_parts(parts: object) -> bool:
+    return isinstance(parts, dict) and all(
+        isinstance(part, dict) and "sha256" in part for part in parts.values()
+    )
 
 
 def _lmdb() -> Any:

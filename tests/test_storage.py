@@ -163,11 +163,16 @@ def test_caffe_s_data_layers_read_the_pair_in_step_and_start_again_at_its_end(tm
 
 
 def test_the_size_foretold_is_enough_and_not_far_off(tmp_path):
-    for n, size in ((1, (64, 64)), (700, (64, 64)), (2100, (70, 60))):
+    for n, size in ((1, (64, 64)), (4000, (64, 64)), (700, (70, 60))):
         directory = tmp_path / f"{n}"
         write(directory, "train", n, size)
         used = sum((directory / f"train_{kind}" / "data.mdb").stat().st_size for kind in KINDS)
         assert used <= bytes_needed(n, *size) <= 1.3 * used + (1 << 20)
+
+
+def test_more_samples_than_announced_are_an_error(tmp_path):
+    with pytest.raises(ValueError, match="more than the 2 samples"):
+        write_part(tmp_path, "train", 2, (2, 2), [(b"x", b"y")] * 3)
 
 
 def test_pictures_are_stored_channel_after_channel_in_the_order_blue_green_red(tmp_path):

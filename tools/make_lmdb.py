@@ -7,8 +7,10 @@ every validation face one, not varied. The same seed gives the same bytes, whate
 import argparse
 import dataclasses
 import shutil
+import signal
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,11 @@ from facealign.lmdb_builder import (
     write_training_part,
     write_validation_part,
 )
+from facealign.loose_crop import most_bytes
 from facealign.networks.registry import BUILDERS, spec_of
 from facealign.parallel import cores
 from facealign.split import split
-from facealign.storage import bytes_needed, write_meta
+from facealign.storage import META, bytes_needed, write_meta
 from tools.cli import run
 
 
@@ -80,9 +83,11 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = arguments_of()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that what is half-written goes
     spec = spec_of(arguments.network)
     size = (spec.input_height, spec.input_width)
     output = arguments.output or Path("data/lmdb" if size == (64, 64) else f"data/lmdb_{size[0]}x{size[1]}")
+    check_replaceable(output)
     found = scan(arguments.data, strict=arguments.strict)
     for _, reason in found.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
@@ -91,9 +96,10 @@ def main() -> None:
     training, validation = split(found.samples, arguments.validation, arguments.seed)
     box_settings, train_jobs, val_jobs = jobs_of(arguments.boxes, training, validation)
     recipe = Recipe(spec, arguments.augmentation, arguments.seed)
-    samples = len(train_jobs) * arguments.copies
+    samples = len(train_jobs) * arguments.copies + len(val_jobs)
+    cuts = sum(most_bytes(job.box, spec, recipe.augmentation) for job in train_jobs)
     output.parent.mkdir(parents=True, exist_ok=True)
-    needed, free = bytes_needed(samples + len(val_jobs), *size), shutil.disk_usage(output.parent).free
+    needed, free = bytes_needed(samples, *size) + cuts, shutil.disk_usage(output.parent).free
     if free < needed:
         raise FaceAlignError(f"{output}: needs {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free")
 
@@ -103,9 +109,12 @@ def main() -> None:
         tqdm.write(f"skipped: {error}", file=sys.stderr)
 
     def wrap(items: Iterator[Any], total: int, what: str) -> Iterable[Any]:
-        return tqdm(items, total=total, desc=what, unit="face" if what == "cut" else "sample")
+        return bars.enter_context(
+            tqdm(items, total=total, desc=what, unit="face" if what == "cut" else "sample")
+        )
 
-    with replacing(output) as partial:
+    # Bars end before an error is told, which would else stand in the middle of one.
+    with ExitStack() as bars, replacing(output) as partial:
         partial.mkdir()
         parts = {
             "train": write_training_part(
@@ -116,6 +125,8 @@ def main() -> None:
             parts["val"] = write_validation_part(
                 partial, "val", val_jobs, recipe, arguments.workers, wrap, skip
             )
+        skipped = {name for part in parts.values() for name in part.skipped}
+        used = [job for job in (*train_jobs, *val_jobs) if job.sample.relative not in skipped]
         write_meta(
             partial,
             {
@@ -123,8 +134,8 @@ def main() -> None:
                 "copies": arguments.copies,
                 "validation_share": arguments.validation,
                 "boxes": box_settings,
-                "boxes_from_landmarks": sum(job.source != "mtcnn" for job in (*train_jobs, *val_jobs)),
-                "source_sha256": fingerprint((*train_jobs, *val_jobs)),
+                "boxes_from_landmarks": sum(job.source != "mtcnn" for job in used),
+                "source_sha256": fingerprint(used),
                 "test_faces_left_out": sum(sample.is_test for sample in found.samples),
                 "profiles_left_out": found.profiles,
                 "annotations_skipped": len(found.skipped),
@@ -133,6 +144,15 @@ def main() -> None:
         )
     for name, part in parts.items():
         print(f"{output}: {name}: {part.samples} samples of {sum(part.faces.values())} faces")
+
+
+def check_replaceable(output: Path) -> None:
+    """Raises FaceAlignError when `output` is there and is not this program's to throw away."""
+    ours = not output.exists() or (
+        output.is_dir() and ((output / META).exists() or not any(output.iterdir()))
+    )
+    if not ours:
+        raise FaceAlignError(f"{output}: is there and holds no LMDBs; remove it, or give another --output")
 
 
 def jobs_of(
