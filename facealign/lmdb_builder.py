@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,9 +143,11 @@ def write_training_part(
     workers: int,
     wrap: Wrap,
     on_skip: Callable[[FaceAlignError], None],
+    copies_of: Mapping[str, int] | None = None,
 ) -> Written:
     """`copies` variations of every face, all shuffled once, into the LMDB pair `part` of `directory`.
 
+    copies_of: folder (`Sample.subset`) -> variations of its faces instead, which weighs the data sets.
     A photo that cannot be read is passed to `on_skip` and left out. Raises FaceAlignError when none is left.
     """
     with tempfile.TemporaryDirectory(prefix="cuts-", dir=directory) as temporary:
@@ -163,11 +165,13 @@ def write_training_part(
                 used.append(job.sample)
         if not used:
             raise FaceAlignError("no photo of the training part can be read")
-        order = np.random.default_rng(recipe.seed).permutation(len(used) * copies)
-        chunks = (
-            [divmod(int(index), copies) for index in order[start : start + CHUNK]]
-            for start in range(0, len(order), CHUNK)
-        )
+        shares = copies_of or {}
+        counts = np.array([shares.get(sample.subset, copies) for sample in used])
+        ends = np.cumsum(counts)
+        order = np.random.default_rng(recipe.seed).permutation(int(ends[-1]))
+        faces = np.searchsorted(ends, order, side="right")
+        members = np.column_stack([faces, order - (ends - counts)[faces]]).tolist()
+        chunks = (members[start : start + CHUNK] for start in range(0, len(order), CHUNK))
         total = hashlib.sha256()
 
         def samples() -> Iterator[tuple[bytes, bytes]]:

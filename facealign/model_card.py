@@ -55,7 +55,7 @@ def model_card(
         f"Euclidean loss ({loss}), seed {run['seed']}; {seconds / 60:.0f} minutes"
     )
     variation = (
-        f"{train['samples']} samples, {data['copies']} a face, seed {data['seed']}: "
+        f"{train['samples']} samples, {_copies(data)}, seed {data['seed']}: "
         f"flip {augmentation['flip']:g}, shift {augmentation['shift']:g} of the crop's side, "
         f"scale {_range(augmentation['scale_range'])}, "
         f"rotation {_range(augmentation['rotate_range'])} degrees, "
@@ -103,6 +103,11 @@ The faces of 300-W and of the other sets are for research, not for commercial us
 They were trained on photos of mostly adult, well-lit faces; expect larger errors on children, on faces turned
 far away or covered, and on groups of people that such photos show less often.
 """
+
+
+def _copies(data: Mapping[str, Any]) -> str:
+    others = [f"{count} of {folder}" for folder, count in sorted(data.get("copies_of", {}).items())]
+    return f"{data['copies']} a face" + (f" ({', '.join(others)})" if others else "")
 
 
 def _range(values: Sequence[float]) -> str:

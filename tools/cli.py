@@ -8,7 +8,6 @@ import cv2
 
 from facealign.errors import FaceAlignError
 
-
 OPENCV_FATAL = 1
 """LOG_LEVEL_FATAL: OpenCV 4 sets it by another function and has no name for it."""
 

@@ -49,6 +49,13 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--network", choices=BUILDERS, default="mobilenet_v2", help="whose input size")
     parser.add_argument("--copies", type=int, default=30, metavar="N", help="samples a face (default: 30)")
+    parser.add_argument(
+        "--copies-of",
+        nargs="+",
+        default=[],
+        metavar="FOLDER=N",
+        help="samples a face of one folder instead, such as youtube_faces=10, to weigh the data sets",
+    )
     parser.add_argument("--validation", type=float, default=0.1, metavar="SHARE", help="default: 0.1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--flip", type=float, default=plain.flip, metavar="PROBABILITY")
@@ -68,6 +75,13 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{name}: expected {low} or more")
     if not 0 <= arguments.validation < 1:
         parser.error("--validation: expected 0 or more and less than 1")
+    shares = {}
+    for share in arguments.copies_of:
+        folder, _, number = share.rpartition("=")
+        if not folder or not number.isdecimal() or int(number) < 1:
+            parser.error(f"--copies-of {share}: expected FOLDER=N with N 1 or more")
+        shares[folder] = int(number)
+    arguments.copies_of = shares
     try:
         arguments.augmentation = Augmentation(
             flip=arguments.flip,
@@ -96,7 +110,13 @@ def main() -> None:
     training, validation = split(found.samples, arguments.validation, arguments.seed)
     box_settings, train_jobs, val_jobs = jobs_of(arguments.boxes, training, validation)
     recipe = Recipe(spec, arguments.augmentation, arguments.seed)
-    samples = len(train_jobs) * arguments.copies + len(val_jobs)
+    unknown = set(arguments.copies_of) - {sample.subset for sample in found.samples}
+    if unknown:
+        raise FaceAlignError(
+            f"{arguments.data}: no folder {', '.join(sorted(unknown))} for --copies-of in it"
+        )
+    copies = [arguments.copies_of.get(job.sample.subset, arguments.copies) for job in train_jobs]
+    samples = sum(copies) + len(val_jobs)
     cuts = sum(most_bytes(job.box, spec, recipe.augmentation) for job in train_jobs)
     output.parent.mkdir(parents=True, exist_ok=True)
     needed, free = bytes_needed(samples, *size) + cuts, shutil.disk_usage(output.parent).free
@@ -118,7 +138,15 @@ def main() -> None:
         partial.mkdir()
         parts = {
             "train": write_training_part(
-                partial, "train", train_jobs, arguments.copies, recipe, arguments.workers, wrap, skip
+                partial,
+                "train",
+                train_jobs,
+                arguments.copies,
+                recipe,
+                arguments.workers,
+                wrap,
+                skip,
+                arguments.copies_of,
             )
         }
         if val_jobs:
@@ -132,6 +160,10 @@ def main() -> None:
             {
                 **describe(recipe),
                 "copies": arguments.copies,
+                "copies_of": arguments.copies_of,
+                "validation_faces": [
+                    job.sample.relative for job in val_jobs if job.sample.relative not in skipped
+                ],
                 "validation_share": arguments.validation,
                 "boxes": box_settings,
                 "boxes_from_landmarks": sum(job.source != "mtcnn" for job in used),

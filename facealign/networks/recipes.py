@@ -62,7 +62,7 @@ RECIPES: dict[str, Recipe] = {
                 "Our reconstruction: the reference publishes no stage 1."
             ),
             normalized=0,
-            base_lr=0.001,
+            base_lr=0.003,
             lr_policy="poly",
             power=1.0,
             weight_decay=1e-6,

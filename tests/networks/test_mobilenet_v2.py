@@ -338,7 +338,7 @@ def test_a_step_of_the_recipe_s_solver_moves_every_weight_by_the_learning_rate(n
     expected = (np.sum((prediction - target) ** 2, axis=1) / divisor).sum() / (2 * 8)
     assert float(run.net.blobs["landmarkloss"].data) == pytest.approx(expected, rel=1e-4)
 
-    rate = {"mobilenet_v2/stage1": 1e-3, "mobilenet_v2/stage2": 1e-4}[name]
+    rate = {"mobilenet_v2/stage1": 3e-3, "mobilenet_v2/stage2": 1e-4}[name]
     for layer, blobs in run.net.params.items():
         moved = [np.abs(blob.data - old) for blob, old in zip(blobs, before[layer], strict=True)]
         if layer.startswith("BatchNorm"):

@@ -52,7 +52,7 @@ def test_stage_2_is_the_published_solver():
 def test_stage_1_decays_to_nothing_from_ten_times_the_rate():
     read = in_caffe_s_schema(solver(RECIPES["mobilenet_v2/stage1"], "net.prototxt"))
     assert (read.type, read.lr_policy, read.power) == ("Adam", "poly", 1)
-    assert read.base_lr == pytest.approx(0.001)
+    assert read.base_lr == pytest.approx(0.003)
     assert read.max_iter == 100_000
     assert not read.HasField("gamma")
 
