@@ -20,9 +20,9 @@ from facealign.drawing import draw
 from facealign.errors import FaceAlignError
 from facealign.files import replacing
 from facealign.images import SUFFIXES, read_image
+from facealign.released import default_weights
 from tools.cli import run
 
-MODELS = Path(__file__).resolve().parent / "models"
 WRITABLE = (".jpg", ".jpeg", ".png", ".bmp")
 
 
@@ -58,17 +58,6 @@ def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(command)
 
 
-def default_weights(engine: str, folder: Path = MODELS) -> Path:
-    """The released weights to use: stage 2, else stage 1. Raises FaceAlignError when there are none."""
-    suffixes = {"onnx": (".onnx",), "caffe": (".caffemodel",)}.get(engine, (".caffemodel", ".onnx"))
-    for stage in ("stage2", "stage1"):
-        for suffix in suffixes:
-            path = folder / f"mobilenet_v2_{stage}{suffix}"
-            if path.is_file():
-                return path
-    raise FaceAlignError(f"{folder}: no mobilenet_v2_stage2{suffixes[0]} in it; give --weights FILE")
-
-
 def find_images(arguments: Sequence[Path]) -> list[Path]:
     """The image files that `--images` means, in order, each once; a folder stands for its images, sorted.
 
@@ -78,7 +67,11 @@ def find_images(arguments: Sequence[Path]) -> list[Path]:
     files: dict[Path, Path] = {}
     for argument in arguments:
         if argument.is_dir():
-            inside = sorted(path for path in argument.iterdir() if path.suffix.lower() in SUFFIXES)
+            inside = sorted(
+                path
+                for path in argument.iterdir()
+                if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+            )
             if not inside:
                 raise FaceAlignError(f"{argument}: no image in it; expected {', '.join(SUFFIXES)}")
         else:

@@ -168,13 +168,21 @@ def subsets_of(samples: Sequence[Sample], measured: Measurement) -> dict[str, li
     return {name: groups[name] for name in order if groups.get(name)}
 
 
-def results(samples: Sequence[Sample], measured: Measurement, settings: Mapping[str, Any]) -> dict[str, Any]:
+def results(
+    samples: Sequence[Sample], measured: Measurement, settings: Mapping[str, Any], whole: str | None = None
+) -> dict[str, Any]:
     """The evaluation as JSON-ready data; `settings` (weights, engine, boxes, ...) is stored with it.
 
+    whole: name of a further subset, of all that was measured.
     "subsets": those present; "absent": 300-W subsets without any image; "incomplete": subset -> images here
     and in the release; "errors": every face's errors in % (null: missed).
     """
     groups = subsets_of(samples, measured)
+    if whole is not None:
+        groups = {
+            whole: [sample.relative for sample in samples if sample.relative in measured.errors],
+            **groups,
+        }
     official = {**{name: sum(RELEASE[part] for part in parts) for name, parts in POOLED.items()}, **RELEASE}
     return {
         "settings": dict(settings),

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from demo import default_weights, find_images, picture_names
+from demo import find_images, picture_names
 from facealign.errors import FaceAlignError
+from facealign.released import default_weights
 from tests.random_weights import write_model
 
 ROOT = Path(__file__).parent.parent
@@ -41,7 +42,10 @@ def photos(tmp_path, photo):
 
 def demo(*arguments, before=""):
     """Run demo.py; `before` is code run first in the same process."""
-    code = f"import sys, runpy; {before}\nsys.argv[0] = 'demo.py'; runpy.run_path('demo.py', run_name='__main__')"
+    code = (
+        f"import sys, runpy; {before}\n"
+        "sys.argv[0] = 'demo.py'; runpy.run_path('demo.py', run_name='__main__')"
+    )
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=ROOT,
@@ -314,8 +318,8 @@ def test_default_weights_prefer_stage_2(tmp_path):
 
 def test_the_released_weights_put_points_on_the_astronaut_s_face(photos, tmp_path):
     """Against MTCNN's own five points, which know nothing of our network: eyes, nose tip, mouth corners."""
-    from facealign.images import read_image
     from facealign.detection import MtcnnDetector
+    from facealign.images import read_image
 
     result = demo("--images", photos, "--engine", "onnx", "--output", tmp_path / "out")
     assert result.returncode == 0, result.stderr
@@ -406,6 +410,27 @@ def test_evaluate_names_what_is_missing(flag, photo, weights, tmp_path):
     assert "nowhere.onnx" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out.json").exists()
+
+
+def test_evaluate_only_the_faces_set_apart_for_validation(photo, weights, tmp_path):
+    root, out, lmdb = tmp_path / "300w", tmp_path / "out.json", tmp_path / "lmdb"
+    face_tree(root, photo)
+    lmdb.mkdir()
+    names = ["300w/ibug/image_1.png", "300w/lfpw/testset/image_0.png", "300w/afw/elsewhere.png"]
+    meta = {"spec": {}, "parts": {}, "validation_faces": names}
+    (lmdb / "meta.json").write_text(json.dumps(meta))
+    arguments = ["--data", root, "--weights", weights, "--engine", "onnx", "--boxes", "landmarks"]
+    result = evaluate(*arguments, "--json", out, "--validation-of", lmdb)
+    assert result.returncode == 0, result.stderr
+    data = json.loads(out.read_text())
+    assert sorted(data["errors"]) == names[:2]
+    assert next(iter(data["subsets"])) == "validation"
+    assert data["subsets"]["validation"]["images"] == 2
+
+    (lmdb / "meta.json").write_text(json.dumps({**meta, "validation_faces": names[2:]}))
+    result = evaluate(*arguments, "--json", out, "--validation-of", lmdb)
+    assert result.returncode == 1
+    assert str(lmdb) in result.stderr
 
 
 def test_the_demo_photos_come_from_a_package(tmp_path):

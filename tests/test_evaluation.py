@@ -6,10 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from facealign.datasets import scan
 from facealign.errors import FaceAlignError
 from facealign.evaluation import (
-    best_match,
     box_of_annotation,
     detected_box,
     figures,
@@ -20,6 +20,7 @@ from facealign.evaluation import (
     results,
     write_results,
 )
+from facealign.face_boxes import FaceBox, stamp_of
 
 FOLDERS = {"helen/testset": 3, "lfpw/testset": 2, "ibug": 4, "afw": 1}
 SETTINGS = {"method": "oracle", "input": "64x64", "boxes": "landmarks"}
@@ -198,15 +199,6 @@ def test_limit_is_per_folder(root):
     )
 
 
-def test_the_detection_that_overlaps_the_annotation_most_is_taken():
-    points = np.random.default_rng(0).uniform(0, 1, (68, 2))
-    points = (points - points.min(0)) / np.ptp(points, axis=0) * 100 + 50
-    boxes = np.array([[300, 50, 400, 150], [60, 60, 150, 150], [55, 45, 150, 155], [0, 0, 60, 60]], float)
-    np.testing.assert_array_equal(best_match(boxes, points), boxes[2])
-    assert best_match(boxes[[0, 3]], points) is None
-    assert best_match(np.empty((0, 4)), points) is None
-
-
 def test_a_detector_that_finds_somebody_else_has_missed_the_face(root):
     sample = scan(root).samples[0]
 
@@ -219,12 +211,33 @@ def test_a_detector_that_finds_somebody_else_has_missed_the_face(root):
 def test_listed_boxes(root):
     first, second, third = scan(root).samples[:3]
     box = np.array([1.0, 2.0, 30.0, 40.0])
-    find = listed_box({first.relative: (box, "mtcnn"), second.relative: (box, "landmarks")}, "faces.json")
+    faces = {
+        first.relative: FaceBox(box, "mtcnn", 0.99, 0.7, stamp_of(first)),
+        second.relative: FaceBox(box, "landmarks", None, 0.0, stamp_of(second)),
+    }
+    find = listed_box(faces, "faces.json")
     image = np.zeros((200, 240, 3), np.uint8)
     np.testing.assert_array_equal(find(first, image), box)
     assert find(second, image) is None
     with pytest.raises(FaceAlignError, match=r"faces\.json"):
         find(third, image)
+
+
+def test_the_box_of_another_picture_is_refused(root):
+    sample = scan(root).samples[0]
+    faces = {sample.relative: FaceBox(np.array([1.0, 2.0, 30.0, 40.0]), "mtcnn", 0.99, 0.7, stamp_of(sample))}
+    with sample.path.open("ab") as picture:
+        picture.write(b"more")
+    with pytest.raises(FaceAlignError, match=sample.path.name):
+        listed_box(faces, "faces.json")(sample, np.zeros((200, 240, 3), np.uint8))
+
+
+def test_a_further_subset_holds_all_that_was_measured(root):
+    samples = scan(root).samples[:6]
+    oracle = Oracle()
+    data = results(samples, measure(samples, oracle.find, oracle.align), SETTINGS, "validation")
+    assert data["subsets"]["validation"]["images"] == 6
+    assert data["members"]["validation"] == [sample.relative for sample in samples]
 
 
 def test_results_survive_the_file(root, tmp_path):

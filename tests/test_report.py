@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from facealign.errors import FaceAlignError
 from facealign.evaluation import figures
 from facealign.report import comparison, curves, details, markdown, plot_ced, table

@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from facealign.datasets import scan
-from facealign.face_boxes import read_boxes
 from tqdm import tqdm
 
 from facealign.aligner import FaceAligner
+from facealign.datasets import Sample, scan
 from facealign.errors import FaceAlignError
 from facealign.evaluation import (
     FindBox,
@@ -25,8 +24,13 @@ from facealign.evaluation import (
     results,
     write_results,
 )
+from facealign.face_boxes import read_boxes
 from facealign.files import replacing
+from facealign.networks.recipes import RECIPES
+from facealign.released import default_weights
 from facealign.report import markdown, plot_ced
+from facealign.snapshots import newest_weights
+from facealign.storage import read_meta
 from tools.cli import run
 
 
@@ -36,7 +40,18 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, required=True, metavar="ROOT", help="300-W tree, or one with 300w/"
     )
-    parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help=".caffemodel or .onnx")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help=".caffemodel or .onnx (default: the newest trained, else released)",
+    )
+    parser.add_argument(
+        "--validation-of",
+        type=Path,
+        metavar="DIR",
+        help="only the faces that these LMDBs (tools/make_lmdb.py) set apart for validation",
+    )
     parser.add_argument("--engine", choices=("auto", "caffe", "onnx"), default="auto", help="default: auto")
     parser.add_argument(
         "--boxes",
@@ -66,9 +81,14 @@ def main() -> None:
     found = scan(arguments.data, strict=arguments.strict)
     for file, reason in found.skipped:
         print(f"skipped: {reason if file in reason else f'{file}: {reason}'}", file=sys.stderr)
-    samples = limit_per_folder(found.samples, arguments.limit)
-    if not samples:
+    if not found.samples:
         raise FaceAlignError(f"{arguments.data}: no image with 68 points in it; expected a 300-W tree")
+    samples = limit_per_folder(found.samples, arguments.limit)
+    if arguments.validation_of is not None:
+        samples = set_apart(samples, arguments.validation_of)
+    if arguments.weights is None:
+        arguments.weights = newest()
+        print(f"weights: {arguments.weights}", file=sys.stderr)
 
     detects = arguments.boxes == "mtcnn"
     aligner = FaceAligner.open(
@@ -101,6 +121,7 @@ def main() -> None:
             "crop": spec.crop,
             "limit": arguments.limit,
         },
+        "validation" if arguments.validation_of is not None else None,
     )
     write_results(arguments.json, data)
     text = markdown([data])
@@ -113,6 +134,25 @@ def main() -> None:
         plot_ced(
             arguments.json.with_suffix(".png") if arguments.plot is True else Path(arguments.plot), [data]
         )
+
+
+def newest() -> Path:
+    """The newest trained weights: of stage 2, else of stage 1, else those that are released."""
+    for recipe in reversed(list(RECIPES.values())):
+        if recipe.network == "mobilenet_v2":
+            weights = newest_weights(Path(recipe.run_directory), recipe.stage)
+            if weights is not None:
+                return weights
+    return default_weights("auto")
+
+
+def set_apart(samples: list[Sample], directory: Path) -> list[Sample]:
+    """Those samples that are in the validation part of the LMDBs in `directory`."""
+    names = set(read_meta(directory).get("validation_faces", []))
+    kept = [sample for sample in samples if sample.relative in names]
+    if not kept:
+        raise FaceAlignError(f"{directory}: none of its validation faces is among this data's")
+    return kept
 
 
 def finder(boxes: str, aligner: FaceAligner) -> FindBox:
