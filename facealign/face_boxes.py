@@ -23,11 +23,14 @@ from facealign.parallel import ordered_map
 MATCH_OVERLAP = 0.3
 """A detection is the annotated face's when it overlaps the landmarks' box by more than this."""
 
+SOURCES = ("mtcnn", "landmarks", "unreadable")
+
 
 @dataclass(frozen=True)
 class FaceBox:
-    """box (4,); source: "mtcnn", or "landmarks" where the face was missed and its annotation stands in;
-    score: the detector's; overlap: with the landmarks' box; stamp: of the photo and annotation it is for.
+    """box (4,); source: "mtcnn", or "landmarks" where the face was missed and its annotation stands in, or
+    "unreadable" where it does because the photo cannot be read; score: the detector's; overlap: with the
+    landmarks' box; stamp: of the photo and annotation it is for.
     """
 
     box: FloatArray
@@ -63,6 +66,11 @@ def find_box(sample: Sample, detector: MtcnnDetector) -> FaceBox:
         overlap=0.0 if best is None else float(overlap(box, landmark_box(sample.points))),
         stamp=stamp_of(sample),
     )
+
+
+def unreadable(sample: Sample) -> FaceBox:
+    """What stands in the file for a photo that cannot be read, so that it is known and not looked for."""
+    return FaceBox(box_from_landmarks(sample.points), "unreadable", None, 0.0, stamp_of(sample))
 
 
 def find_boxes(
@@ -113,10 +121,7 @@ def read_boxes(path: Path) -> tuple[dict[str, Any], dict[str, FaceBox]]:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        faces = {
-            name: FaceBox(**{**values, "box": _checked(values["box"])})
-            for name, values in data["faces"].items()
-        }
+        faces = {name: _checked(FaceBox(**values)) for name, values in data["faces"].items()}
         return dict(data["settings"]), faces
     except FileNotFoundError as error:
         raise FaceAlignError(f"{path}: no such file; tools/detect_faces.py makes it") from error
@@ -126,11 +131,16 @@ def read_boxes(path: Path) -> tuple[dict[str, Any], dict[str, FaceBox]]:
         ) from error
 
 
-def _checked(values: object) -> FloatArray:
-    box = np.array(values, dtype=np.float64)
+def _checked(face: FaceBox) -> FaceBox:
+    box = np.array(face.box, dtype=np.float64)
     if box.shape != (4,) or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
-        raise ValueError(f"{values} is no box")
-    return box
+        raise ValueError(f"{face.box} is no box")
+    if face.source not in SOURCES or not isinstance(face.stamp, str):
+        raise ValueError(f"source {face.source!r}, stamp {face.stamp!r}")
+    for value in (face.overlap, *([] if face.score is None else [face.score])):
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ValueError(f"score {face.score!r}, overlap {face.overlap!r}")
+    return dataclasses.replace(face, box=box)
 
 
 def boxes_for(samples: Iterable[Sample], faces: Mapping[str, FaceBox], where: str) -> list[FaceBox]:

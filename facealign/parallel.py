@@ -2,11 +2,13 @@
 
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
 import cv2
@@ -34,7 +36,7 @@ def ordered_map(
     """function(item) of each item, in their order, computed by `workers` processes (1: by this one).
 
     setup(*arguments) runs first in every process. `function`, `setup` and all that passes must be picklable.
-    Raises what `function` raises, and FaceAlignError when a worker is killed.
+    Raises what `setup` or `function` raises, and FaceAlignError when a worker is killed.
     """
     if workers <= 1:
         if setup is not None:
@@ -48,7 +50,8 @@ def ordered_map(
     window: deque[Future[Result]] = deque()
     try:
         for item in items:
-            window.append(pool.submit(function, item))
+            with _interrupts_held():
+                window.append(pool.submit(_call, function, item))
             if len(window) >= AHEAD * workers:
                 yield window.popleft().result()
         while window:
@@ -59,8 +62,40 @@ def ordered_map(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Delay an interruption. Workers that are started meanwhile inherit this: it is the parent's business."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_failure: Exception | None = None
+"""What `setup` raised in this worker. The pool would hide it; its first item raises it instead."""
+
+
 def _start(setup: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interruption is the parent's business
+    global _failure
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
-    if setup is not None:
-        setup(*arguments)
+    try:
+        if setup is not None:
+            setup(*arguments)
+    except Exception as error:
+        _failure = error
+
+
+def _end_with_parent() -> None:
+    """Without this, the workers of a parent that is killed would wait for work forever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
+    if _failure is not None:
+        raise _failure
+    return function(item)

@@ -15,7 +15,7 @@ from facealign.boxes import landmark_box
 from facealign.datasets import Sample, scan
 from facealign.detection import MtcnnSettings
 from facealign.errors import FaceAlignError
-from facealign.face_boxes import FaceBox, described, find_boxes, read_boxes, stamp_of, write_boxes
+from facealign.face_boxes import FaceBox, described, find_boxes, read_boxes, stamp_of, unreadable, write_boxes
 from facealign.parallel import cores
 from facealign.report import table
 from tools.cli import run
@@ -51,14 +51,13 @@ def main() -> None:
     todo = [sample for sample in found.samples if sample.relative not in faces]
     if faces:
         print(f"{arguments.output}: has {len(faces)} of {len(found.samples)} faces", file=sys.stderr)
-    unreadable = []
     boxes = find_boxes(todo, settings, arguments.engine, arguments.workers)
     try:
         for sample, box in zip(todo, tqdm(boxes, total=len(todo), unit="face", desc="detect"), strict=True):
             if isinstance(box, FaceAlignError):
                 if arguments.strict:
                     raise box
-                unreadable.append(sample)
+                faces[sample.relative] = unreadable(sample)
                 tqdm.write(f"skipped: {box}", file=sys.stderr)
                 continue
             faces[sample.relative] = box
@@ -66,10 +65,13 @@ def main() -> None:
                 tqdm.write(f"missed: {sample.path}", file=sys.stderr)
     finally:
         if todo and faces:
-            write_boxes(arguments.output, described(settings), faces)
-    skipped = len(found.skipped) + len(unreadable)
-    print(f"{arguments.output}: {len(faces)} faces, {found.profiles} profiles left out, {skipped} skipped\n")
-    sys.stdout.write(summary([sample for sample in found.samples if sample.relative in faces], faces))
+            write_boxes(arguments.output, described(settings), {**kept, **faces})
+    readable = [sample for sample in found.samples if faces[sample.relative].source != "unreadable"]
+    skipped = len(found.skipped) + len(found.samples) - len(readable)
+    print(
+        f"{arguments.output}: {len(readable)} faces, {found.profiles} profiles left out, {skipped} skipped\n"
+    )
+    sys.stdout.write(summary(readable, faces))
 
 
 def known_boxes(path: Path, settings: MtcnnSettings) -> dict[str, FaceBox]:
