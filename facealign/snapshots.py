@@ -1,11 +1,13 @@
 """Caffe's snapshots of a training run: found if whole, and given their names only when whole."""
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from facealign.errors import FaceAlignError
@@ -34,14 +36,16 @@ def snapshots(directory: Path, stage: str) -> list[Snapshot]:
 
 
 def is_whole(snapshot: Snapshot) -> bool:
-    """Whether both files can be parsed and belong to the iteration of their name."""
+    """Whether both files can be parsed, belong to the iteration of their name, and lack no layer."""
     state, net = caffe_pb2.SolverState(), caffe_pb2.NetParameter()
     try:
         state.ParseFromString(snapshot.state.read_bytes())
         net.ParseFromString(snapshot.weights.read_bytes())
     except (OSError, DecodeError):
         return False
-    return state.iter == snapshot.iteration and bool(state.history) and any(one.blobs for one in net.layer)
+    # A file cut off between two layers can be parsed. Adam keeps two moments of every array of weights.
+    arrays = sum(len(layer.blobs) for layer in net.layer)
+    return state.iter == snapshot.iteration and len(state.history) == 2 * arrays > 0
 
 
 def newest_weights(directory: Path, stage: str) -> Path | None:
@@ -53,21 +57,36 @@ def newest_weights(directory: Path, stage: str) -> Path | None:
 def take(solver: Any, directory: Path, stage: str, scratch: Path) -> Snapshot:
     """Have pycaffe's `solver`, whose snapshot_prefix is `scratch`/STAGE, write a snapshot into `directory`.
 
-    Raises FaceAlignError when the disk has too little room: Caffe itself would end the process.
+    Raises FaceAlignError when the disk has too little room: Caffe itself would end the process; and when
+    weights are no longer finite numbers.
     """
+    for name, blobs in solver.net.params.items():
+        if not all(np.isfinite(blob.data).all() for blob in blobs):
+            raise FaceAlignError(
+                f"{directory}: no snapshot of iteration {solver.iter}: weights of layer {name!r} are not "
+                "finite numbers any more: the learning rate is too high, or a sample is broken"
+            )
     scratch.mkdir(parents=True, exist_ok=True)
     numbers = sum(blob.count for blobs in solver.net.params.values() for blob in blobs)
     needed = 2 * 4 * 4 * numbers  # weights and two moments of each, and as much again
-    free = shutil.disk_usage(directory).free
-    if free < needed:
+    try:
+        with (scratch / "room").open("wb") as room:
+            os.posix_fallocate(room.fileno(), 0, needed)
+    except OSError as error:
         raise FaceAlignError(
-            f"{directory}: no room for a snapshot of iteration {solver.iter}: {needed / 1e6:.0f} MB needed, "
-            f"{free / 1e6:.0f} MB free; free some and run the same command again"
-        )
+            f"{directory}: no room for a snapshot of iteration {solver.iter}, {needed / 1e6:.1f} MB "
+            f"({error.strerror}); free some and run the same command again"
+        ) from error
+    finally:
+        (scratch / "room").unlink(missing_ok=True)
     iteration = int(solver.iter)
     solver.snapshot()
     made = scratch / f"{stage}_iter_{iteration}.solverstate"
     final = directory / made.name
+    if not is_whole(Snapshot(iteration, made.with_suffix(".caffemodel"), made)):
+        raise FaceAlignError(
+            f"{directory}: the snapshot of iteration {iteration} was cut short: is the disk full?"
+        )
     snapshot = Snapshot(iteration, final.with_suffix(".caffemodel"), final)
     state = caffe_pb2.SolverState()
     state.ParseFromString(made.read_bytes())
@@ -77,3 +96,22 @@ def take(solver: Any, directory: Path, stage: str, scratch: Path) -> Snapshot:
         partial.write_bytes(state.SerializeToString())
     shutil.rmtree(scratch)
     return snapshot
+
+
+def restore(solver: Any, snapshot: Snapshot, scratch: Path) -> None:
+    """Have pycaffe's `solver` go on from `snapshot`, wherever its directory has been moved to.
+
+    Caffe looks for the weights where the state says that they were written.
+    """
+    state = caffe_pb2.SolverState()
+    state.ParseFromString(snapshot.state.read_bytes())
+    weights = str(snapshot.weights.resolve())
+    if state.learned_net == weights:
+        solver.restore(str(snapshot.state))
+        return
+    state.learned_net = weights
+    moved = scratch / snapshot.state.name
+    with replacing(moved) as partial:
+        partial.write_bytes(state.SerializeToString())
+    solver.restore(str(moved))
+    shutil.rmtree(scratch)

@@ -33,8 +33,12 @@ def read_log(path: Path, until: int | None = None) -> list[LogRow]:
     """
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.reader(file))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FaceAlignError(f"{path}: not a training log ({error}); move it away") from error
+    lines = [line.split(",") for line in text.split("\n")]
+    lines.pop()  # nothing, or what a crash cut short
     if not lines or lines[0] != COLUMNS:
         raise FaceAlignError(f"{path}: not a training log; move it away")
     rows = []
@@ -43,11 +47,9 @@ def read_log(path: Path, until: int | None = None) -> list[LogRow]:
             numbers = [float(cell) if cell else None for cell in line]
             if len(numbers) != len(COLUMNS) or numbers[0] is None or numbers[1] is None:
                 raise ValueError("a cell is missing")
-        except ValueError as error:
-            if number == len(lines):
-                break
+            row = LogRow(int(numbers[0]), numbers[1], *numbers[2:])
+        except (ValueError, OverflowError) as error:
             raise FaceAlignError(f"{path}, line {number}: {error}; move the file away") from error
-        row = LogRow(int(numbers[0]), numbers[1], *numbers[2:])
         if until is None or row.iteration <= until:
             rows.append(row)
     return rows
@@ -69,7 +71,10 @@ def append_row(path: Path, row: LogRow) -> None:
 
 def _cells(row: LogRow) -> list[str]:
     values = [getattr(row, name) for name in COLUMNS]
-    return ["" if value is None else f"{value:.8g}" for value in values]
+    return [
+        "" if value is None else f"{value:d}" if isinstance(value, int) else f"{value:.8g}"
+        for value in values
+    ]
 
 
 def plot_log(path: Path, rows: Sequence[LogRow], title: str) -> None:
