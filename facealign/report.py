@@ -10,7 +10,7 @@ import numpy as np
 from facealign.datasets import POOLED
 from facealign.errors import FaceAlignError
 from facealign.evaluation import NORMALISERS
-from facealign.files import replacing
+from facealign.plotting import figure_in
 
 NORMALISER_NAMES = {"inter_pupil": "inter-pupil", "inter_ocular": "inter-ocular"}
 
@@ -124,29 +124,21 @@ def plot_ced(path: Path, evaluations: Sequence[Mapping[str, Any]], limit: float 
     evaluations the widest subset each has.
     Raises FaceAlignError when matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise FaceAlignError(f"{path}: the plot needs matplotlib; pip install 'facealign[train]'") from error
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    for index, normaliser in enumerate(NORMALISERS):
-        axes = figure.add_subplot(1, 2, index + 1)
-        for label, errors in curves(evaluations, normaliser):
-            finite = np.sort(errors[np.isfinite(errors)])
-            shares = np.arange(1, len(finite) + 1) / len(errors)
-            axes.step([0.0, *finite], [0.0, *shares], where="post", label=f"{label} (n = {len(errors)})")
-        axes.set(
-            xlim=(0, limit),
-            ylim=(0, 1),
-            xlabel=f"NME, % of the {NORMALISER_NAMES[normaliser]} distance",
-            ylabel="share of the images",
-        )
-        axes.grid(alpha=0.3)
-        axes.legend(loc="lower right", fontsize="small")
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=120, format="png", metadata={"Software": ""})
+    with figure_in(path, (11, 4.5)) as figure:
+        for index, normaliser in enumerate(NORMALISERS):
+            axes = figure.add_subplot(1, 2, index + 1)
+            for label, errors in curves(evaluations, normaliser):
+                finite = np.sort(errors[np.isfinite(errors)])
+                shares = np.arange(1, len(finite) + 1) / len(errors)
+                axes.step([0.0, *finite], [0.0, *shares], where="post", label=f"{label} (n = {len(errors)})")
+            axes.set(
+                xlim=(0, limit),
+                ylim=(0, 1),
+                xlabel=f"NME, % of the {NORMALISER_NAMES[normaliser]} distance",
+                ylabel="share of the images",
+            )
+            axes.grid(alpha=0.3)
+            axes.legend(loc="lower right", fontsize="small")
 
 
 def curves(

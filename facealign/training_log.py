@@ -7,6 +7,7 @@ from pathlib import Path
 
 from facealign.errors import FaceAlignError
 from facealign.files import replacing
+from facealign.plotting import figure_in
 
 
 @dataclass(frozen=True)
@@ -82,26 +83,20 @@ def plot_log(path: Path, rows: Sequence[LogRow], title: str) -> None:
 
     Raises FaceAlignError when matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise FaceAlignError(f"{path}: the plot needs matplotlib; pip install 'facealign[train]'") from error
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    left = figure.add_subplot()
-    right = left.twinx()
-    losses = [(row.iteration, row.loss) for row in rows if row.loss is not None]
-    errors = [(row.iteration, row.nme_inter_pupil) for row in rows if row.nme_inter_pupil is not None]
-    (loss_line,) = left.plot(*zip(*losses, strict=True), "C0-", lw=1) if losses else left.plot([], [], "C0-")
-    (nme_line,) = (
-        right.plot(*zip(*errors, strict=True), "C1o-", ms=3) if errors else right.plot([], [], "C1o-")
-    )
-    if losses:
-        left.set_yscale("log")
-    left.set(xlabel="iteration", ylabel="training loss", title=title)
-    right.set(ylabel="validation NME, % of the inter-pupil distance")
-    right.set_ylim(bottom=0, top=min(40, max((error for _, error in errors), default=10) * 1.1))
-    left.legend([loss_line, nme_line], ["loss", "validation NME"], loc="upper right")
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=110, format="png", metadata={"Software": ""})
+    with figure_in(path, (9, 4.5)) as figure:
+        left = figure.add_subplot()
+        right = left.twinx()
+        losses = [(row.iteration, row.loss) for row in rows if row.loss is not None]
+        errors = [(row.iteration, row.nme_inter_pupil) for row in rows if row.nme_inter_pupil is not None]
+        (loss_line,) = (
+            left.plot(*zip(*losses, strict=True), "C0-", lw=1) if losses else left.plot([], [], "C0-")
+        )
+        (nme_line,) = (
+            right.plot(*zip(*errors, strict=True), "C1o-", ms=3) if errors else right.plot([], [], "C1o-")
+        )
+        if losses:
+            left.set_yscale("log")
+        left.set(xlabel="iteration", ylabel="training loss", title=title)
+        right.set(ylabel="validation NME, % of the inter-pupil distance")
+        right.set_ylim(bottom=0, top=min(40, max((error for _, error in errors), default=10) * 1.1))
+        left.legend([loss_line, nme_line], ["loss", "validation NME"], loc="upper right")
