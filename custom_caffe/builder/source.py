@@ -103,11 +103,23 @@ def unpack(archive: Path, directory: Path) -> Path:
                 packed.extractall(directory)
         else:
             with tarfile.open(archive) as packed_tar:
-                packed_tar.extractall(directory, filter="data")
+                if hasattr(tarfile, "data_filter"):
+                    packed_tar.extractall(directory, filter="data")
+                else:  # Debian 12's Python 3.11.2 has no filters yet
+                    packed_tar.extractall(directory, members=_plain_members(packed_tar))
     except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError) as error:
         raise BuildError(f"{archive.name}: not an archive that can be read ({error})") from error
     entries = list(directory.iterdir())
     return entries[0] if len(entries) == 1 and entries[0].is_dir() else directory
+
+
+def _plain_members(packed: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    """The files and folders of an archive. Raises tarfile.TarError at one that would lie outside."""
+    members = [member for member in packed.getmembers() if member.isfile() or member.isdir()]
+    for member in members:
+        if member.name.startswith("/") or ".." in member.name.split("/"):
+            raise tarfile.TarError(f"{member.name} is outside")
+    return members
 
 
 def _from_local(place: Place, scratch: Path) -> tuple[str, Path] | None:
