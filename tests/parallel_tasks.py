@@ -1,0 +1,47 @@
+"""What test_parallel has done in other processes, which import little for it."""
+
+import os
+import signal
+import time
+
+import cv2
+
+from facealign.errors import FaceAlignError
+
+_told = None
+
+
+def square(number):
+    """Later items are done sooner."""
+    time.sleep(max(0, 0.02 * (6 - number)))
+    return number * number
+
+
+def where(_):
+    time.sleep(0.05)  # so that one process does not do all
+    return os.getpid(), cv2.getNumThreads()
+
+
+def remember(first, second):
+    global _told
+    _told = first, second
+
+
+def recall(number):
+    return number, _told
+
+
+def refuse():
+    raise FaceAlignError("no such weights")
+
+
+def fail_at_five(number):
+    if number == 5:
+        raise LookupError("five")
+    return number
+
+
+def die_at_five(number):
+    if number == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
