@@ -23,6 +23,7 @@ from facealign.face_boxes import (
     find_boxes,
     read_boxes,
     stamp_of,
+    unreadable,
     write_boxes,
 )
 from facealign.markup import write_pts
@@ -121,6 +122,14 @@ def test_boxes_come_in_order_with_errors_in_their_place(photos):
         assert str(one) == str(two)
 
 
+def test_what_stands_for_a_photo_that_cannot_be_read(photos):
+    sample = scan(photos).samples[1]
+    face = unreadable(sample)
+    np.testing.assert_array_equal(face.box, box_from_landmarks(sample.points))
+    assert (face.source, face.score, face.overlap) == ("unreadable", None, 0.0)
+    assert boxes_for([sample], {sample.relative: face}, "x") == [face]
+
+
 def test_settings_reach_the_workers(photos):
     samples = scan(photos).samples[:1]
     for workers in (1, 2):
@@ -147,7 +156,7 @@ face_boxes = st.builds(
     places,
     sides,
     sides,
-    st.sampled_from(["mtcnn", "landmarks"]),
+    st.sampled_from(["mtcnn", "landmarks", "unreadable"]),
     st.none() | shares,
     shares,
     st.text(max_size=20),

@@ -48,6 +48,14 @@ def main() -> None:
         for sample in found.samples
         if sample.relative in kept and kept[sample.relative].stamp == stamp_of(sample)
     }
+    for sample in found.samples:
+        if sample.relative in faces and faces[sample.relative].source == "unreadable":
+            if arguments.strict:
+                del faces[sample.relative]  # to be looked at again, and to stop at
+            else:
+                print(
+                    f"skipped: {sample.path}: could not be read before, nor has it changed", file=sys.stderr
+                )
     todo = [sample for sample in found.samples if sample.relative not in faces]
     if faces:
         print(f"{arguments.output}: has {len(faces)} of {len(found.samples)} faces", file=sys.stderr)
