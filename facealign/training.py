@@ -8,8 +8,9 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from facealign import snapshots
-from facealign.arrays import Float32Array, FloatArray
+from facealign.arrays import AnyArray, Float32Array, FloatArray
 from facealign.crop import decode_landmarks
 from facealign.engines.caffe_engine import has_gpu, import_caffe
 from facealign.errors import FaceAlignError
 from facealign.files import replacing
-from facealign.metrics import nme
+from facealign.metrics import NORMALISERS, nme
 from facealign.networks import prototxt
 from facealign.networks.recipes import Recipe
 from facealign.networks.registry import BUILDERS, spec_of
@@ -31,7 +32,7 @@ from facealign.networks.sources import LmdbSource
 from facealign.spec import ModelSpec
 from facealign.storage import read_meta, read_part
 from facealign.training_log import LogRow, append_row, read_log, write_log
-from facealign.weights import matching_weights, read_weights
+from facealign.weights import Blobs, matching_weights, read_weights
 
 VALIDATION_BATCH = 64
 RUN, LOG, SPEC, DEPLOY = "run.json", "log.csv", "model.json", "deploy.prototxt"
@@ -41,8 +42,9 @@ RUN, LOG, SPEC, DEPLOY = "run.json", "log.csv", "model.json", "deploy.prototxt"
 class Settings:
     """What a run is started with.
 
-    data: folder of the LMDBs; directory: of the run; iterations: in all; start: weights to begin with;
-    seed: of the initial weights and the noise; *_every: in iterations; gpu: run on it.
+    data: folder of the LMDBs; directory: of the run; iterations: in all; start: weights to begin with, if
+    there is no snapshot to go on from; seed: of the initial weights and the noise; *_every: in iterations;
+    gpu: run on it; restart: throw an earlier run in that directory away.
     """
 
     recipe: Recipe
@@ -55,6 +57,7 @@ class Settings:
     validate_every: int = 500
     display_every: int = 20
     gpu: bool = False
+    restart: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,19 +100,32 @@ class Run:
         recipe, directory = settings.recipe, settings.directory
         self.meta = read_meta(settings.data)
         self.spec = self._spec()
-        self.validation = _read_validation(settings.data, self.meta)
-        read_part(settings.data, "train", limit=1)
+        self.validation = self._read_validation()
+        self._read_part("train", limit=1)
         if settings.gpu and not has_gpu():
             raise FaceAlignError("this Caffe was built without CUDA: use --device cpu")
         builder = BUILDERS[recipe.network]
         deploy = builder.deploy()
-        found = snapshots.snapshots(directory, recipe.stage)
+        found = [] if settings.restart else snapshots.snapshots(directory, recipe.stage)
         self.resumed = found[0] if found else None
-        self._check_same_run()
-        for weights in [self.resumed.weights] if self.resumed else [settings.start] if settings.start else []:
-            matching_weights(deploy, read_weights(weights), f"the {recipe.network} net", str(weights))
-        directory.mkdir(parents=True, exist_ok=True)
+        description = self._description()
+        if settings.restart:
+            self._check_disposable()
+        elif any(directory.glob("*_iter_*.solverstate")):
+            self._check_same_run(description)
+        weights = self.resumed.weights if self.resumed else settings.start
+        self.weights: Blobs = {}
+        if weights is not None:
+            self.weights = matching_weights(
+                deploy, read_weights(weights), f"the {recipe.network} net", str(weights)
+            )
         self.scratch = directory / "unfinished"
+        if settings.iterations <= self.done:
+            self.rows = read_log(directory / LOG)
+            return
+        if settings.restart and directory.exists():
+            shutil.rmtree(directory)
+        directory.mkdir(parents=True, exist_ok=True)
         source = LmdbSource(str(settings.data.resolve()))
         net = directory / "train_val.prototxt"
         solver = solver_of(
@@ -129,7 +145,7 @@ class Run:
             directory / "solver.prototxt": prototxt.text(solver, recipe.name),
             directory / DEPLOY: prototxt.text(deploy, recipe.name),
             directory / SPEC: self.spec.to_json(),
-            directory / RUN: json.dumps(self._description(), indent=1) + "\n",
+            directory / RUN: json.dumps(description, indent=1) + "\n",
         }
         for path, content in contents.items():
             with replacing(path) as partial:
@@ -165,6 +181,31 @@ class Run:
         crop = {name: getattr(made, name) for name in ("crop", "box_scale", "box_shift", "origin")}
         return dataclasses.replace(wanted, **crop)
 
+    def _read_part(self, part: str, limit: int | None = None) -> tuple[AnyArray, Float32Array]:
+        """Samples of a part. Raises FaceAlignError when they are not of the size that the network takes."""
+        spec, data = self.spec, self.settings.data
+        images, values = read_part(data, part, limit)
+        shapes = images.shape[1:], values.shape[1:]
+        wanted = (3, spec.input_height, spec.input_width), (2 * spec.landmarks,)
+        if shapes != wanted:
+            raise FaceAlignError(f"{data}: {part} samples of shapes {shapes}, not {wanted}; make it again")
+        return images, values
+
+    def _read_validation(self) -> tuple[Float32Array, FloatArray]:
+        """The validation part as the net takes it (n, 3, h, w); its landmarks (n, 68, 2) in crop pixels."""
+        spec, data = self.spec, self.settings.data
+        if "val" not in self.meta["parts"]:
+            raise FaceAlignError(f"{data}: has no validation part; make it again with --validation over 0")
+        images, values = self._read_part("val")
+        scaled = (images.astype(np.float32) - np.float32(spec.mean)) * np.float32(spec.scale)
+        truth = decode_landmarks(values, (spec.input_height, spec.input_width), spec.origin)
+        try:
+            for name in NORMALISERS:
+                nme(truth, truth, name)
+        except ValueError as error:
+            raise FaceAlignError(f"{data}: its validation part: {error}") from error
+        return scaled, truth
+
     def _description(self) -> dict[str, Any]:
         settings = self.settings
         return {
@@ -175,24 +216,40 @@ class Run:
             "iterations": settings.iterations,
         }
 
-    def _check_same_run(self) -> None:
-        """Raises FaceAlignError when the directory's snapshots come from a run with other settings."""
+    def _check_same_run(self, description: dict[str, Any]) -> None:
+        """Raises FaceAlignError when the directory's snapshots come from a run with other settings.
+
+        What that run started from goes into `description`.
+        """
         path = self.settings.directory / RUN
-        if self.resumed is None:
-            return
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(before, dict):
+                raise ValueError("not a JSON object")
         except (OSError, ValueError) as error:
             raise FaceAlignError(f"{path}: cannot tell which run the snapshots are of ({error})") from error
-        now = json.loads(json.dumps(self._description()))
-        for name in ("recipe", "data_sha256", "seed"):
+        now = json.loads(json.dumps(description))
+        for name, what in (("recipe", "recipe"), ("data_sha256", "data"), ("seed", "seed")):
             if before.get(name) != now[name]:
                 raise FaceAlignError(
-                    f"{self.settings.directory}: holds a run with another {name}; use --restart to replace "
+                    f"{self.settings.directory}: holds a run with another {what}; use --restart to replace "
                     "it, or another --run"
                 )
+        if self.resumed is not None:
+            description["start"] = before.get("start")
 
-    def train(self) -> Iterator[Event]:
+    def _check_disposable(self) -> None:
+        """Raises FaceAlignError when the directory is no run, or holds what the new run needs."""
+        directory = self.settings.directory
+        if directory.exists() and not (directory / RUN).is_file() and any(directory.iterdir()):
+            raise FaceAlignError(f"{directory}: holds no run to replace: it has no {RUN}; give another --run")
+        for path in (self.settings.start, self.settings.data):
+            if path is not None and path.resolve().is_relative_to(directory.resolve()):
+                raise FaceAlignError(
+                    f"{path}: is in the run that --restart throws away; copy it elsewhere first"
+                )
+
+    def train(self) -> Generator[Event, None, None]:
         """Make the iterations that are left; what happens, as it happens.
 
         Closing the iterator, or any exception in here, leaves a snapshot of the last iteration behind.
@@ -206,9 +263,11 @@ class Run:
             caffe.set_mode_cpu()
         solver = caffe.get_solver(str(directory / "solver.prototxt"))
         if self.resumed is not None:
-            solver.restore(str(self.resumed.state))
-        elif settings.start is not None:
-            solver.net.copy_from(str(settings.start))
+            snapshots.restore(solver, self.resumed, self.scratch)
+        # Copied from the arrays that were checked: Caffe's own loading ends the process on other shapes.
+        for name, arrays in self.weights.items():
+            for blob, values in zip(solver.net.params[name], arrays, strict=True):
+                blob.data[...] = values
         deploy = caffe.Net(str(directory / DEPLOY), caffe.TEST)
         deploy.share_with(solver.net)
         before = self.rows[-1].seconds if self.rows else 0.0
@@ -240,8 +299,9 @@ class Run:
                 if iteration % settings.validate_every == 0 or last:
                     yield self._validate(deploy, iteration, seconds)
                 if iteration % settings.snapshot_every == 0 or last:
+                    snapshot = snapshots.take(solver, directory, recipe.stage, self.scratch)
                     saved = iteration
-                    yield Saved(snapshots.take(solver, directory, recipe.stage, self.scratch))
+                    yield Saved(snapshot)
         finally:
             if finite and int(solver.iter) > saved:
                 snapshots.take(solver, directory, recipe.stage, self.scratch)
@@ -274,16 +334,6 @@ class Run:
         )
         self._log(row)
         return result
-
-
-def _read_validation(data: Path, meta: dict[str, Any]) -> tuple[Float32Array, FloatArray]:
-    """The validation part as the net takes it (n, 3, h, w), and its landmarks (n, 68, 2) in crop pixels."""
-    if "val" not in meta["parts"]:
-        raise FaceAlignError(f"{data}: has no validation part; make it again with --validation over 0")
-    spec = ModelSpec.from_json(json.dumps(meta["spec"]), str(data))
-    images, values = read_part(data, "val")
-    scaled = (images.astype(np.float32) - np.float32(spec.mean)) * np.float32(spec.scale)
-    return scaled, decode_landmarks(values, (spec.input_height, spec.input_width), spec.origin)
 
 
 def _loss_name(net: Any) -> str:

@@ -154,6 +154,26 @@ def test_every_face_is_there_as_often_as_asked_for_and_never_twice_the_same(buil
     assert len({points.tobytes() for points in landmarks}) == FACES * COPIES
 
 
+def test_a_folder_may_have_copies_of_its_own(photos, tmp_path):
+    """Weighed, samples are still shuffled over everything and each is another variation."""
+    made = {}
+    for workers in (1, 2):
+        directory = tmp_path / f"{workers}"
+        directory.mkdir()
+        made[workers] = write_training_part(
+            *(directory, "train", jobs_in(photos), 4, Recipe(ModelSpec(), CLEAN, 0), workers, plain, never),
+            copies_of={"more": 11},
+        )
+    assert made[1] == made[2]
+    assert made[1].samples == 6 * 4 + 3 * 11
+    crops, landmarks = crops_of(tmp_path / "1", "train")
+    grounds = list(map(ground_of, crops))
+    assert Counter(grounds) == {face: 4 if face < 6 else 11 for face in range(FACES)}
+    assert len({points.tobytes() for points in landmarks}) == len(crops)
+    assert 0 not in orders(crops, landmarks)
+    assert len(set(grounds[:20])) >= 6
+
+
 def test_samples_are_shuffled_over_all_faces_and_copies(built):
     faces = np.array([ground_of(crop) for crop in built[2]])
     n = len(faces)

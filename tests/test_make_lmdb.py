@@ -155,6 +155,10 @@ def test_the_description_is_what_the_databases_hold(made, tree):
         assert described["samples"] == len(entries(output, f"{part}_landmarks"))
         assert described["skipped"] == []
     assert (meta["seed"], meta["copies"], meta["validation_share"]) == (5, 3, 0.3)
+    assert meta["copies_of"] == {}
+    assert [GROUND[name.removesuffix(".png").removesuffix("_2")] for name in meta["validation_faces"]] == (
+        grounds(output, "val")
+    )
     assert meta["boxes"] == {"detector": "landmarks"}
     assert meta["boxes_from_landmarks"] == 17
     assert meta["test_faces_left_out"] == 6
@@ -454,6 +458,10 @@ def test_only_lmdbs_are_replaced(few, tmp_path):
         ["--noise", "0", "inf"],
         ["--network", "resnet"],
         ["--copies", "many"],
+        ["--copies-of", "afw"],
+        ["--copies-of", "afw=0"],
+        ["--copies-of", "afw=1", "=3"],
+        ["--copies-of", "afw=-1"],
     ],
     ids=" ".join,
 )
@@ -495,6 +503,23 @@ def test_the_other_network_s_samples_have_its_size_and_a_folder_of_their_own(few
     assert images.shape == (2, 3, 70, 60)
     assert values.shape == (2, 136)
     assert meta_of(tmp_path / "data" / "lmdb_70x60")["spec"]["network"] == "vgg_shadow"
+
+
+def test_folders_are_weighed_by_copies_of_their_own(tree, tmp_path):
+    arguments = ("--copies-of", "helen/trainset=5", "studio=1", "--noise", 0, 0)
+    result = small(tree, tmp_path / "out", *arguments, "--validation", "0.3", "--workers", 2)
+    assert result.returncode == 0, result.stderr
+    meta = meta_of(tmp_path / "out")
+    assert meta["copies_of"] == {"helen/trainset": 5, "studio": 1}
+    described = meta["parts"]["train"]
+    copies = {folder: {"helen/trainset": 5, "studio": 1}.get(folder, 2) for folder in described["faces"]}
+    shown = Counter(folder_of(ground).removeprefix("300w/") for ground in grounds(tmp_path / "out", "train"))
+    assert shown == {folder: count * copies[folder] for folder, count in described["faces"].items()}
+    assert {"helen/trainset", "studio", "afw"} <= set(shown)
+    assert described["samples"] == sum(shown.values())
+    assert "no folder helen for --copies-of" in failure(
+        small(tree, tmp_path / "no", "--copies-of", "helen=5")
+    )
 
 
 def test_a_folder_without_faces_or_of_test_faces_only_is_an_error(tree, tmp_path):

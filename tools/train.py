@@ -5,11 +5,9 @@ anything worse, the last one that was written is whole.
 """
 
 import argparse
-import shutil
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 from tqdm import tqdm
 
@@ -49,7 +47,7 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 
 
 def starting_weights(recipe: Recipe, given: Path | None) -> Path | None:
-    """What a run begins with: the weights given, else the newest of the recipe's predecessor, else none.
+    """What a new run begins with: the weights given, else the newest of the recipe's predecessor, else none.
 
     Raises FaceAlignError when there should be weights and are none.
     """
@@ -73,27 +71,28 @@ def main() -> None:
     arguments = arguments_of()
     recipe = recipe_named(arguments.recipe or f"mobilenet_v2/stage{arguments.stage}")
     directory = arguments.run or Path(recipe.run_directory)
+    resumes = not arguments.restart and newest_weights(directory, recipe.stage) is not None
     settings = Settings(
         recipe=recipe,
         data=arguments.data or Path("data/lmdb_70x60" if recipe.network == "vgg_shadow" else "data/lmdb"),
         directory=directory,
         iterations=arguments.iterations or recipe.max_iter,
-        start=starting_weights(recipe, arguments.weights),
+        start=None if resumes else starting_weights(recipe, arguments.weights),
         seed=arguments.seed,
         snapshot_every=arguments.snapshot_every or recipe.snapshot,
         validate_every=arguments.validate_every,
         gpu=arguments.device == "gpu",
+        restart=arguments.restart,
     )
-    if arguments.restart and directory.exists():
-        shutil.rmtree(directory)
-    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     single_threaded_blas()
     prepared = Run(settings)
     if prepared.done >= settings.iterations:
         print(f"{directory}: has {prepared.done} iterations already; --restart begins anew")
         return
     if prepared.done:
-        print(f"{directory}: going on from iteration {prepared.done}", file=sys.stderr)
+        unused = f", not from {arguments.weights}" if arguments.weights else ""
+        print(f"{directory}: going on from iteration {prepared.done}{unused}", file=sys.stderr)
     elif settings.start is not None:
         print(f"{directory}: starting from {settings.start}", file=sys.stderr)
     else:
@@ -131,11 +130,6 @@ def follow(prepared: Run, settings: Settings) -> None:
                     bar.set_description_str(f"{settings.recipe.name}, saved {event.snapshot.iteration}")
         finally:
             events.close()  # leaves a snapshot behind
-
-
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """Treat SIGTERM as Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
