@@ -8,7 +8,9 @@ import pytest
 from skimage.data import astronaut
 
 from facealign.aligner import FaceAligner, network_input
+from facealign.boxes import overlap
 from facealign.crop import crop_face
+from facealign.detection import MtcnnDetector, MtcnnSettings
 from facealign.errors import FaceAlignError
 from facealign.spec import ModelSpec
 from tests.random_weights import write_model
@@ -199,6 +201,74 @@ def test_another_markup_is_refused(aligner):
 def test_outputs_that_do_not_fit_are_named(aligner, photo):
     with pytest.raises(FaceAlignError, match="fc9"):
         with_spec(aligner, output_name="fc9").align_boxes(photo, FACE[None])
+
+
+@pytest.mark.parametrize("kind", ["onnx", "caffe"])
+def test_every_face_of_a_photo_is_aligned_in_the_box_that_is_found(kind, weights, photo):
+    found = FaceAligner.open(weights, kind)
+    two = np.hstack([photo, photo[::2, ::2].repeat(2, axis=0)])
+    faces = found.align(two)
+    detections = MtcnnDetector.open(kind).detect(two)
+    assert [face.score for face in faces] == [one.score for one in detections]
+    assert len(faces) == 2
+    assert overlap(faces[0].box, faces[1].box) == 0
+    for face, one in zip(faces, detections, strict=True):
+        np.testing.assert_allclose(face.box, one.box, atol=1e-6)
+        np.testing.assert_allclose(
+            face.landmarks, found.align_boxes(two, one.box[None])[0], rtol=0, atol=1e-3
+        )
+        assert face.pose is not None
+
+
+def test_a_photo_without_a_face_has_none(weights):
+    found = FaceAligner.open(weights, "onnx")
+    assert found.align(np.full((100, 150, 3), 127, np.uint8)) == []
+    assert found.faces(np.zeros((100, 150, 3), np.uint8), []) == []
+
+
+def test_settings_of_the_detector_are_obeyed(weights, photo):
+    strict = MtcnnSettings(thresholds=(0.6, 0.7, 1.0))
+    assert FaceAligner.open(weights, "onnx", mtcnn=strict).align(photo) == []
+
+
+class Answering:
+    """An engine that gives the same numbers for every face."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def forward(self, inputs):
+        return {"fc4": np.tile(self.values, (len(inputs["data"]), 1)).astype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.where(np.arange(136) == 7, np.nan, 0.5), "not finite"),
+        (np.full(196, 0.5), "196 numbers"),
+        (np.full(68, 0.5), "68 numbers"),
+    ],
+    ids=["not_a_number", "too_many", "too_few"],
+)
+def test_outputs_that_are_no_landmarks_are_refused(values, message, aligner, photo):
+    with pytest.raises(FaceAlignError, match=message):
+        FaceAligner(None, Answering(values), aligner.spec).align_boxes(photo, FACE[None])
+
+
+def test_landmarks_of_a_known_answer(aligner, photo):
+    """The centre of the crop is the centre of the box: 0-based pixel 31.5 of 64, 32.5 from 1."""
+    plain = dataclasses.replace(aligner.spec, box_scale=1.3, box_shift=(0.0, 0.0), origin=1)
+    fixed = FaceAligner(None, Answering(np.full(136, 32.5 / 64)), plain)
+    boxes = np.array([[150.0, 60.0, 250.0, 160.0], [100.0, 100.0, 180.0, 220.0]])
+    points = fixed.align_boxes(photo, boxes)
+    for index, centre in enumerate(((200, 110), (140, 160))):
+        np.testing.assert_allclose(points[index], np.tile(centre, (68, 1)), atol=1e-6)
+
+
+def test_the_published_crop_is_of_64_pixels(aligner, photo):
+    other = with_spec(aligner, crop="published", input_height=70, input_width=60)
+    with pytest.raises(FaceAlignError, match="64x64"):
+        other.align_boxes(photo, FACE[None])
 
 
 def test_align_without_a_detector_is_refused(aligner, photo):

@@ -140,6 +140,24 @@ def test_published_arithmetic_runs(photos, weights, tmp_path):
     assert 0.01 < np.abs(np.subtract(*points)).max() < 60
 
 
+def test_a_photo_that_a_viewer_turns_is_turned(photos, photo, weights, tmp_path):
+    """Stored on its side, with EXIF data that say so: all is of the upright picture."""
+    jpeg = cv2.imencode(".jpg", photo[:400].transpose(1, 0, 2)[::-1])[1].tobytes()
+    tiff = b"MM\0*" + (8).to_bytes(4, "big") + bytes.fromhex("0001 0112 0003 00000001 0006 0000") + bytes(4)
+    exif = b"Exif\0\0" + tiff
+    (photos / "astronaut.png").unlink()
+    (photos / "astronaut.jpg").write_bytes(
+        jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
+    )
+    result = demo("--images", photos, "--weights", weights, "--engine", "onnx", "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    (image,) = json.loads((tmp_path / "out" / "landmarks.json").read_text())["images"]
+    assert (image["width"], image["height"]) == (512, 400)
+    (face,) = image["faces"]
+    assert np.abs(np.array(face["box"]) - (176, 61, 265, 172)).max() < 10
+    assert cv2.imread(str(tmp_path / "out" / "astronaut.jpg")).shape == (400, 512, 3)
+
+
 def test_one_broken_image_among_others_is_reported_counted_and_skipped(photos, weights, tmp_path):
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
     (photos / "empty.png").write_bytes(b"")
@@ -299,7 +317,7 @@ def test_picture_names_are_all_different():
 
 
 def test_images_are_found_sorted_and_once(tmp_path):
-    for name in ("b.jpg", "a.PNG", "notes.txt", "c.jpeg"):
+    for name in ("b.jpg", "a.PNG", "notes.txt", "c.jpeg", "._b.jpg"):
         (tmp_path / name).write_bytes(b"")
     found = find_images([tmp_path, tmp_path / "b.jpg", tmp_path / "gone.jpg"])
     assert [path.name for path in found] == ["a.PNG", "b.jpg", "c.jpeg", "gone.jpg"]
@@ -396,6 +414,32 @@ def test_evaluate_with_the_detector(photo, weights, tmp_path):
     assert subsets["challenging"]["missed_detections"] == 1
     assert subsets["challenging"]["failure_rate_08"] >= 0.5
     assert subsets["common"]["missed_detections"] == 0
+
+
+def test_evaluate_with_a_file_of_boxes_is_as_with_the_detector(photo, weights, tmp_path):
+    root, boxes = tmp_path / "300w", tmp_path / "boxes.json"
+    face_tree(root, photo)
+    cv2.imwrite(str(root / "ibug" / "image_1.png"), np.full((300, 300, 3), 127, np.uint8))
+    command = [sys.executable, "-m", "tools.detect_faces", "--data", root, "--output", boxes]
+    subprocess.run([str(part) for part in command], cwd=ROOT, check=True, capture_output=True)
+    arguments = ["--data", root, "--weights", weights, "--engine", "onnx"]
+    for name, source in (("file", boxes), ("detector", "mtcnn")):
+        result = evaluate(*arguments, "--boxes", source, "--json", tmp_path / f"{name}.json")
+        assert result.returncode == 0, result.stderr
+    errors = [json.loads((tmp_path / f"{name}.json").read_text())["errors"] for name in ("file", "detector")]
+    assert list(errors[0]) == list(errors[1])
+    assert [path for path, error in errors[0].items() if error is None] == ["300w/ibug/image_1.png"]
+    for path in errors[0]:
+        if errors[0][path] is not None:
+            assert errors[0][path] == pytest.approx(errors[1][path], rel=2e-3)
+
+    # Of another picture, a box is not used.
+    cv2.imwrite(str(root / "ibug" / "image_0.png"), photo[:500])
+    result = evaluate(*arguments, "--boxes", boxes, "--json", tmp_path / "stale.json")
+    assert result.returncode == 0
+    assert "image_0.png" in result.stderr
+    assert "tools/detect_faces.py" in result.stderr
+    assert len(json.loads((tmp_path / "stale.json").read_text())["errors"]) == 3
 
 
 @pytest.mark.parametrize("flag", ["--data", "--weights", "--boxes"])

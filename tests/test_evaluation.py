@@ -208,17 +208,34 @@ def test_a_detector_that_finds_somebody_else_has_missed_the_face(root):
     assert detected_box(lambda image: [Found()])(sample, np.zeros((200, 240, 3), np.uint8)) is None
 
 
+def test_of_several_detections_the_annotated_face_s_is_taken(root):
+    sample = scan(root).samples[0]
+    low, high = sample.points.min(0), sample.points.max(0)
+    near = np.concatenate([low - 3, high + 3])
+
+    class Found:
+        def __init__(self, box):
+            self.box = np.array(box, dtype=float)
+
+    everybody = [Found((0, 0, 20, 20)), Found(near + 9), Found(near), Found(near - 12)]
+    image = np.zeros((200, 240, 3), np.uint8)
+    np.testing.assert_array_equal(detected_box(lambda image: everybody)(sample, image), near)
+    assert detected_box(lambda image: [])(sample, image) is None
+
+
 def test_listed_boxes(root):
-    first, second, third = scan(root).samples[:3]
+    first, second, third, fourth = scan(root).samples[:4]
     box = np.array([1.0, 2.0, 30.0, 40.0])
     faces = {
         first.relative: FaceBox(box, "mtcnn", 0.99, 0.7, stamp_of(first)),
         second.relative: FaceBox(box, "landmarks", None, 0.0, stamp_of(second)),
+        fourth.relative: FaceBox(box, "unreadable", None, 0.0, stamp_of(fourth)),
     }
     find = listed_box(faces, "faces.json")
     image = np.zeros((200, 240, 3), np.uint8)
     np.testing.assert_array_equal(find(first, image), box)
     assert find(second, image) is None
+    assert find(fourth, image) is None
     with pytest.raises(FaceAlignError, match=r"faces\.json"):
         find(third, image)
 
