@@ -125,7 +125,15 @@ def read_boxes(path: Path) -> tuple[dict[str, Any], dict[str, FaceBox]]:
         return dict(data["settings"]), faces
     except FileNotFoundError as error:
         raise FaceAlignError(f"{path}: no such file; tools/detect_faces.py makes it") from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise FaceAlignError(
             f"{path}: not a file of tools/detect_faces.py ({error}); make it again"
         ) from error

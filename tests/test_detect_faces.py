@@ -16,6 +16,7 @@ from skimage.data import astronaut
 from facealign.face_boxes import read_boxes
 from facealign.markup import write_pts
 from tests.upright_face import upright_face
+from tools import detect_faces
 
 ROOT = Path(__file__).parents[1]
 PHOTO = np.ascontiguousarray(astronaut()[:300, 70:370, ::-1])
@@ -165,55 +166,119 @@ def test_only_what_changed_is_found_again(tree, first):
 
 def test_other_settings_start_anew(tree):
     path = tree.parent / "boxes.json"
-    before = path.read_bytes()
-    result = detect("--data", tree, "--output", path, "--workers", 1, "--min-face", 80)
+    before = read_boxes(path)[1]
+    result = detect("--data", tree, "--output", path, "--workers", 1, "--min-face", 60)
     assert result.returncode == 0, result.stderr
     assert f"{path}: made with other settings; starting anew" in result.stderr
     written, faces = read_boxes(path)
-    assert written["min_face"] == 80
+    assert written["min_face"] == 60
     assert len(faces) == 5
-    assert path.read_bytes() != before
-    assert detect("--data", tree, "--output", path, "--workers", 1).returncode == 0
-    assert path.read_bytes() == before
+    # Found anew: a box of the first run would have stayed the same to the last digit.
+    assert all(face.box.tolist() != before[name].box.tolist() for name, face in faces.items() if face.score)
+    assert sum(face.score is not None for face in faces.values()) >= 2
 
 
-def test_bad_files_are_skipped_counted_and_named_or_fatal(tree):
-    photo = tree / "mine" / "a.png"
+@pytest.fixture(scope="module")
+def first_spoiled(first, tmp_path_factory):
+    """The tree with a photo cut short and a bad annotation, the file of it, and what the program said."""
+    root = tmp_path_factory.mktemp("spoiled") / "data"
+    shutil.copytree(first[0], root)
+    photo = root / "mine" / "a.png"
     photo.write_bytes(photo.read_bytes()[:5000])
-    (tree / "mine" / "b.pts").write_text("version: 1\nn_points: 68\n{\n1 2\n}\n")
-    path = tree.parent / "new.json"
-    result = detect("--data", tree, "--output", path, "--workers", 1)
+    (root / "mine" / "b.pts").write_text("version: 1\nn_points: 68\n{\n1 2\n}\n")
+    path = tmp_path_factory.mktemp("output") / "boxes.json"
+    result = detect("--data", root, "--output", path, "--workers", 1)
     assert result.returncode == 0, result.stderr
+    return root, path, result
+
+
+@pytest.fixture
+def spoiled(first_spoiled, tmp_path):
+    """A copy of it to change: the tree and the file."""
+    shutil.copytree(first_spoiled[0], tmp_path / "data")
+    shutil.copy(first_spoiled[1], tmp_path / "boxes.json")
+    return tmp_path / "data", tmp_path / "boxes.json"
+
+
+def test_bad_files_are_skipped_counted_and_named(first_spoiled):
+    root, path, result = first_spoiled
     assert result.stdout.startswith(f"{path}: 3 faces, 1 profiles left out, 2 skipped\n")
-    for file in (photo, tree / "mine" / "b.pts"):
+    for file in (root / "mine" / "a.png", root / "mine" / "b.pts"):
         assert result.stderr.count(f"skipped: {file}: ") == 1
     sources = {name: face.source for name, face in read_boxes(path)[1].items()}
     assert list(sources)[3:] == ["mine/a.png"]
     assert sources["mine/a.png"] == "unreadable"
 
-    # Known as such, it is neither opened again nor passed over in silence.
+
+def test_a_photo_known_as_unreadable_is_named_again(spoiled, first_spoiled):
+    root, path = spoiled
     before = path.read_bytes()
-    again = detect("--data", tree, "--output", path, "--workers", 1)
-    assert again.stderr.count(f"skipped: {photo}: ") == 1
-    assert again.stdout == result.stdout
+    again = detect("--data", root, "--output", path, "--workers", 1)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count(f"skipped: {root / 'mine' / 'a.png'}: ") == 1
+    assert again.stdout.splitlines()[1:] == first_spoiled[2].stdout.splitlines()[1:]
     assert path.read_bytes() == before
 
-    strict = detect("--data", tree, "--output", path, "--workers", 1, "--strict")
-    assert strict.returncode == 1
-    assert f"error: {tree / 'mine' / 'b.pts'}: " in strict.stderr
-    (tree / "mine" / "b.pts").unlink()
-    (tree / "mine" / "b.png").unlink()
-    # Whether it is known already or not.
-    for _ in range(2):
-        strict = detect("--data", tree, "--output", path, "--workers", 2, "--strict")
+
+def test_strict_stops_at_a_bad_photo_known_or_not_and_keeps_what_it_found(spoiled):
+    root, path = spoiled
+    (root / "mine" / "b.pts").unlink()
+    (root / "mine" / "b.png").unlink()
+    known = detect("--data", root, "--output", path, "--workers", 1, "--strict")
+    path.unlink()
+    fresh = detect("--data", root, "--output", path, "--workers", 2, "--strict")
+    for strict in (known, fresh):
         assert strict.returncode == 1
         (line,) = (line for line in strict.stderr.splitlines() if "error: " in line)
-        assert line.startswith(f"error: {photo}: ")
+        assert line.startswith(f"error: {root / 'mine' / 'a.png'}: ")
         assert "Traceback" not in strict.stderr
-        path.unlink(missing_ok=True)
     # What comes before the bad photo need not be found again.
-    assert detect("--data", tree, "--output", path, "--workers", 2, "--strict").returncode == 1
-    assert len(read_boxes(path)[1]) == 3
+    assert list(read_boxes(path)[1]) == [
+        "300w/afw/134212_1.png",
+        "300w/ibug/image_003_1.png",
+        "300w/ibug/image_004_1.png",
+    ]
+
+
+def test_databases_can_be_made_although_a_photo_is_unreadable(first_spoiled, tmp_path):
+    root, path, _ = first_spoiled
+    output = tmp_path / "lmdb"
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "tools.make_lmdb", "--data", root, "--boxes", path, "--output", output),
+            *("--copies", "2", "--validation", "0", "--workers", "1"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count(f"skipped: {root / 'mine' / 'a.png'}: ") == 1
+    # Of AFW, ibug being a test set.
+    assert result.stdout == f"{output}: train: 2 samples of 1 faces\n"
+
+
+def test_landmarks_without_extent_do_not_spoil_the_file(tmp_path):
+    """Their box would have no area, and the file would be refused when it is read."""
+    put(tmp_path / "set", "a")
+    put(tmp_path / "set", "flat", points=np.full((68, 2), 50.0))
+    path = tmp_path / "boxes.json"
+    result = detect("--data", tmp_path / "set", "--output", path, "--workers", 1)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{path}: 1 faces, 0 profiles left out, 1 skipped\n")
+    assert result.stderr.count(f"skipped: {tmp_path / 'set' / 'flat.png'}: ") == 1
+    assert list(read_boxes(path)[1]) == ["set/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("points", "reason"), [(np.zeros((67, 2)), "67 points"), (np.full((68, 2), 9.0), "less than a pixel")]
+)
+def test_strict_stops_at_a_bad_annotation(points, reason, tmp_path):
+    put(tmp_path / "set", "a", points=points)
+    line = failure("--data", tmp_path / "set", "--output", tmp_path / "new.json", "--strict")
+    assert reason in line
+    assert not (tmp_path / "new.json").exists()
 
 
 def test_a_photo_that_was_mended_is_looked_at_again(tree):
@@ -230,35 +295,55 @@ def test_a_photo_that_was_mended_is_looked_at_again(tree):
 def test_boxes_of_other_data_stay(tree):
     """A part of the tree at a time, the names being the same: the file is as of the whole."""
     whole, path = tree.parent / "boxes.json", tree.parent / "parts.json"
-    for part in ("mine", "300w/ibug", "300w"):
+    for part in ("mine", "300w"):
         assert detect("--data", tree / part, "--output", path, "--workers", 1).returncode == 0
     assert path.read_bytes() == whole.read_bytes()
 
 
-def test_an_interrupted_run_goes_on(tmp_path):
-    """Interrupted when the first photo, which has no face, is reported; in the end every face has its box."""
+@pytest.mark.parametrize(
+    ("number", "to_all", "workers"), [(signal.SIGINT, True, 2), (signal.SIGTERM, False, 1)]
+)
+def test_an_interrupted_run_goes_on(number, to_all, workers, tmp_path):
+    """Interrupted when the first photo, which has no face, is reported. Ctrl-C reaches the workers too."""
     root, path = tmp_path / "data", tmp_path / "boxes.json"
-    put(root / "set", "0", np.full_like(PHOTO, 120))
-    put(root / "set", "1")
-    for number in range(2, 60):
+    put(root / "set", "000", np.full_like(PHOTO, 120))
+    put(root / "set", "001")
+    for index in range(2, 120):
         for suffix in ("png", "pts"):
-            os.link(root / "set" / f"1.{suffix}", root / "set" / f"{number}.{suffix}")
+            os.link(root / "set" / f"001.{suffix}", root / "set" / f"{index:03}.{suffix}")
     tool = subprocess.Popen(
-        command("--data", root, "--output", path, "--workers", 1), cwd=ROOT, stderr=subprocess.PIPE, text=True
+        command("--data", root, "--output", path, "--workers", workers),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
-    while "missed" not in tool.stderr.readline():
-        assert tool.poll() is None
-    tool.send_signal(signal.SIGINT)
-    assert tool.stderr.read().splitlines()[-1] == "interrupted"
-    assert tool.wait() == 130
-    assert 1 <= len(read_boxes(path)[1]) < 60
+    try:
+        for line in tool.stderr:
+            if "missed" in line:
+                break
+        os.killpg(tool.pid, number) if to_all else tool.send_signal(number)
+        _, messages = tool.communicate(timeout=30)
+    finally:
+        if tool.poll() is None:
+            os.killpg(tool.pid, signal.SIGKILL)
+    assert (tool.returncode, messages.splitlines()[-1]) == (130, "interrupted")
+    kept = list(read_boxes(path)[1])
+    assert 1 <= len(kept) < 120
+    assert kept == [f"set/{index:03}.png" for index in range(len(kept))]
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["boxes.json", "data"]
-    result = detect("--data", root, "--output", path)
+
+    few = min(len(kept) + 3, 120)  # enough to see that it goes on
+    for index in range(few, 120):
+        (root / "set" / f"{index:03}.pts").unlink()
+        (root / "set" / f"{index:03}.png").unlink()
+    result = detect("--data", root, "--output", path, "--workers", 1)
     assert result.returncode == 0, result.stderr
-    faces = read_boxes(path)[1]
-    assert len(faces) == 60
-    assert len({tuple(face.box) for face in faces.values()}) == 2
-    assert len({face.stamp for face in faces.values()}) == 2
+    assert f"has {len(kept)} of {few} faces" in result.stderr
+    faces = list(read_boxes(path)[1].values())
+    assert [face.source for face in faces] == ["landmarks"] + ["mtcnn"] * (few - 1)
+    assert len({str(face) for face in faces[1:]}) == 1
 
 
 @pytest.mark.parametrize(
@@ -272,10 +357,20 @@ def test_an_interrupted_run_goes_on(tmp_path):
     ],
     ids=lambda arguments: " ".join(arguments) or "nothing",
 )
-def test_wrong_usage_is_2(arguments):
-    result = detect(*arguments)
+def test_wrong_usage_is_refused(arguments, monkeypatch, capsys):
+    """In this process: argparse ends it with 2 as it would the program."""
+    monkeypatch.setattr(sys, "argv", ["detect_faces.py", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        detect_faces.main()
+    assert caught.value.code == 2
+    assert "usage: detect_faces.py" in capsys.readouterr().err
+
+
+def test_wrong_usage_exits_with_2(tmp_path):
+    result = detect("--data", tmp_path, "--output", tmp_path / "boxes.json", "--workers", 0)
     assert result.returncode == 2
-    assert "usage: detect_faces.py" in result.stderr
+    assert "--workers: expected 1 or more" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def failure(*arguments):

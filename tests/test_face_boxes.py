@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+from fractions import Fraction
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from skimage.data import astronaut
 
@@ -108,6 +109,37 @@ def test_the_match_is_the_greatest_overlap_above_three_tenths():
         ([], None),
     ):
         assert best_match(np.array(boxes, float).reshape(-1, 4), points) == expected
+
+
+def matched_by_definition(boxes, tight):
+    """In fractions: no rounding where an overlap is three tenths, or where two are the same."""
+
+    def area(box):
+        return max(box[2] - box[0], 0) * max(box[3] - box[1], 0)
+
+    best, most = None, Fraction(3, 10)
+    for index, box in enumerate(boxes):
+        common = area([*map(max, box[:2], tight[:2]), *map(min, box[2:], tight[2:])])
+        share = Fraction(common, area(box) + area(tight) - common)
+        if share > most:
+            best, most = index, share
+    return best
+
+
+whole_boxes = st.builds(
+    lambda x, y, width, height: (x, y, x + width, y + height),
+    *[st.integers(0, 6)] * 2,
+    *[st.integers(1, 10)] * 2,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(boxes=st.lists(whole_boxes, max_size=6), tight=whole_boxes, seed=st.integers(0, 99))
+@example(boxes=[(0, 0, 3, 10)], tight=(0, 0, 10, 10), seed=0)  # three tenths are not over three tenths
+def test_the_match_against_its_definition(boxes, tight, seed):
+    inside = np.random.default_rng(seed).uniform(tight[:2], tight[2:], (66, 2))
+    points = np.vstack([tight[:2], inside, tight[2:]])
+    assert best_match(np.array(boxes, float).reshape(-1, 4), points) == matched_by_definition(boxes, tight)
 
 
 def test_boxes_come_in_order_with_errors_in_their_place(photos):
@@ -215,6 +247,7 @@ def without(key):
         pytest.param(changed(box=[1, 2, 1, 40]), id="box_without_area"),
         pytest.param(changed(box=[30, 2, 1, 40]), id="box_inside_out"),
         pytest.param(changed(box=[1, 2, 30, float("nan")]), id="box_not_finite"),
+        pytest.param(changed(box=[1, 2, 30, 10**400]), id="box_too_large"),
         pytest.param(changed(source="dlib"), id="unknown_source"),
         pytest.param(changed(source=None), id="source_of_nothing"),
         pytest.param(changed(score="high"), id="score_of_words"),
@@ -237,14 +270,20 @@ def test_a_file_with_a_damaged_part_is_named(damage, path):
     with pytest.raises(FaceAlignError, match=r"make it again") as caught:
         read_boxes(path)
     assert str(caught.value).startswith(f"{path}: ")
+    assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"7", b'"boxes"', b"{}", b"null", b"\xff\xfe", b"1 2 3 4\n"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"7", b'"boxes"', b"{}", b"null", b"\xff\xfe", b"1 2 3 4\n", b"[" * 10**5],
+    ids=lambda content: repr(content[:8]),
+)
 def test_a_file_of_something_else_is_named(content, path):
     path.write_bytes(content)
     with pytest.raises(FaceAlignError, match="make it again") as caught:
         read_boxes(path)
-    assert str(path) in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_file_cut_anywhere_is_named(path):

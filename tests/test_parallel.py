@@ -1,5 +1,6 @@
 """The map over processes: order, errors, how far it looks ahead, and how it ends. The processes are real."""
 
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import pytest
 
 from facealign.errors import FaceAlignError
 from facealign.parallel import AHEAD, cores, ordered_map
-from tests.parallel_tasks import die_at_five, fail_at_five, recall, refuse, remember, square, where
+from tests.parallel_tasks import die_at_five, fail_at_five, refuse, remember, square, where
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,24 +26,24 @@ def test_results_come_in_the_order_of_the_items(workers):
 
 
 def test_one_worker_is_this_process_and_more_are_others():
-    assert {pid for pid, _ in ordered_map(where, range(3), 1)} == {os.getpid()}
-    others = set(ordered_map(where, range(24), 2))
+    assert {pid for pid, *_ in ordered_map(where, range(3), 1)} == {os.getpid()}
+    others = set(ordered_map(where, range(24), 2, remember, ("a", 2)))
     assert len(others) == 2
-    assert os.getpid() not in {pid for pid, _ in others}
+    assert os.getpid() not in {pid for pid, *_ in others}
+    assert {told for *_, told in others} == {("a", 2)}  # setup comes first in every process
     # Else each would start a thread for every core.
-    assert {threads for _, threads in others} == {1}
+    assert {threads for _, threads, _ in others} == {1}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_setup_comes_first_in_every_process(workers):
-    results = list(ordered_map(recall, range(20), workers, remember, ("a", 2)))
-    assert results == [(number, ("a", 2)) for number in range(20)]
+def test_setup_comes_first_in_this_process_too():
+    results = ordered_map(where, range(3), 1, remember, ("b", 3))
+    assert {told for *_, told in results} == {("b", 3)}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_error_of_setup_is_the_caller_s(workers, capfd):
     with pytest.raises(FaceAlignError, match="no such weights"):
-        list(ordered_map(recall, range(20), workers, refuse))
+        list(ordered_map(fail_at_five, range(20), workers, refuse))
     assert capfd.readouterr() == ("", "")
 
 
@@ -111,7 +112,7 @@ def program():
         "from tools.cli import run\n"
         "def main():\n"
         "    print('started', flush=True)\n"
-        "    for pid, _ in ordered_map(where, itertools.count(), 2): print(pid, flush=True)\n"
+        "    for pid, *_ in ordered_map(where, itertools.count(), 2): print(pid, flush=True)\n"
         "if __name__ == '__main__': run(main)\n"
     )
     return subprocess.Popen(
@@ -125,45 +126,68 @@ def program():
     )
 
 
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+def members(session):
+    """The processes of a session that still run: a tool, its workers and what Python starts beside them."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, _, _, leader = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it has just ended
+            if int(leader) == session and state != "Z":
+                found.add(int(entry.name))
+    return found
 
 
-def gone(pids, seconds=20):
+def ends(session, seconds=20):
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if not any(is_alive(pid) for pid in pids):
-            return True
+    while members(session):
+        if time.monotonic() > end:
+            return False
         time.sleep(0.05)
-    return False
+    return True
 
 
-@pytest.mark.parametrize("delay", [0, 0.15, 0.4, "later"])
-def test_ctrl_c_is_one_word_at_any_moment(delay):
-    """The terminal sends it to all processes of the group; while they start, and while they work."""
+@pytest.mark.parametrize(
+    ("moment", "to_all"), [(0, True), (0.3, True), ("working", True), ("working", False)]
+)
+def test_ctrl_c_is_one_word_at_any_moment_and_leaves_no_process(moment, to_all):
+    """A terminal sends it to all processes of the group, a supervisor to the parent alone."""
     tool = program()
-    assert tool.stdout.readline() == "started\n"
-    pids = set()
-    if delay == "later":
-        pids = {int(tool.stdout.readline()) for _ in range(20)}
-    else:
-        time.sleep(delay)
-    os.killpg(tool.pid, signal.SIGINT)
-    _, messages = tool.communicate(timeout=30)
-    assert (tool.returncode, messages) == (130, "interrupted\n")
-    assert gone(pids)
+    try:
+        assert tool.stdout.readline() == "started\n"
+        if moment == "working":
+            pids = {int(tool.stdout.readline()) for _ in range(20)}
+            assert {tool.pid, *pids} <= members(tool.pid)
+        else:
+            time.sleep(moment)
+        assert tool.pid in members(tool.pid)
+        os.killpg(tool.pid, signal.SIGINT) if to_all else tool.send_signal(signal.SIGINT)
+        _, messages = tool.communicate(timeout=30)
+        assert (tool.returncode, messages) == (130, "interrupted\n")
+        assert ends(tool.pid)
+    finally:
+        end(tool)
 
 
 def test_workers_do_not_outlive_a_killed_parent():
     tool = program()
-    assert tool.stdout.readline() == "started\n"
-    pids = {int(tool.stdout.readline()) for _ in range(20)}
-    assert len(pids) == 2
-    tool.kill()
-    tool.wait()
-    assert gone(pids)
+    try:
+        assert tool.stdout.readline() == "started\n"
+        pids = {int(tool.stdout.readline()) for _ in range(20)}
+        assert len(pids) == 2
+        assert pids <= members(tool.pid)
+        tool.kill()
+        tool.wait()
+        assert ends(tool.pid)
+    finally:
+        end(tool)
+
+
+def end(tool):
+    """So that a test that fails leaves nothing behind."""
+    for pid in members(tool.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     tool.communicate()
