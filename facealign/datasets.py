@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from facealign.arrays import FloatArray
 from facealign.errors import FaceAlignError
 from facealign.images import SUFFIXES
@@ -101,6 +103,8 @@ def scan(root: Path, strict: bool = False) -> Scan:
                     continue
                 if len(points) != N_LANDMARKS:
                     raise FaceAlignError(f"{annotation}: {len(points)} points, expected {N_LANDMARKS}")
+                if np.ptp(points, axis=0).min() < 1:
+                    raise FaceAlignError(f"{annotation}: its points span less than a pixel: no face")
                 if picture is None:
                     raise FaceAlignError(f"{annotation}: no picture of that name beside it")
             except FaceAlignError as error:

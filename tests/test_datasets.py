@@ -180,9 +180,15 @@ def annotation_not_finite(folder):
     return "b.pts", "finite"
 
 
+def annotation_without_extent(folder):
+    write_pts(folder / "b.pts", np.column_stack([np.full(68, 50.0), POINTS[:, 1]]))
+    return "b.pts", "less than a pixel"
+
+
 @pytest.mark.parametrize(
     "damage",
     [
+        annotation_without_extent,
         annotation_without_picture,
         picture_without_annotation,
         annotation_of_words,
@@ -254,6 +260,15 @@ def test_the_order_does_not_depend_on_the_file_system(release, monkeypatch):
     monkeypatch.setattr(Path, "iterdir", lambda self: reversed(list(listing(self))))
     monkeypatch.setattr(os, "scandir", Backwards)
     assert found(release) == expected
+
+
+def test_the_order_is_that_of_the_names(tmp_path):
+    """Not of the folders: "-" is before "/"."""
+    put(tmp_path / "a", "1", "10", "2")
+    put(tmp_path / "a" / "b", "1")
+    put(tmp_path / "a-b", "1")
+    names = ["a-b/1.jpg", "a/1.jpg", "a/10.jpg", "a/2.jpg", "a/b/1.jpg"]
+    assert [relative for relative, _ in found(tmp_path)] == names
 
 
 @pytest.mark.parametrize(

@@ -267,7 +267,7 @@ def test_landmarks_without_extent_do_not_spoil_the_file(tmp_path):
     result = detect("--data", tmp_path / "set", "--output", path, "--workers", 1)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"{path}: 1 faces, 0 profiles left out, 1 skipped\n")
-    assert result.stderr.count(f"skipped: {tmp_path / 'set' / 'flat.png'}: ") == 1
+    assert result.stderr.count(f"skipped: {tmp_path / 'set' / 'flat.pts'}: ") == 1
     assert list(read_boxes(path)[1]) == ["set/a.png"]
 
 

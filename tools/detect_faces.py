@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facealign.boxes import landmark_box
-from facealign.datasets import Sample, Scan, scan
+from facealign.datasets import Sample, scan
 from facealign.detection import MtcnnSettings
 from facealign.errors import FaceAlignError
 from facealign.face_boxes import FaceBox, described, find_boxes, read_boxes, stamp_of, unreadable, write_boxes
@@ -40,7 +40,6 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that what was found is kept
     found = scan(arguments.data, strict=arguments.strict)
-    leave_flat_out(found, arguments.strict)
     for _, reason in found.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
     if not found.samples:
@@ -83,20 +82,6 @@ def main() -> None:
         f"{arguments.output}: {len(readable)} faces, {found.profiles} profiles left out, {skipped} skipped\n"
     )
     sys.stdout.write(summary(readable, faces))
-
-
-def leave_flat_out(found: Scan, strict: bool) -> None:
-    """Move samples whose landmarks span no box to `skipped`: in the file they would make it unreadable."""
-    usable = []
-    for sample in found.samples:
-        if np.ptp(sample.points, axis=0).min() >= 1:
-            usable.append(sample)
-            continue
-        reason = f"{sample.path}: its landmarks are less than a pixel wide or high"
-        if strict:
-            raise FaceAlignError(reason)
-        found.skipped.append((str(sample.path), reason))
-    found.samples = usable
 
 
 def known_boxes(path: Path, settings: MtcnnSettings) -> dict[str, FaceBox]:
