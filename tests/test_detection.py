@@ -305,6 +305,79 @@ def test_as_many_faces_are_found_as_by_the_package_s_own_cascade(detector, monke
     assert false <= 2
 
 
+class Scripted:
+    """A net that answers with given scores and offsets: as PNet, of given windows; or as the other two."""
+
+    def __init__(self, windows=None, score=0.9, offsets=(0, 0, 0, 0), points=None):
+        self.windows, self.score, self.offsets, self.points = windows, score, offsets, points
+
+    def forward(self, inputs):
+        n, _, height, width = inputs["data"].shape
+        if self.windows is not None:
+            shape = (height - 10) // 2, (width - 10) // 2
+            prob, offsets = np.zeros((1, 2, *shape), np.float32), np.zeros((1, 4, *shape), np.float32)
+            for side, row, column, score in self.windows:
+                if side == max(height, width):
+                    prob[0, 1, row, column] = score
+                    offsets[0, :, row, column] = self.offsets
+            return {"prob": prob, "conv4-2": offsets}
+        scores = np.broadcast_to(np.atleast_1d(self.score), n).astype(np.float32)
+        offsets = np.tile(np.float32(self.offsets), (n, 1))
+        points = np.tile(np.float32(self.points or [0.5] * 10), (n, 1))
+        both = {"conv5-2": offsets, "conv6-2": offsets, "conv6-3": points}
+        return {"prob": np.column_stack([1 - scores, scores]), **both}
+
+
+BLANK = np.full((400, 400, 3), 127, np.uint8)
+
+
+def test_the_coordinates_of_a_window():
+    """Row 7, column 20 of the level of 120 pixels: from edge (40, 14) on, 12 wide, in pixels of 400 / 120."""
+    points = [0.0, 1.0, 0.5, 0.25, 0.75, 0.0, 0.0, 0.5, 1.0, 1.0]
+    cascade = MtcnnDetector(Scripted([(120, 7, 20, 0.9)]), Scripted(), Scripted(points=points))
+    (found,) = cascade.detect(BLANK)
+    x1, y1, side = 40 / 0.3, 14 / 0.3, 40.0
+    # Edges reach half a pixel beyond the centres of pixels, in which boxes are given.
+    np.testing.assert_allclose(found.box, np.array([x1, y1, x1 + side, y1 + side]) - 0.5, atol=1e-4)
+    expected = np.array([[0, 0], [1, 0], [0.5, 0.5], [0.25, 1], [0.75, 1]]) * side + (x1, y1) - 0.5
+    np.testing.assert_allclose(found.points, expected, atol=1e-4)
+    assert found.score == pytest.approx(0.9)
+
+
+def test_every_net_moves_the_box_and_the_first_two_are_followed_by_a_square():
+    """PNet lowers and narrows the window of side 40, RNet widens it, ONet moves its left edge."""
+    cascade = MtcnnDetector(
+        Scripted([(120, 7, 20, 0.9)], offsets=(0.25, 0, -0.25, 0)),
+        Scripted(offsets=(0, 0.1, 0.2, 0.1)),
+        Scripted(offsets=(0.5, 0, 0, 0)),
+    )
+    (found,) = cascade.detect(BLANK)
+    centre = np.array([40 / 0.3 + 20, 14 / 0.3 + 20])  # 20 wide, 40 high: a square of 40 there
+    centre += np.array([0.1, 0.1]) * 40  # 48 wide, 40 high: a square of 48
+    corner = centre - 24
+    np.testing.assert_allclose(
+        found.box,
+        [corner[0] + 24 - 0.5, corner[1] - 0.5, corner[0] + 48 - 0.5, corner[1] + 48 - 0.5],
+        atol=1e-4,
+    )
+
+
+def test_a_face_inside_a_better_one_is_dropped_at_the_end():
+    """The second window has twice the side and holds the first: a quarter of it, and all of the first."""
+    level = pyramid(BLANK, MtcnnSettings(factor=0.5))
+    assert [one.pixels.shape[0] for one in level] == [240, 120, 60, 30, 15]
+    windows = [(120, 20, 20, 0.8), (60, 9, 9, 0.9)]
+
+    def boxes(rnet, onet):
+        cascade = MtcnnDetector(Scripted(windows), rnet, onet, MtcnnSettings(factor=0.5))
+        return [found.box[2] - found.box[0] for found in cascade.detect(BLANK)]
+
+    np.testing.assert_allclose(boxes(Scripted(), Scripted(score=[0.9, 0.8])), [80], atol=1e-4)
+    np.testing.assert_allclose(boxes(Scripted(), Scripted(score=[0.8, 0.9])), [40], atol=1e-4)
+    windows[1] = (60, 9, 20, 0.9)
+    np.testing.assert_allclose(boxes(Scripted(), Scripted(score=[0.8, 0.9])), [40, 80], atol=1e-4)
+
+
 def test_regress_by_hand():
     boxes = np.array([[10.0, 20, 30, 60], [0, 0, 1, 1]])
     offsets = np.array([[0.1, -0.1, 0.5, 0.25], [1, 2, 3, 4]], np.float32)
