@@ -41,8 +41,8 @@ class FaceBox:
 
 
 def stamp_of(sample: Sample) -> str:
-    """Changes when the sample's photo or annotation does: size of the file and a checksum of the points."""
-    return f"{sample.path.stat().st_size}-{zlib.crc32(sample.points.tobytes()):08x}"
+    """Changes when the sample's photo or annotation does: a checksum of each."""
+    return f"{zlib.crc32(sample.path.read_bytes()):08x}-{zlib.crc32(sample.points.tobytes()):08x}"
 
 
 def best_match(candidates: FloatArray, points: FloatArray) -> int | None:

@@ -118,15 +118,23 @@ def test_what_it_says(first):
 
 
 def test_a_second_run_computes_nothing_and_leaves_the_file(tree):
-    """No photo is even opened: they are garbage of the same size."""
     path = tree.parent / "boxes.json"
     before = path.read_bytes(), path.stat().st_mtime_ns
-    for photo in tree.rglob("*.png"):
-        photo.write_bytes(b"?" * photo.stat().st_size)
     result = detect("--data", tree, "--output", path, "--workers", 1, "--strict")
     assert result.returncode == 0, result.stderr
     assert "has 5 of 5 faces" in result.stderr
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+def test_a_photo_replaced_by_one_of_the_same_size_is_looked_at_again(tree):
+    path = tree.parent / "replaced.json"
+    path.write_bytes((tree.parent / "boxes.json").read_bytes())
+    photo = next(tree.rglob("*.png"))
+    photo.write_bytes(b"?" * photo.stat().st_size)
+    result = detect("--data", tree, "--output", path, "--workers", 1)
+    assert result.returncode == 0, result.stderr
+    assert "has 4 of 5 faces" in result.stderr
+    assert f"skipped: {photo}: " in result.stderr
 
 
 def test_the_number_of_workers_does_not_change_a_byte(first, tmp_path):
