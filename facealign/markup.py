@@ -75,6 +75,15 @@ def inter_ocular(points: FloatArray) -> FloatArray:
     return distance
 
 
+def eye_distance(points: FloatArray) -> FloatArray:
+    """Inter-pupil distance as a share of the longer side of the landmarks' box; (..., 68, 2) -> (...).
+
+    About 0.4 for a face seen from the front, 0 for a profile.
+    """
+    share: FloatArray = inter_pupil(points) / np.ptp(points, axis=-2).max(axis=-1)
+    return share
+
+
 def read_pts(path: Path, expected: int | None = N_LANDMARKS) -> FloatArray:
     """Read a .pts file (1-based, as 300-W publishes them); (n, 2) in 0-based pixels.
 

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import lmdb
 import numpy as np
 import pytest
@@ -25,9 +26,11 @@ from facealign.face_boxes import FaceBox, stamp_of, write_boxes
 from facealign.images import read_image
 from facealign.lmdb_builder import CHUNK
 from facealign.loose_crop import most_bytes
+from facealign.markup import write_pts
 from facealign.spec import ModelSpec
 from facealign.storage import bytes_needed, read_part
 from tests.dotted_photos import ground_of, write_photo
+from tests.upright_face import upright_face
 from tools import make_lmdb
 
 ROOT = Path(__file__).parents[1]
@@ -47,13 +50,15 @@ for folder, names in PHOTOS.items():
     for name in names:
         GROUND.setdefault(f"{folder}/{name.removesuffix('_2')}", len(GROUND))
 TEST_GROUNDS = {ground for name, ground in GROUND.items() if name.startswith(TEST_FOLDERS)}
+# The dotted photos' landmarks are a grid, which has no eyes.
+ANY_FACE = ("--min-eye-distance", "0")
 COMMON = ("--boxes", "landmarks", "--validation", "0.3", "--seed", "5", "--noise", "0", "0")
 
 
 def tool(*arguments, **options):
     """Run the program to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "tools.make_lmdb", *map(str, arguments)],
+        [sys.executable, "-m", "tools.make_lmdb", *ANY_FACE, *map(str, arguments)],
         **{"cwd": ROOT, "capture_output": True, "text": True, "check": False, **options},
     )
 
@@ -330,7 +335,7 @@ def test_an_interruption_leaves_the_old_output_and_no_temporary(made, tree, tmp_
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "tools.make_lmdb", "--data", tree, "--output", output),
-            *("--copies", "20000", "--workers", str(workers), "--boxes", "landmarks"),
+            *("--copies", "20000", "--workers", str(workers), "--boxes", "landmarks", *ANY_FACE),
         ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -405,7 +410,7 @@ def test_too_small_a_disk_is_said_before_starting(few, tmp_path, monkeypatch):
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     output = tmp_path / "new" / "lmdb"
     command = ("--data", few, "--output", output, "--boxes", "landmarks", "--workers", 1, "--copies", 1)
-    monkeypatch.setattr(sys, "argv", ["make_lmdb", *map(str, command), "--validation", "0"])
+    monkeypatch.setattr(sys, "argv", ["make_lmdb", *map(str, command), *ANY_FACE, "--validation", "0"])
     with pytest.raises(FaceAlignError, match=r"lmdb: needs 0\.0 GB, the disk has 0\.0 GB free"):
         make_lmdb.main()
     assert list(output.parent.iterdir()) == []
@@ -438,6 +443,35 @@ def test_only_lmdbs_are_replaced(few, tmp_path):
     assert contents(empty) != first
 
 
+def test_faces_turned_away_are_not_trained_on_but_may_validate(tmp_path):
+    """Of eight faces, four are narrowed to a fifth: their eyes are less than a tenth of the height apart."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for index in range(8):
+        points = upright_face((100, 100), 90) * ((0.2, 1) if index % 2 else (1, 1)) + (80, 0)
+        cv2.imwrite(str(folder / f"{chr(97 + index)}.png"), np.full((220, 300, 3), 10 + 20 * index, np.uint8))
+        write_pts(folder / f"{chr(97 + index)}.pts", points)
+    output = tmp_path / "lmdb"
+    arguments = ("--data", folder, "--output", output, "--boxes", "landmarks", "--copies", 3, "--noise", 0, 0)
+    result = tool(*arguments, "--min-eye-distance", "0.2", "--validation", "0.5", "--seed", 1)
+    assert result.returncode == 0, result.stderr
+    meta = json.loads((output / "meta.json").read_text())
+    validated = meta["validation_faces"]
+    trained = [name for name in "abcdefgh" if f"set/{name}.png" not in validated]
+    facing = [name for name in trained if "abcdefgh".index(name) % 2 == 0]
+    assert len(validated) == 4
+    assert 0 < len(facing) < len(trained)
+    assert meta["turned_away_left_out"] == len(trained) - len(facing)
+    assert f"{len(trained) - len(facing)} faces turned away" in result.stdout
+    images, _ = read_part(output, "train")
+    greys = {int(value) for value in images[:, 0].max(axis=(1, 2))}
+    assert greys == {10 + 20 * "abcdefgh".index(name) for name in facing}
+
+    only = tool(*arguments, "--min-eye-distance", "0.9", "--validation", 0)
+    assert only.returncode == 1
+    assert "turned away" in only.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -458,6 +492,8 @@ def test_only_lmdbs_are_replaced(few, tmp_path):
         ["--noise", "0", "inf"],
         ["--network", "resnet"],
         ["--copies", "many"],
+        ["--min-eye-distance", "-0.1"],
+        ["--min-eye-distance", "1"],
         ["--copies-of", "afw"],
         ["--copies-of", "afw=0"],
         ["--copies-of", "afw=1", "=3"],

@@ -10,6 +10,7 @@ from facealign.errors import FaceAlignError
 from facealign.markup import (
     GROUPS,
     MIRROR,
+    eye_distance,
     inter_ocular,
     inter_pupil,
     mirror_points,
@@ -82,6 +83,14 @@ def test_distances_of_the_eyes_by_hand():
     assert inter_pupil(face) == pytest.approx(50)
     # outer corners (5, 20) and (45, 60), which is the fourth of its eye
     assert inter_ocular(face) == pytest.approx(np.hypot(40, 40))
+
+
+def test_the_eye_distance_is_a_share_of_the_longer_side_whatever_the_size_and_place():
+    face = upright_face()  # 1 wide, its eyes 0.46 apart
+    assert eye_distance(face) == pytest.approx(0.46)
+    assert eye_distance(face * 70 + (300, -20)) == pytest.approx(0.46)
+    height = 0.33 + 0.5
+    assert eye_distance(face * (0.1, 1)) == pytest.approx(0.046 / height)
 
 
 def test_distances_of_many_faces_at_once():

@@ -31,6 +31,7 @@ from facealign.lmdb_builder import (
     write_validation_part,
 )
 from facealign.loose_crop import most_bytes
+from facealign.markup import eye_distance
 from facealign.networks.registry import BUILDERS, spec_of
 from facealign.parallel import cores
 from facealign.split import split
@@ -57,6 +58,14 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         help="samples a face of one folder instead, such as youtube_faces=10, to weigh the data sets",
     )
     parser.add_argument("--validation", type=float, default=0.1, metavar="SHARE", help="default: 0.1")
+    parser.add_argument(
+        "--min-eye-distance",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="of the longer side of the landmarks' box (default: 0.2): faces turned further away are not "
+        "trained on, as half of their points are guessed and stage 2's loss divides by that distance",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--flip", type=float, default=plain.flip, metavar="PROBABILITY")
     parser.add_argument(
@@ -73,6 +82,8 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     for name, low in (("workers", 1), ("copies", 1), ("seed", 0)):
         if getattr(arguments, name) < low:
             parser.error(f"--{name}: expected {low} or more")
+    if not 0 <= arguments.min_eye_distance < 1:
+        parser.error("--min-eye-distance: expected 0 or more and less than 1")
     if not 0 <= arguments.validation < 1:
         parser.error("--validation: expected 0 or more and less than 1")
     shares = {}
@@ -108,7 +119,10 @@ def main() -> None:
     if not found.samples:
         raise FaceAlignError(f"{arguments.data}: no picture with 68 points in it")
     training, validation = split(found.samples, arguments.validation, arguments.seed)
-    box_settings, train_jobs, val_jobs = jobs_of(arguments.boxes, training, validation)
+    facing = [sample for sample in training if eye_distance(sample.points) >= arguments.min_eye_distance]
+    if not facing:
+        raise FaceAlignError(f"{arguments.data}: all faces are turned away; lower --min-eye-distance")
+    box_settings, train_jobs, val_jobs = jobs_of(arguments.boxes, facing, validation)
     recipe = Recipe(spec, arguments.augmentation, arguments.seed)
     unknown = set(arguments.copies_of) - {sample.subset for sample in found.samples}
     if unknown:
@@ -170,10 +184,14 @@ def main() -> None:
                 "source_sha256": fingerprint(used),
                 "test_faces_left_out": sum(sample.is_test for sample in found.samples),
                 "profiles_left_out": found.profiles,
+                "min_eye_distance": arguments.min_eye_distance,
+                "turned_away_left_out": len(training) - len(facing),
                 "annotations_skipped": len(found.skipped),
                 "parts": {name: dataclasses.asdict(part) for name, part in parts.items()},
             },
         )
+    if len(facing) < len(training):
+        print(f"{output}: {len(training) - len(facing)} faces turned away left out (--min-eye-distance)")
     for name, part in parts.items():
         print(f"{output}: {name}: {part.samples} samples of {sum(part.faces.values())} faces")
 
