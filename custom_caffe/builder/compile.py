@@ -12,6 +12,7 @@ from pathlib import Path
 
 from builder import source
 from builder.common import HERE, BuildError, build_directory, capture, run_logged, say
+from builder.variants import Variant
 
 _QUESTIONS = """
 import json, sys, sysconfig
@@ -91,8 +92,15 @@ def boost_python(version: tuple[int, int]) -> Path:
     )
 
 
-def compile_caffe(interpreter: Interpreter) -> Path:
+def compile_caffe(interpreter: Interpreter, variant: Variant) -> Path:
     """Compile libcaffe, pycaffe and the command; returns the directory they are in."""
+    tree = configure(interpreter, variant)
+    make(tree, ["caffe", "pycaffe", "caffe_program"])
+    return tree
+
+
+def configure(interpreter: Interpreter, variant: Variant) -> Path:
+    """Bring the sources up to date and run CMake on them; returns the directory to build in."""
     boost = boost_python(interpreter.version)
     if not (interpreter.include / "Python.h").exists():
         raise BuildError(
@@ -103,17 +111,17 @@ def compile_caffe(interpreter: Interpreter) -> Path:
     numpy_headers = root / f"numpy-{interpreter.numpy}"
     # Under a lasting name: the path an isolated build gives is new each time, and all would compile anew.
     _synchronise(interpreter.numpy_include, numpy_headers)
-    tree = root / f"build-cp{interpreter.version[0]}{interpreter.version[1]}"
+    tree = root / f"build-{variant.name}-cp{interpreter.version[0]}{interpreter.version[1]}"
     tree.mkdir(exist_ok=True)
-    settings = {
+    settings: dict[str, object] = {
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_EXPORT_NO_PACKAGE_REGISTRY": "ON",
         # The libraries of the wheel find each other beside themselves.
         "CMAKE_BUILD_WITH_INSTALL_RPATH": "ON",
-        "CMAKE_INSTALL_RPATH": "$ORIGIN",
+        "CMAKE_INSTALL_RPATH": ";".join(["$ORIGIN", *(f"$ORIGIN/{path}" for path in variant.library_path)]),
         "CMAKE_INSTALL_RPATH_USE_LINK_PATH": "OFF",
         "CMAKE_SHARED_LINKER_FLAGS": "-Wl,--as-needed -Wl,-s",
-        "CPU_ONLY": "ON",
+        "CMAKE_PREFIX_PATH": ";".join(variant.search),
         "BLAS": "Open",
         "BUILD_docs": "OFF",
         "USE_LEVELDB": "OFF",
@@ -122,17 +130,22 @@ def compile_caffe(interpreter: Interpreter) -> Path:
         "PYTHON_INCLUDE_DIR": interpreter.include,
         "NUMPY_INCLUDE_DIR": numpy_headers,
         "BOOST_PYTHON_LIBRARY": boost,
+        **variant.settings,
     }
-    say(f"compiling for Python {interpreter.version[0]}.{interpreter.version[1]}, NumPy {interpreter.numpy}")
+    python = f"{interpreter.version[0]}.{interpreter.version[1]}"
+    say(f"compiling for Python {python}, NumPy {interpreter.numpy}, {variant.name}")
     definitions = [f"-D{name}={value}" for name, value in settings.items()]
-    run_logged(["cmake", *definitions, root / "source"], root / "cmake.log", directory=tree)
+    run_logged(["cmake", *definitions, root / "source"], tree.with_suffix(".cmake.log"), directory=tree)
+    return tree
+
+
+def make(tree: Path, targets: list[str]) -> None:
+    """Build targets in a configured directory."""
     # Without the shell's make flags: make is often what started this, and its jobs are not ours.
     made = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
     environment = {name: value for name, value in os.environ.items() if name not in made}
-    jobs = len(os.sched_getaffinity(0))
-    targets = ["caffe", "pycaffe", "caffe_program"]
-    run_logged(["make", f"-j{jobs}", *targets], root / "make.log", directory=tree, environment=environment)
-    return tree
+    command = ["make", f"-j{len(os.sched_getaffinity(0))}", *targets]
+    run_logged(command, tree.with_suffix(".make.log"), directory=tree, environment=environment)
 
 
 def prepare_source(root: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from builder import compile as compiling
 from builder import source
 from builder.common import HERE, build_directory, hash_files, say
+from builder.variants import CPU, Variant
 
 INFO = "caffe/build_info.json"
 """The file in the wheel that tells what it was built from."""
@@ -29,47 +30,49 @@ def project() -> dict[str, Any]:
     return table
 
 
-def distribution() -> str:
+def distribution(variant: Variant = CPU) -> str:
     """Name and version as wheel file names spell them."""
-    return f"{project()['name'].replace('-', '_')}-{project()['version']}"
+    return f"{project()['name'].replace('-', '_')}-{project()['version']}{variant.suffix}"
 
 
-def build_key(interpreter: compiling.Interpreter) -> str:
-    """A hash over all that decides what the wheel holds: our files, the Python, the NumPy, the machine."""
+def build_key(interpreter: compiling.Interpreter, variant: Variant = CPU) -> str:
+    """A hash over all that decides what the wheel holds: our files, the variant, the Python, the NumPy, the
+    machine.
+    """
     files = [
         path
         for path in HERE.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     ]
     ours = hash_files(HERE, files)
-    parts = [ours, interpreter.tag, interpreter.numpy, platform.machine()]
+    parts = [ours, repr(variant), interpreter.tag, interpreter.numpy, platform.machine()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def wheel_path(interpreter: compiling.Interpreter) -> Path:
+def wheel_path(interpreter: compiling.Interpreter, variant: Variant = CPU) -> Path:
     """Where the wheel for an interpreter is put."""
-    return build_directory() / f"{distribution()}-{interpreter.tag}.whl"
+    return build_directory() / f"{distribution(variant)}-{interpreter.tag}.whl"
 
 
-def is_stale(interpreter: compiling.Interpreter) -> bool:
+def is_stale(interpreter: compiling.Interpreter, variant: Variant = CPU) -> bool:
     """Whether the wheel is missing or was built from another state of the sources."""
-    return wheel_key(wheel_path(interpreter)) != build_key(interpreter)
+    return wheel_key(wheel_path(interpreter, variant)) != build_key(interpreter, variant)
 
 
-def ensure_wheel(interpreter: compiling.Interpreter) -> Path:
+def ensure_wheel(interpreter: compiling.Interpreter, variant: Variant = CPU) -> Path:
     """The wheel for this interpreter, built only if none of the present state exists."""
-    wheel = wheel_path(interpreter)
+    wheel = wheel_path(interpreter, variant)
     with _locked(build_directory()):
-        return _ensure(wheel, interpreter)
+        return _ensure(wheel, interpreter, variant)
 
 
-def _ensure(wheel: Path, interpreter: compiling.Interpreter) -> Path:
-    if not is_stale(interpreter):
+def _ensure(wheel: Path, interpreter: compiling.Interpreter, variant: Variant) -> Path:
+    if not is_stale(interpreter, variant):
         say(f"{wheel.name} is up to date")
         return wheel
-    key = build_key(interpreter)
-    tree = compiling.compile_caffe(interpreter)
-    write_wheel(wheel, tree, interpreter, key)
+    key = build_key(interpreter, variant)
+    tree = compiling.compile_caffe(interpreter, variant)
+    write_wheel(wheel, tree, interpreter, variant, key)
     say(f"built {wheel.name}, {wheel.stat().st_size / 1e6:.1f} MB")
     return wheel
 
@@ -104,17 +107,17 @@ def installed_key(interpreter: compiling.Interpreter) -> str | None:
         return None
 
 
-def metadata() -> str:
+def metadata(variant: Variant) -> str:
     """The METADATA file."""
     table = project()
     readme: str = table["readme"]
     lines = [
         "Metadata-Version: 2.1",
         f"Name: {table['name']}",
-        f"Version: {table['version']}",
+        f"Version: {table['version']}{variant.suffix}",
         f"Summary: {table['description']}",
         f"Requires-Python: {table['requires-python']}",
-        *(f"Requires-Dist: {dependency}" for dependency in table["dependencies"]),
+        *(f"Requires-Dist: {dependency}" for dependency in [*table["dependencies"], *variant.requirements]),
         "License-File: LICENSE",
         "License-File: NOTICE",
         "Description-Content-Type: text/markdown",
@@ -122,16 +125,18 @@ def metadata() -> str:
     return "\n".join(lines) + "\n\n" + (HERE / readme).read_text()
 
 
-def write_wheel(wheel: Path, tree: Path, interpreter: compiling.Interpreter, key: str) -> None:
+def write_wheel(
+    wheel: Path, tree: Path, interpreter: compiling.Interpreter, variant: Variant, key: str
+) -> None:
     """Write the wheel under a temporary name and rename it, so that a wheel under its own name is whole."""
     upstream = build_directory() / "source"
-    info = f"{distribution()}.dist-info"
+    info = f"{distribution(variant)}.dist-info"
     facts = {
         "key": key,
         "upstream": source.read_lock()["commit"],
         "python": ".".join(str(part) for part in interpreter.version),
         "numpy": interpreter.numpy,
-        "gpu": False,
+        **variant.facts,
     }
     contents: dict[str, bytes] = {INFO: json.dumps(facts, indent=1).encode()}
     for path in sorted((upstream / "python" / "caffe").rglob("*")):
@@ -146,7 +151,7 @@ def write_wheel(wheel: Path, tree: Path, interpreter: compiling.Interpreter, key
     contents["caffe_program.py"] = (HERE / "program/caffe_program.py").read_bytes()
     contents[f"{info}/LICENSE"] = (upstream / "LICENSE").read_bytes()
     contents[f"{info}/NOTICE"] = (HERE / "NOTICE").read_bytes()
-    contents[f"{info}/METADATA"] = metadata().encode()
+    contents[f"{info}/METADATA"] = metadata(variant).encode()
     kind = [
         "Wheel-Version: 1.0",
         "Generator: custom_caffe",
