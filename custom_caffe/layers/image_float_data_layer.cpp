@@ -4,10 +4,17 @@
 #include <opencv2/imgproc/imgproc.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <exception>
 #include <fstream>  // NOLINT(readability/streams)
+#include <numeric>
+#include <sstream>
+#include <stdexcept>
 #include <string>
+#include <system_error>
+#include <thread>
 #include <vector>
 
 #include "caffe/layers/image_float_data_layer.hpp"
@@ -31,6 +38,25 @@ bool TakeNumber(std::string* text, float* value) {
   return *end == 0 && std::isfinite(*value);
 }
 
+// How many threads share the work on a batch.
+int ThreadCount() {
+  const char* const kName = "CAFFE_IMAGE_THREADS";
+  const char* text = std::getenv(kName);
+  if (text == NULL || *text == 0) {
+    return std::min(std::max(std::thread::hardware_concurrency(), 1u), 8u);
+  }
+  char* end;
+  const int64_t count = std::strtol(text, &end, 10);
+  CHECK(*end == 0 && count >= 1 && count <= 1024) << kName << " is '" << text << "'; expected a number of "
+      "threads from 1 to 1024";
+  return count;
+}
+
+// Turns a number in [0, 1) into a whole one from `low` to `high`, both included.
+int Choose(double draw, int low, int high) {
+  return low + static_cast<int>(draw * (high - low + 1));
+}
+
 }  // namespace
 
 template <typename Dtype>
@@ -42,7 +68,7 @@ ImageFloatDataLayer<Dtype>::ImageFloatDataLayer(const LayerParameter& param)
       center_crop_(param.transform_param().center_crop()),
       label_dim_(param.image_float_data_param().label_dim()),
       hard_sample_(param.image_float_data_param().hard_sample()),
-      next_line_(0) {
+      next_(0), height_(0), width_(0) {
   // These move the labels, so they are done here; the common transformer only gets mean and scale to do.
   this->transform_param_.clear_pad_ratio();
   this->transform_param_.clear_crop_h();
@@ -83,11 +109,19 @@ void ImageFloatDataLayer<Dtype>::DataLayerSetUp(
   rng_.reset(new Caffe::RNG(caffe_rng_rand()));
   if (images.shuffle()) { ShuffleLines(); }
   if (images.rand_skip()) {
-    next_line_ = Draw(0, images.rand_skip() - 1);
-    CHECK_LT(next_line_, lines_.size()) << images.source() << " has too few lines for its rand_skip";
+    next_ = Choose(Draw(), 0, images.rand_skip() - 1);
+    CHECK_LT(next_, lines_.size()) << images.source() << " has too few lines for its rand_skip";
   }
 
-  const cv::Mat image = ReadImage(lines_[next_line_]);
+  const Line& first = lines_[order_[next_]];
+  cv::Mat image;
+  try {
+    image = ReadImage(first);
+  } catch (const std::exception& error) {
+    LOG(FATAL) << Describe(first, error.what());
+  }
+  height_ = image.rows;
+  width_ = image.cols;
   vector<int> data_shape{batch_size, image.channels(), image.rows, image.cols};
   if (crop_h_ > 0) {
     CHECK(crop_h_ <= image.rows && crop_w_ <= image.cols) << "ImageFloatData: the crop, " << crop_h_ << " x "
@@ -103,7 +137,11 @@ void ImageFloatDataLayer<Dtype>::DataLayerSetUp(
     this->prefetch_[i]->label_.Reshape(vector<int>{batch_size, label_dim_ + hard_sample_});
   }
   data_shape[0] = 1;
-  this->transformed_data_.Reshape(data_shape);
+  workers_ = vector<Worker>(std::min(ThreadCount(), batch_size));
+  for (Worker& worker : workers_) {
+    worker.transformer.reset(new DataTransformer<Dtype>(this->transform_param_, this->phase_));
+    worker.picture.Reshape(data_shape);
+  }
 }
 
 template <typename Dtype>
@@ -131,46 +169,55 @@ void ImageFloatDataLayer<Dtype>::ReadList() {
   }
   CHECK(!lines_.empty()) << "ImageFloatData: " << source << " names no images";
   LOG(INFO) << source << " names " << lines_.size() << " images";
+  order_.resize(lines_.size());
+  std::iota(order_.begin(), order_.end(), 0);
 }
 
 template <typename Dtype>
 void ImageFloatDataLayer<Dtype>::ShuffleLines() {
-  shuffle(lines_.begin(), lines_.end(), static_cast<rng_t*>(rng_->generator()));
+  shuffle(order_.begin(), order_.end(), static_cast<rng_t*>(rng_->generator()));
 }
 
 template <typename Dtype>
-int ImageFloatDataLayer<Dtype>::Draw(int low, int high) {
-  return boost::uniform_int<int>(low, high)(*static_cast<rng_t*>(rng_->generator()));
+double ImageFloatDataLayer<Dtype>::Draw() {
+  return (*static_cast<rng_t*>(rng_->generator()))() / 4294967296.0;
+}
+
+template <typename Dtype>
+string ImageFloatDataLayer<Dtype>::Describe(const Line& line, const string& what) const {
+  const ImageDataParameter& images = this->layer_param_.image_data_param();
+  std::ostringstream text;
+  text << "ImageFloatData: " << images.root_folder() << line.path << " (" << images.source() << " line "
+      << line.number << "): " << what.substr(0, what.find_last_not_of(kSpaces) + 1);
+  return text.str();
 }
 
 template <typename Dtype>
 cv::Mat ImageFloatDataLayer<Dtype>::ReadImage(const Line& line) const {
   const ImageDataParameter& images = this->layer_param_.image_data_param();
-  const string path = images.root_folder() + line.path;
-  cv::Mat image = cv::imread(path, images.is_color() ? cv::IMREAD_COLOR : cv::IMREAD_GRAYSCALE);
-  CHECK(image.data) << "ImageFloatData: cannot read the image " << path << " (" << images.source()
-      << " line " << line.number << ")";
+  cv::Mat image = cv::imread(images.root_folder() + line.path,
+      images.is_color() ? cv::IMREAD_COLOR : cv::IMREAD_GRAYSCALE);
+  if (!image.data) { throw std::runtime_error("cannot be read as an image"); }
   if (images.new_height() > 0) {
     cv::resize(image, image, cv::Size(images.new_width(), images.new_height()));
-  } else if (crop_h_ == 0 && this->transformed_data_.count() > 0) {
-    CHECK(image.rows == this->transformed_data_.height() && image.cols == this->transformed_data_.width())
-        << "ImageFloatData: the size of " << path << " (" << images.source() << " line " << line.number
-        << ") is not that of the first image; give new_height and new_width";
+  } else if (crop_h_ == 0 && height_ > 0 && (image.rows != height_ || image.cols != width_)) {
+    throw std::runtime_error("its size is not that of the first image; give new_height and new_width");
   }
   return image;
 }
 
 template <typename Dtype>
-cv::Mat ImageFloatDataLayer<Dtype>::Place(const cv::Mat& image, Dtype* labels) {
+cv::Mat ImageFloatDataLayer<Dtype>::Place(const cv::Mat& image, const double* draws,
+    Dtype* labels) const {
   const bool moves = this->layer_param_.image_float_data_param().is_regression();
   const int half = label_dim_ / 2;
   const int size[] = {image.cols, image.rows};
   cv::Mat placed = image;
   if (this->phase_ == TRAIN && pad_ratio_ > 0) {
     const int most = std::max(1, static_cast<int>(image.rows * pad_ratio_));
-    const int pad = Draw(-most, most);
+    const int pad = Choose(draws[0], -most, most);
     if (pad > 0) {
-      const int before[] = {Draw(0, 2 * pad), Draw(0, 2 * pad)};
+      const int before[] = {Choose(draws[1], 0, 2 * pad), Choose(draws[2], 0, 2 * pad)};
       cv::copyMakeBorder(image, placed, before[1], 2 * pad - before[1], before[0], 2 * pad - before[0],
           cv::BORDER_CONSTANT, cv::Scalar::all(0));
       cv::resize(placed, placed, image.size());
@@ -182,14 +229,15 @@ cv::Mat ImageFloatDataLayer<Dtype>::Place(const cv::Mat& image, Dtype* labels) {
     }
   }
   if (crop_h_ > 0) {
-    CHECK(crop_h_ <= image.rows && crop_w_ <= image.cols) << "ImageFloatData: an image of " << image.rows
-        << " x " << image.cols << " is smaller than the crop";
+    if (crop_h_ > image.rows || crop_w_ > image.cols) {
+      throw std::runtime_error("is smaller than the crop");
+    }
     const int crop[] = {crop_w_, crop_h_};
     const bool anywhere = this->phase_ == TRAIN && !center_crop_;
     int offset[2];
     for (int axis = 0; axis < 2; ++axis) {
       const int room = size[axis] - crop[axis];
-      offset[axis] = anywhere ? Draw(0, room) : room / 2;
+      offset[axis] = anywhere ? Choose(draws[3 + axis], 0, room) : room / 2;
     }
     placed = placed(cv::Rect(offset[0], offset[1], crop_w_, crop_h_));
     for (int i = 0; moves && i < label_dim_; ++i) {
@@ -200,41 +248,79 @@ cv::Mat ImageFloatDataLayer<Dtype>::Place(const cv::Mat& image, Dtype* labels) {
   return placed;
 }
 
-// Runs on the prefetch thread.
+template <typename Dtype>
+typename ImageFloatDataLayer<Dtype>::Sample ImageFloatDataLayer<Dtype>::NextSample() {
+  Sample sample;
+  sample.line = &lines_[order_[next_]];
+  for (double& draw : sample.draws) { draw = Draw(); }
+  if (++next_ == order_.size()) {
+    next_ = 0;
+    if (this->layer_param_.image_data_param().shuffle()) { ShuffleLines(); }
+  }
+  return sample;
+}
+
+// Runs on many threads at once. Caffe::Get() is to be avoided here: on a GPU, each thread's first call of it
+// takes a device context.
+template <typename Dtype>
+string ImageFloatDataLayer<Dtype>::MakeSample(const Sample& sample, Dtype* picture, Dtype* labels,
+    Worker* worker) const {
+  try {
+    const vector<float>& values = sample.line->values;
+    std::copy(values.begin(), values.end(), labels);
+    const cv::Mat image = Place(ReadImage(*sample.line), sample.draws, labels);
+    worker->picture.set_cpu_data(picture);
+    worker->transformer->Transform(image, &worker->picture);
+  } catch (const std::exception& error) {
+    return Describe(*sample.line, error.what());
+  }
+  return string();
+}
+
+// Runs on the prefetch thread. The threads end with the batch: one costs some microseconds, a batch
+// milliseconds, and what does not last need not be looked after when a process forks or a net goes.
 template <typename Dtype>
 void ImageFloatDataLayer<Dtype>::load_batch(Batch<Dtype>* batch) {
   const int columns = label_dim_ + hard_sample_;
   Dtype* data = batch->data_.mutable_cpu_data();
   Dtype* labels = batch->label_.mutable_cpu_data();
-  for (int n = 0; n < batch->data_.shape(0); ++n) {
-    const Line& line = lines_[next_line_];
-    std::copy(line.values.begin(), line.values.end(), labels + n * columns);
-    const cv::Mat image = Place(ReadImage(line), labels + n * columns);
-    this->transformed_data_.set_cpu_data(data + batch->data_.offset(n));
-    this->data_transformer_->Transform(image, &this->transformed_data_);
-    if (++next_line_ == lines_.size()) {
-      next_line_ = 0;
-      if (this->layer_param_.image_data_param().shuffle()) { ShuffleLines(); }
+  vector<Sample> samples(batch->data_.shape(0));
+  for (Sample& sample : samples) { sample = NextSample(); }
+  vector<string> faults(samples.size());
+  std::atomic<size_t> next(0);
+  const auto work = [&](Worker* worker) {
+    for (size_t n = next++; n < samples.size(); n = next++) {
+      faults[n] = MakeSample(samples[n], data + batch->data_.offset(n), labels + n * columns, worker);
     }
+  };
+  vector<std::thread> threads;
+  threads.reserve(workers_.size());
+  try {
+    for (size_t i = 1; i < workers_.size(); ++i) { threads.emplace_back(work, &workers_[i]); }
+  } catch (const std::system_error&) {
+    // No more threads to be had: those there are do all the work.
+  }
+  work(&workers_[0]);
+  for (std::thread& thread : threads) { thread.join(); }
+  // The first in the order of the batch, not in time.
+  for (const string& fault : faults) {
+    if (!fault.empty()) { LOG(FATAL) << fault; }
   }
 }
 
 template <typename Dtype>
 void ImageFloatDataLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
     const vector<Blob<Dtype>*>& top) {
-  BasePrefetchingDataLayer<Dtype>::Forward_cpu(bottom, top);
-  if (!hard_sample_) { return; }
+  if (!hard_sample_) {
+    BasePrefetchingDataLayer<Dtype>::Forward_cpu(bottom, top);
+    return;
+  }
   // The prefetched rows hold the labels and the weight: split them.
-  const Blob<Dtype>& rows = this->prefetch_current_->label_;
-  const int num = rows.shape(0);
-  top[1]->Reshape(vector<int>{num, label_dim_});
-  // The base class made this top a view of the rows.
-  split_labels_.resize(num * label_dim_);
-  top[1]->set_cpu_data(&split_labels_[0]);
+  BasePrefetchingDataLayer<Dtype>::Forward_cpu(bottom, vector<Blob<Dtype>*>{top[0], &rows_});
+  const Dtype* row = rows_.cpu_data();
   Dtype* labels = top[1]->mutable_cpu_data();
   Dtype* weights = top[2]->mutable_cpu_data();
-  for (int n = 0; n < num; ++n) {
-    const Dtype* row = rows.cpu_data() + n * (label_dim_ + 1);
+  for (int n = 0; n < rows_.shape(0); ++n, row += label_dim_ + 1) {
     std::copy(row, row + label_dim_, labels + n * label_dim_);
     weights[n] = row[label_dim_];
   }
@@ -242,12 +328,6 @@ void ImageFloatDataLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
 
 #ifdef CPU_ONLY
 STUB_GPU_FORWARD(ImageFloatDataLayer, Forward);
-#else
-template <typename Dtype>
-void ImageFloatDataLayer<Dtype>::Forward_gpu(const vector<Blob<Dtype>*>& bottom,
-    const vector<Blob<Dtype>*>& top) {
-  Forward_cpu(bottom, top);
-}
 #endif
 
 INSTANTIATE_CLASS(ImageFloatDataLayer);

@@ -1,9 +1,6 @@
 #ifndef CAFFE_IMAGE_FLOAT_DATA_LAYER_HPP_
 #define CAFFE_IMAGE_FLOAT_DATA_LAYER_HPP_
 
-#ifdef USE_OPENCV
-#include <opencv2/core/core.hpp>
-
 #include <string>
 #include <vector>
 
@@ -17,7 +14,7 @@
 namespace caffe {
 
 /**
- * @brief Reads images and their real-valued labels from a text list, on a thread of its own.
+ * @brief Reads images and their real-valued labels from a text list, on threads of its own.
  *
  * A line of the list is: a path, label_dim numbers and, with hard_sample, one more, the weight of the
  * sample; white space between them. The numbers are counted from the end of the line, so a path may hold
@@ -37,6 +34,10 @@ namespace caffe {
  *   - crop_h and crop_w: p' = p - offset, and the divisor is the crop's size from then on. The crop is in the
  *     middle in TEST and with center_crop, else anywhere.
  * Mirroring is refused: the left landmark would have to become the right one.
+ *
+ * The images of a batch are read and prepared by several threads: as many as the machine has, up to 8, or as
+ * the environment variable CAFFE_IMAGE_THREADS says. All that is random is drawn before the work is shared
+ * out, so a seed gives the same batches whatever their number.
  */
 template <typename Dtype>
 class ImageFloatDataLayer : public BasePrefetchingDataLayer<Dtype> {
@@ -62,16 +63,34 @@ class ImageFloatDataLayer : public BasePrefetchingDataLayer<Dtype> {
     vector<float> values;
   };
 
+  // What a sample of a batch is made of.
+  struct Sample {
+    const Line* line;
+    // Numbers in [0, 1) that decide on: pad, the border on the left and at the top, the crop's left and top.
+    double draws[5];
+  };
+
+  // What a thread needs for itself: both change when they are used.
+  struct Worker {
+    shared_ptr<DataTransformer<Dtype> > transformer;
+    Blob<Dtype> picture;
+  };
+
   virtual void load_batch(Batch<Dtype>* batch);
 
   void ReadList();
   void ShuffleLines();
-  // The image of a line, resized, or a fatal error that names the line.
+  // A number in [0, 1).
+  double Draw();
+  Sample NextSample();
+  // Writes the picture and the labels of a sample; returns what is wrong with it, or nothing.
+  std::string MakeSample(const Sample& sample, Dtype* picture, Dtype* labels, Worker* worker) const;
+  // The image of a line, resized. Throws std::runtime_error.
   cv::Mat ReadImage(const Line& line) const;
-  // The picture as the net gets it, before mean and scale; moves `labels` along.
-  cv::Mat Place(const cv::Mat& image, Dtype* labels);
-  // A whole number from `low` to `high`, both included.
-  int Draw(int low, int high);
+  // The image as the net gets it, before mean and scale; moves `labels` along. Throws std::runtime_error.
+  cv::Mat Place(const cv::Mat& image, const double* draws, Dtype* labels) const;
+  // "ImageFloatData: <path> (<list> line <number>): <what>".
+  std::string Describe(const Line& line, const std::string& what) const;
 
   float pad_ratio_;
   int crop_h_, crop_w_;
@@ -79,12 +98,14 @@ class ImageFloatDataLayer : public BasePrefetchingDataLayer<Dtype> {
   int label_dim_;
   bool hard_sample_;
   vector<Line> lines_;
-  vector<Dtype> split_labels_;  // memory of the second top, with hard_sample
-  size_t next_line_;
+  vector<int> order_;  // of the lines, for this round
+  size_t next_;  // in order_
+  int height_, width_;  // of the first image
   shared_ptr<Caffe::RNG> rng_;
+  vector<Worker> workers_;
+  Blob<Dtype> rows_;  // with hard_sample, a view of the prefetched labels and weights
 };
 
 }  // namespace caffe
 
-#endif  // USE_OPENCV
 #endif  // CAFFE_IMAGE_FLOAT_DATA_LAYER_HPP_

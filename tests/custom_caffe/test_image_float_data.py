@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -287,6 +291,155 @@ def test_a_seed_repeats_what_pad_and_crop_draw(tmp_path: Path, make_net: Callabl
     assert draw(3) != draw(4)
 
 
+@pytest.mark.parametrize(
+    ("images", "transform"),
+    [
+        ("shuffle: true new_height: 20 new_width: 16", "pad_ratio: 0.3 mean_value: 127.5 scale: 0.0078125"),
+        ("shuffle: true rand_skip: 7", "pad_ratio: 0.3 crop_h: 9 crop_w: 8"),
+    ],
+    ids=["resized", "images of unlike sizes, cropped"],
+)
+def test_the_number_of_threads_changes_nothing(
+    images: str,
+    transform: str,
+    tmp_path: Path,
+    make_net: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random = np.random.default_rng(7)
+    pictures = [random_images(1, *random.integers(10, 40, 2).tolist())[0] for _ in range(23)]
+    source = write_list(tmp_path, pictures, random.uniform(0, 1, (23, 5)).tolist())
+    text = data_net(
+        source, batch=9, images=images, floats="hard_sample: true", transform=transform, weights=True
+    )
+
+    def batches(threads: int | None) -> list[bytes]:
+        if threads is None:
+            monkeypatch.delenv("CAFFE_IMAGE_THREADS")
+        else:
+            monkeypatch.setenv("CAFFE_IMAGE_THREADS", str(threads))
+        net = make_net(text, seed=11)
+        result = []
+        for _ in range(8):  # three rounds through the list
+            net.forward()
+            result.append(b"".join(blob.data.tobytes() for blob in net.blobs.values()))
+        return result
+
+    first = batches(1)
+    assert len(set(first)) == len(first)
+    for threads in (4, 50, None):
+        assert batches(threads) == first
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(1, 1), (3, 3), (16, 5)])
+def test_images_are_read_by_so_many_threads_at_once(threads: int, expected: int, tmp_path: Path) -> None:
+    # Images that keep their reader waiting: pipes that nobody writes to. A pipe can be opened for writing
+    # without waiting only when somebody reads it.
+    assert cv2.imwrite(str(tmp_path / "ok.png"), random_images(1)[0])
+    pipes = [tmp_path / f"pipe{i}" for i in range(7)]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    names = ["ok.png", *(pipe.name for pipe in pipes)]
+    (tmp_path / "list.txt").write_text("".join(f"{name} 1 2 3 4\n" for name in names))
+    # The first image is no pipe, so of a batch of 6 five are.
+    (tmp_path / "n").write_text(data_net("list.txt", batch=6))
+    child = subprocess.Popen(
+        [sys.executable, "-c", 'import caffe\ncaffe.Net("n", caffe.TRAIN).forward()'],
+        cwd=tmp_path,
+        env={**os.environ, "CAFFE_IMAGE_THREADS": str(threads)},
+    )
+    writers: dict[Path, int] = {}
+
+    def open_those_that_are_read() -> None:
+        for pipe in set(pipes) - set(writers):
+            try:
+                writers[pipe] = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                assert child.poll() is None
+
+    try:
+        deadline = time.monotonic() + 60
+        while len(writers) < expected and time.monotonic() < deadline:
+            open_those_that_are_read()
+            time.sleep(0.01)
+        time.sleep(0.3)
+        open_those_that_are_read()
+        assert sorted(writers) == pipes[:expected]
+    finally:
+        child.kill()
+        child.wait()
+        for writer in writers.values():
+            os.close(writer)
+
+
+def test_a_forked_process_reads_with_nets_of_its_own(tmp_path: Path, run_python: Callable[..., Any]) -> None:
+    write_list(tmp_path, random_images(6), [[1, 2, 3, 4]] * 6)
+    (tmp_path / "n").write_text(data_net("list.txt", batch=4, images="shuffle: true"))
+    done = run_python(
+        """
+import os, signal, caffe
+def batches():
+    caffe.set_random_seed(5)
+    net = caffe.Net("n", caffe.TRAIN)
+    return net, [net.forward()["data"].tobytes() for _ in range(5)]
+net, expected = batches()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    os._exit(0 if batches()[1] == expected else 1)
+assert os.waitpid(child, 0)[1] == 0
+net.forward()
+""",
+        CAFFE_IMAGE_THREADS="4",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_of_several_bad_images_the_first_of_the_list_is_named(
+    tmp_path: Path, run_python: Callable[..., Any]
+) -> None:
+    cv2.imwrite(str(tmp_path / "ok.png"), random_images(1)[0])
+    (tmp_path / "list.txt").write_text(
+        "ok.png 1 2 3 4\n" * 9 + "a.png 1 2 3 4\nb.png 1 2 3 4\nc.png 1 2 3 4\n"
+    )
+    (tmp_path / "n").write_text(data_net("list.txt", batch=12))
+    for _ in range(3):
+        done = run_python(
+            'import caffe\ncaffe.Net("n", caffe.TRAIN).forward()',
+            CAFFE_IMAGE_THREADS="4",
+            GLOG_minloglevel="2",
+        )
+        assert done.returncode != 0
+        (told,) = (line for line in done.stderr.splitlines() if "ImageFloatData" in line)
+        assert told.endswith("a.png (list.txt line 10): cannot be read as an image")
+
+
+def test_what_opencv_throws_is_told_with_the_line(tmp_path: Path, run_python: Callable[..., Any]) -> None:
+    cv2.imwrite(str(tmp_path / "ok.png"), random_images(1)[0])
+    cv2.imwrite(str(tmp_path / "wide.png"), random_images(1, 4, 200)[0])
+    (tmp_path / "n").write_text(data_net("list.txt", batch=2, images="new_height: 8 new_width: 8"))
+    code = 'import caffe\ncaffe.Net("n", caffe.TRAIN).forward()'
+    # OpenCV's own limit, above which its reading function throws.
+    limit = {"OPENCV_IO_MAX_IMAGE_WIDTH": "100", "CAFFE_IMAGE_THREADS": "2"}
+    for lines, number in [(["ok.png", "wide.png"], 2), (["wide.png", "ok.png"], 1)]:
+        (tmp_path / "list.txt").write_text("".join(f"{name} 1 2 3 4\n" for name in lines))
+        assert run_python(code).returncode == 0
+        done = run_python(code, **limit)
+        assert done.returncode != 0
+        assert f"wide.png (list.txt line {number}): OpenCV" in done.stderr
+
+
+@pytest.mark.parametrize("value", ["0", "2.5", "99999999999999999999"])
+def test_a_wrong_number_of_threads_is_named(
+    value: str, tmp_path: Path, run_python: Callable[..., Any]
+) -> None:
+    write_list(tmp_path, random_images(1), [[0] * 4])
+    (tmp_path / "n").write_text(data_net("list.txt", batch=2))
+    done = run_python('import caffe\ncaffe.Net("n", caffe.TRAIN)', CAFFE_IMAGE_THREADS=value)
+    assert done.returncode != 0
+    assert f"CAFFE_IMAGE_THREADS is '{value}'; expected a number of threads" in done.stderr
+
+
 GOOD = "ok.png 1 2 3 4\n"
 
 
@@ -300,6 +453,7 @@ GOOD = "ok.png 1 2 3 4\n"
         (GOOD + "ok.png 1 nan 3 4\n", {}, "list.txt line 2"),
         ("\n", {}, "list.txt names no images"),
         (GOOD + "small.png 1 2 3 4\n", {}, "small.png (list.txt line 2)"),
+        (GOOD + "small.png 1 2 3 4\n", {"transform": "crop_h: 8 crop_w: 8"}, "small.png (list.txt line 2)"),
         (GOOD, {"transform": "mirror: true"}, "mirror"),
         (GOOD, {"transform": "crop_size: 4"}, "crop_h"),
         (GOOD, {"transform": "crop_h: 4"}, "crop_w"),
