@@ -1,6 +1,5 @@
 """From an image to its faces: box, score, 68 landmarks and head pose."""
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,12 +59,10 @@ class FaceAligner:
         """Open released or own weights (`.caffemodel` or `.onnx`).
 
         engine: "auto", "caffe" or "onnx"; detector: also open MTCNN, with the settings `mtcnn`;
-        published: crop by the reference demo's arithmetic, for weights of its author.
+        published: crop by the reference demo's arithmetic, for weights of its author, which need no `.json`.
         Raises FaceAlignError on missing or unfit files.
         """
-        network, spec = open_engine(engine, weights)
-        if published:
-            spec = dataclasses.replace(spec, crop="published", origin=1)
+        network, spec = open_engine(engine, weights, published)
         return cls(MtcnnDetector.open(engine, mtcnn) if detector else None, network, spec)
 
     def align(self, image: Image) -> list[Face]:

@@ -102,12 +102,21 @@ def _typed(name: str, value: Any, default: Any, where: str) -> Any:
     raise FaceAlignError(f"{where}: {name} is {value!r}, expected {kind}")
 
 
+def _candidates(caffemodel: Path) -> tuple[Path, Path]:
+    return caffemodel.with_suffix(".json"), caffemodel.parent / "model.json"
+
+
+def has_spec(caffemodel: Path) -> bool:
+    """Whether a file describes `caffemodel`; see spec_path."""
+    return any(path.is_file() for path in _candidates(caffemodel))
+
+
 def spec_path(caffemodel: Path) -> Path:
     """The file that describes `caffemodel`: `NAME.json` beside it, else `model.json` in its folder.
 
     Raises FaceAlignError when neither exists.
     """
-    for path in (caffemodel.with_suffix(".json"), caffemodel.parent / "model.json"):
+    for path in _candidates(caffemodel):
         if path.is_file():
             return path
     raise FaceAlignError(

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
+from facealign.engines.choose import describe
 from facealign.export import export_onnx
 from facealign.files import replacing
-from facealign.spec import load_spec
 from facealign.weights import read_net, read_weights
 from tools.cli import run
 
@@ -14,9 +14,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="a .caffemodel")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: beside it, .onnx")
+    parser.add_argument(
+        "--published", action="store_true", help="weights of the reference's author: cropped as its demo does"
+    )
     arguments = parser.parse_args()
     blobs = read_weights(arguments.weights)
-    spec = load_spec(arguments.weights)
+    spec = describe(arguments.weights, arguments.published)
     deploy = read_net(Path(spec.deploy))
     # The file travels without its deploy net; a path of this machine has no place in it.
     model = export_onnx(deploy, blobs, spec.portable(), where=str(arguments.weights))

@@ -1,5 +1,6 @@
 """Which engine runs a given file of weights."""
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 
@@ -7,7 +8,8 @@ from facealign.engines.base import Engine
 from facealign.engines.caffe_engine import CaffeEngine
 from facealign.engines.onnx_engine import OnnxEngine
 from facealign.errors import FaceAlignError
-from facealign.spec import ModelSpec, load_spec
+from facealign.networks.registry import published_spec
+from facealign.spec import ModelSpec, has_spec, load_spec
 
 KINDS = ("auto", "caffe", "onnx")
 
@@ -40,18 +42,34 @@ def resolve(kind: str, weights: Path) -> tuple[str, Path]:
     return "onnx", model
 
 
-def open_engine(kind: str, weights: Path) -> tuple[Engine, ModelSpec]:
+def describe(caffemodel: Path, published: bool = False) -> ModelSpec:
+    """How to feed a caffemodel and read it, its `deploy` absolute: what the file beside it says.
+
+    published: crop by the reference demo's arithmetic; weights with no such file are then its author's.
+    Raises FaceAlignError when there is no such file, or it is malformed; see load_spec.
+    """
+    if not published:
+        return load_spec(caffemodel)
+    return _as_published(load_spec(caffemodel) if has_spec(caffemodel) else published_spec())
+
+
+def _as_published(spec: ModelSpec) -> ModelSpec:
+    return dataclasses.replace(spec, crop="published", origin=1)
+
+
+def open_engine(kind: str, weights: Path, published: bool = False) -> tuple[Engine, ModelSpec]:
     """Open landmark weights with "caffe", "onnx" or "auto"; the engine, and how to feed and read it.
 
+    published: as in `describe`.
     Raises FaceAlignError on a missing or unfit file, and when the ONNX file does not describe itself.
     """
     kind, path = resolve(kind, weights)
     if kind == "caffe":
-        spec = load_spec(path)
+        spec = describe(path, published)
         return CaffeEngine(Path(spec.deploy), path), spec
     engine = OnnxEngine(path)
     if engine.spec is None:
         raise FaceAlignError(
             f"{path}: its metadata does not say how to crop; export it with tools/export_onnx.py"
         )
-    return engine, engine.spec
+    return engine, _as_published(engine.spec) if published else engine.spec

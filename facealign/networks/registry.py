@@ -1,5 +1,8 @@
 """The landmark networks by name: what builds their prototxt, and how their crops and outputs are read."""
 
+import dataclasses
+from pathlib import Path
+
 from facealign.errors import FaceAlignError
 from facealign.networks import mobilenet_v2, vgg_shadow
 from facealign.networks.sources import MEAN, SCALE
@@ -7,6 +10,7 @@ from facealign.spec import ModelSpec
 
 BUILDERS = {"mobilenet_v2": mobilenet_v2, "vgg_shadow": vgg_shadow}
 """Network name -> its module, with SIZE, OUTPUT, deploy() and train_val(recipe, source)."""
+PROTOTXT = Path(__file__).resolve().parents[2] / "prototxt"
 
 
 def spec_of(network: str, stage: str = "", deploy: str = "") -> ModelSpec:
@@ -28,3 +32,9 @@ def spec_of(network: str, stage: str = "", deploy: str = "") -> ModelSpec:
         mean=MEAN,
         scale=SCALE,
     )
+
+
+def published_spec() -> ModelSpec:
+    """The description of weights that the reference's author trained, which come without one."""
+    deploy = PROTOTXT / "mobilenet_v2" / "stage2" / "deploy.prototxt"
+    return dataclasses.replace(spec_of("mobilenet_v2", "stage2", str(deploy)), crop="published")
