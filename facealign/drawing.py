@@ -42,9 +42,11 @@ def draw(image: Image, box: FloatArray, landmarks: FloatArray, pose: Pose | None
         (_, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, line)
         baseline = max(float(box[1]) - height / 2, float(height))
         left = max(float(box[0]), 0.0)
-        corner = (math.floor(min(left, LIMIT)), math.floor(min(baseline, LIMIT)))
-        for colour, width in (((0, 0, 0), line + 2), (BOX_COLOUR, line)):
-            cv2.putText(picture, text, corner, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, width, cv2.LINE_AA)
+        x, y = math.floor(min(left, LIMIT)), math.floor(min(baseline, LIMIT))
+        # A dark edge by shifted copies: OpenCV 5 sets thicker text wider, so a thick copy would not fit.
+        edge = [((x + dx, y + dy), (0, 0, 0)) for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1))]
+        for corner, colour in (*edge, ((x, y), BOX_COLOUR)):
+            cv2.putText(picture, text, corner, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, line, cv2.LINE_AA)
     return picture
 
 
