@@ -2,6 +2,7 @@
 
 python custom_caffe/build.py                 the wheel for this Python, in build/caffe
 python custom_caffe/build.py --venv .venv    the wheel for .venv's Python, installed there
+python custom_caffe/build.py --gpu           with CUDA
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from builder import packages, wheel
+from builder import cuda, packages, wheel
 from builder.common import BuildError, capture, say
 from builder.compile import Interpreter
+from builder.variants import CPU
 
 
 def main() -> int:
@@ -20,7 +22,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build our Caffe as a wheel; print the wheel's path.")
     parser.add_argument("--venv", type=Path, help="virtual environment to build for and to install into")
     parser.add_argument("--no-apt", action="store_true", help="do not install missing Debian packages")
+    parser.add_argument("--gpu", action="store_true", help="with CUDA; $CUDA_HOME or nvcc tells which")
+    parser.add_argument(
+        "--cudnn",
+        action=argparse.BooleanOptionalAction,
+        help="with --gpu: with cuDNN or without; default: with it if there is one",
+    )
+    parser.add_argument("--nccl", action="store_true", help="with --gpu: train on several GPUs")
     arguments = parser.parse_args()
+    if (arguments.cudnn is not None or arguments.nccl) and not arguments.gpu:
+        parser.error("--cudnn, --no-cudnn and --nccl go with --gpu")
     executable = Path(sys.executable)
     if arguments.venv is not None:
         executable = arguments.venv / "bin" / "python"
@@ -30,9 +41,10 @@ def main() -> int:
         executable = executable.absolute()
     try:
         interpreter = Interpreter.ask(executable)
-        if not arguments.no_apt and wheel.is_stale(interpreter):
+        variant = cuda.variant(cudnn=arguments.cudnn, nccl=arguments.nccl) if arguments.gpu else CPU
+        if not arguments.no_apt and wheel.is_stale(interpreter, variant):
             packages.install_missing()
-        built = wheel.ensure_wheel(interpreter)
+        built = wheel.ensure_wheel(interpreter, variant)
         if arguments.venv is not None and wheel.installed_key(interpreter) != wheel.wheel_key(built):
             say(f"installing into {arguments.venv}")
             install: list[str | Path] = [executable, "-m", "pip", "install", "--quiet"]

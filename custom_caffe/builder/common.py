@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,7 +64,9 @@ def run_logged(
             raise BuildError(f"{command[0]} is not installed") from error
     if code != 0:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        telling = next((line for line in lines if "error" in line.lower()), "".join(lines[-1:]))
+        # A compiler's "error: ...", rather than a warning about something whose name has "error" in it.
+        errors = [line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)]
+        telling = next(iter([line for line in errors if "rror: " in line] or errors or lines[-1:]), "")
         raise BuildError(f"{Path(str(command[0])).name} failed: {telling} (all of it: {log})")
 
 
