@@ -13,8 +13,6 @@
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
 #define CAFFE_MULTI_TARGET \
   __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define CAFFE_MULTI_TARGET
 #endif
 #define CAFFE_ALWAYS_INLINE inline __attribute__((always_inline))
 

@@ -21,7 +21,10 @@ template <typename Dtype>
 void NoiseLayer<Dtype>::Reshape(const vector<Blob<Dtype>*>& bottom,
     const vector<Blob<Dtype>*>& top) {
   NeuronLayer<Dtype>::Reshape(bottom, top);
-  if (this->phase_ == TRAIN) { noise_.ReshapeLike(*bottom[0]); }
+  if (this->phase_ == TEST) { return; }
+  // An even number, which cuRAND needs.
+  noise_.Reshape(vector<int>{bottom[0]->count() + bottom[0]->count() % 2});
+  partial_.Reshape(vector<int>{kPartialSums});
 }
 
 template <typename Dtype>
@@ -61,18 +64,6 @@ void NoiseLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
 
 #ifdef CPU_ONLY
 STUB_GPU(NoiseLayer);
-#else
-template <typename Dtype>
-void NoiseLayer<Dtype>::Forward_gpu(const vector<Blob<Dtype>*>& bottom,
-    const vector<Blob<Dtype>*>& top) {
-  Forward_cpu(bottom, top);
-}
-
-template <typename Dtype>
-void NoiseLayer<Dtype>::Backward_gpu(const vector<Blob<Dtype>*>& top,
-    const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom) {
-  Backward_cpu(top, propagate_down, bottom);
-}
 #endif
 
 INSTANTIATE_CLASS(NoiseLayer);

@@ -15,7 +15,8 @@ namespace caffe {
  *
  * Parameters: noise_param.
  *   - gaussian_std: normal noise whose standard deviation is gaussian_std times the root mean square of the
- *     whole bottom blob. (A CPU and a GPU version that differ here are known; this is the CPU's.)
+ *     whole bottom blob, on the CPU and on the GPU alike. (In the published layer the GPU's was moreover
+ *     multiplied by a whole number from 0 to 3 drawn for each batch; that is left out.)
  *   - uniform_range: uniform noise in [-uniform_range, uniform_range]. Not together with gaussian_std.
  *   - bias: the mean of the noise; with neither of the other two it is all that is added.
  *
@@ -44,6 +45,9 @@ class NoiseLayer : public NeuronLayer<Dtype> {
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
   Blob<Dtype> noise_;
+  // Sums of squares on the GPU: so few that each thread can afford to add them all up.
+  enum { kPartialSums = 64 };
+  Blob<Dtype> partial_;
 };
 
 }  // namespace caffe

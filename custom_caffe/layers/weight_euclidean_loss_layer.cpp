@@ -30,15 +30,17 @@ void WeightEuclideanLossLayer<Dtype>::LayerSetUp(
   CHECK(param.normalized_type() == 0 || param.normalized_type() == 1)
       << "weight_euclidean_loss_param: normalized_type is 0 (inter-pupil) or 1 "
       "(bounding box), not " << param.normalized_type();
-  weights_.assign(kPoints, 0);
+  weights_.Reshape(vector<int>{kPoints});
+  Dtype* weights = weights_.mutable_cpu_data();
+  std::fill(weights, weights + kPoints, Dtype(0));
   if (param.contour_weight() != 0) {
-    std::fill(weights_.begin(), weights_.begin() + kContour, param.contour_weight());
+    std::fill(weights, weights + kContour, param.contour_weight());
   }
   if (param.main_weight() != 0) {
-    std::fill(weights_.begin() + kContour, weights_.end(), param.main_weight());
+    std::fill(weights + kContour, weights + kPoints, param.main_weight());
   }
   if (param.coarse_weight() != 0) {
-    for (int point : kCoarse) { weights_[point - 1] = param.coarse_weight(); }
+    for (int point : kCoarse) { weights[point - 1] = param.coarse_weight(); }
   }
 }
 
@@ -61,6 +63,7 @@ void WeightEuclideanLossLayer<Dtype>::Reshape(
         << " or N, with N = " << num << ", not " << bottom[2]->shape_string();
   }
   gradient_.Reshape(vector<int>{num, kValues});
+  losses_.Reshape(vector<int>{num});
 }
 
 template <typename Dtype>
@@ -88,6 +91,7 @@ void WeightEuclideanLossLayer<Dtype>::Forward_cpu(
   const int num = gradient_.shape(0);
   const Dtype* prediction = bottom[0]->cpu_data();
   const Dtype* target = bottom[1]->cpu_data();
+  const Dtype* weights = weights_.cpu_data();
   const Dtype* factor = bottom.size() == 3 ? bottom[2]->cpu_data() : NULL;
   const bool by_sample = factor && bottom[2]->count() == num;
   Dtype* gradient = gradient_.mutable_cpu_data();
@@ -98,7 +102,7 @@ void WeightEuclideanLossLayer<Dtype>::Forward_cpu(
     for (int i = 0; i < kValues; ++i) {
       const Dtype times = !factor ? Dtype(1) : by_sample ? factor[n] : factor[row + i];
       const Dtype difference = times * (prediction[row + i] - target[row + i]);
-      const Dtype weighted = weights_[i % kPoints] * difference * scale;
+      const Dtype weighted = weights[i % kPoints] * difference * scale;
       loss += weighted * difference;
       gradient[row + i] = weighted * times;
     }
@@ -107,14 +111,20 @@ void WeightEuclideanLossLayer<Dtype>::Forward_cpu(
 }
 
 template <typename Dtype>
-void WeightEuclideanLossLayer<Dtype>::Backward_cpu(
-    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
-    const vector<Blob<Dtype>*>& bottom) {
+void WeightEuclideanLossLayer<Dtype>::CheckBackward(
+    const vector<bool>& propagate_down) const {
   CHECK(!propagate_down[1] ||
         this->layer_param_.weight_euclidean_loss_param().normalized() == 0)
       << "WeightEuclideanLoss has no gradient for the targets when normalized";
-  CHECK(bottom.size() < 3 || !propagate_down[2])
+  CHECK(propagate_down.size() < 3 || !propagate_down[2])
       << "WeightEuclideanLoss has no gradient for the factors";
+}
+
+template <typename Dtype>
+void WeightEuclideanLossLayer<Dtype>::Backward_cpu(
+    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+    const vector<Blob<Dtype>*>& bottom) {
+  CheckBackward(propagate_down);
   const Dtype loss_weight = top[0]->cpu_diff()[0];
   for (int i = 0; i < 2; ++i) {
     if (propagate_down[i]) {
@@ -123,6 +133,10 @@ void WeightEuclideanLossLayer<Dtype>::Backward_cpu(
     }
   }
 }
+
+#ifdef CPU_ONLY
+STUB_GPU(WeightEuclideanLossLayer);
+#endif
 
 INSTANTIATE_CLASS(WeightEuclideanLossLayer);
 REGISTER_LAYER_CLASS(WeightEuclideanLoss);

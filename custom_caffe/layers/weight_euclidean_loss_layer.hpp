@@ -26,8 +26,7 @@ namespace caffe {
  * is the published network's, and kept. For normalized_type 1, the diagonal of the box around the points.
  * It is at least FLT_MIN.
  *
- * The gradient goes to the predictions, and to the targets where d does not depend on them. The loss is
- * computed on the CPU in GPU mode too: it is a few thousand numbers.
+ * The gradient goes to the predictions, and to the targets where d does not depend on them.
  */
 template <typename Dtype>
 class WeightEuclideanLossLayer : public LossLayer<Dtype> {
@@ -50,13 +49,20 @@ class WeightEuclideanLossLayer : public LossLayer<Dtype> {
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
   virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top,
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
   // The distance d of the target of one sample.
   Dtype Distance(const Dtype* target) const;
+  // Ends the program when a gradient is asked for that there is none of.
+  void CheckBackward(const vector<bool>& propagate_down) const;
 
-  vector<Dtype> weights_;  // by landmark
+  Blob<Dtype> weights_;    // by landmark
+  Blob<Dtype> losses_;     // by sample, on the GPU
   Blob<Dtype> gradient_;   // of the loss, by the predictions
 };
 
