@@ -13,6 +13,8 @@ DATA ?=
 STAGE ?= 1
 ITERATIONS ?=
 DEVICE ?= cpu
+CUDNN ?=
+NCCL ?=
 COPIES ?= 30
 SEED ?= 0
 BOXES ?= data/boxes.json
@@ -33,6 +35,11 @@ $(STAMPS)/%: pyproject.toml constraints.txt tools/setup_venv.sh
 caffe: $(STAMPS)/demo ## build our Caffe (minutes; again only what changed) and install it into .venv
 	$(BIN)/python custom_caffe/build.py --venv $(VENV)
 
+.PHONY: caffe-gpu
+caffe-gpu: $(STAMPS)/demo ## the same with CUDA, in its place [CUDNN=0|1] [NCCL=1]; needs no GPU to build
+	$(BIN)/python custom_caffe/build.py --venv $(VENV) --gpu $(if $(filter 0,$(CUDNN)),--no-cudnn) \
+		$(if $(filter 1,$(CUDNN)),--cudnn) $(if $(filter 1,$(NCCL)),--nccl)
+
 # --- use ------------------------------------------------------------------------------------------------------
 .PHONY: demo
 demo: $(STAMPS)/demo ## faces in, pictures and landmarks.json out, with the released weights; needs no Caffe
@@ -46,7 +53,7 @@ lmdb: $(STAMPS)/train ## make lmdb DATA=ROOT [COPIES=30] [SEED=0]: find the face
 	$(BIN)/python tools/make_lmdb.py --data $(DATA) --boxes $(BOXES) --copies $(COPIES) --seed $(SEED) $(ARGS)
 
 .PHONY: train
-train: caffe $(STAMPS)/train ## make train STAGE=1|2 [ITERATIONS=N] [DEVICE=gpu]: train, or go on where it stopped
+train: $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2 [ITERATIONS=N] [DEVICE=gpu]: train, or go on where it stopped
 	$(BIN)/python tools/train.py --stage $(STAGE) --device $(DEVICE) --seed $(SEED) \
 		$(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
 

@@ -20,7 +20,7 @@ import numpy as np
 from facealign import snapshots
 from facealign.arrays import AnyArray, Float32Array, FloatArray
 from facealign.crop import decode_landmarks
-from facealign.engines.caffe_engine import has_gpu, import_caffe
+from facealign.engines.caffe_engine import import_caffe, why_no_gpu
 from facealign.errors import FaceAlignError
 from facealign.files import replacing
 from facealign.metrics import NORMALISERS, nme
@@ -102,8 +102,8 @@ class Run:
         self.spec = self._spec()
         self.validation = self._read_validation()
         self._read_part("train", limit=1)
-        if settings.gpu and not has_gpu():
-            raise FaceAlignError("this Caffe was built without CUDA: use --device cpu")
+        if settings.gpu and (problem := why_no_gpu()):
+            raise FaceAlignError(f"{problem}: use --device cpu")
         builder = BUILDERS[recipe.network]
         deploy = builder.deploy()
         found = [] if settings.restart else snapshots.snapshots(directory, recipe.stage)

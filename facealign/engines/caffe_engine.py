@@ -27,10 +27,13 @@ def import_caffe() -> ModuleType:
     return module
 
 
-def has_gpu() -> bool:
-    """Whether the installed Caffe was built with CUDA. Raises FaceAlignError when there is none."""
-    info = Path(str(import_caffe().__file__)).parent / "build_info.json"
-    return info.is_file() and bool(json.loads(info.read_text(encoding="utf-8")).get("gpu"))
+def why_no_gpu() -> str | None:
+    """Why the installed Caffe cannot use a GPU, or None. Raises FaceAlignError when there is no Caffe."""
+    caffe = import_caffe()
+    info = Path(str(caffe.__file__)).parent / "build_info.json"
+    if not info.is_file() or not json.loads(info.read_text(encoding="utf-8")).get("gpu"):
+        return "this Caffe was built without CUDA (`make caffe-gpu` builds one with it)"
+    return None if caffe.device_count() > 0 else "there is no CUDA device, or no driver for it"
 
 
 class CaffeEngine:
