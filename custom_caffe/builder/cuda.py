@@ -17,6 +17,7 @@ from builder.variants import Variant
 PACKAGES = HERE / "cuda-packages.txt"
 HEADERS = ("cuda_runtime.h", "cublas_v2.h", "curand.h")
 """Headers of the parts that Caffe uses; toolkits are installed in parts."""
+SYSTEM_INCLUDE = Path("/usr/include")
 SUPPORTED = (11, 12, 13)
 ARCHITECTURES = "80;90"
 
@@ -40,7 +41,7 @@ class Toolkit:
         """The header of this name in the toolkit or, for a toolkit of the system, where the system's are."""
         places = [root / part for root in self.search for part in ("include", "targets/x86_64-linux/include")]
         if not self.packaged:
-            places += [Path("/usr/include"), *sorted(Path("/usr/include").glob("*-linux-gnu"))]
+            places += [SYSTEM_INCLUDE, *sorted(SYSTEM_INCLUDE.glob("*-linux-gnu"))]
         return next((place / name for place in places if (place / name).exists()), None)
 
 
