@@ -15,6 +15,9 @@ fi
 for pair in libGL.so.1:libgl1 libglib-2.0.so.0:libglib2.0-0; do # OpenCV's wheel is linked to them
     if ! ldconfig -p 2>/dev/null | grep -q "${pair%%:*}"; then missing="$missing ${pair##*:}"; fi
 done
+if [ "$extra" = dev ] && ! command -v dot >/dev/null 2>&1; then # pycaffe's drawings of nets
+    missing="$missing graphviz"
+fi
 if [ -n "$missing" ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing Debian packages:$missing" >&2
     sudo=""

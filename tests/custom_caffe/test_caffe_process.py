@@ -189,29 +189,3 @@ def test_the_command_names_its_uses(tmp_path: Path) -> None:
     usage = command(tmp_path)
     assert "commands:" in usage.stdout + usage.stderr
     assert command(tmp_path, "train").returncode != 0
-
-
-def test_datums_and_pictures_in_pycaffe(tmp_path: Path) -> None:
-    picture = np.random.default_rng(2).integers(0, 256, (3, 5, 4), dtype=np.uint8)
-    back = caffe.io.datum_to_array(caffe.io.array_to_datum(picture, label=3))
-    np.testing.assert_array_equal(back, picture)
-    back[0] = 0  # an array of one's own
-    assert cv2.imwrite(str(tmp_path / "x.png"), picture.transpose(1, 2, 0))
-    assert caffe.io.load_image(str(tmp_path / "x.png")).shape == (5, 4, 3)
-    assert caffe.io.load_image(str(tmp_path / "x.png"), color=False).shape == (5, 4, 1)
-
-
-def test_the_detector_crops_with_context(tmp_path: Path, make_net: Callable[..., Any]) -> None:
-    text = (
-        'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } } }'
-    )
-    make_net(text).save(str(tmp_path / "w"))
-    detector = caffe.Detector(str(tmp_path / "net.prototxt"), str(tmp_path / "w"), context_pad=2)
-    picture = np.random.default_rng(3).random((30, 40, 3)).astype(np.float32)
-    inside = detector.crop(picture, np.array([8, 10, 20, 24]))
-    assert inside.shape == (16, 16, 3)
-    assert inside.all()
-    # Context beyond the picture is the mean, which is nought here.
-    corner = detector.crop(picture, np.array([0, 0, 12, 12]))
-    assert not corner[0].any()
-    assert not corner[:, 0].any()
