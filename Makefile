@@ -80,6 +80,10 @@ test-opencv4: caffe ## what uses OpenCV, tested with the oldest version we suppo
 	.venv-opencv4/bin/python -m pytest -q tests/engines tests/test_aligner.py tests/test_crop.py \
 		tests/test_demo.py tests/test_detection.py tests/test_drawing.py tests/test_export.py tests/test_images.py
 
+.PHONY: test-caffe
+test-caffe: $(STAMPS)/dev caffe ## upstream Caffe's own tests, C++ and Python, against our build (minutes to compile)
+	$(BIN)/python custom_caffe/test_upstream.py --venv $(VENV)
+
 .PHONY: lint
 lint: $(STAMPS)/dev ## ruff (format and rules) and mypy --strict
 	$(BIN)/ruff format --check .

@@ -110,7 +110,7 @@ def configure(interpreter: Interpreter, variant: Variant) -> Path:
     prepare_source(root)
     numpy_headers = root / f"numpy-{interpreter.numpy}"
     # Under a lasting name: the path an isolated build gives is new each time, and all would compile anew.
-    _synchronise(interpreter.numpy_include, numpy_headers)
+    synchronise(interpreter.numpy_include, numpy_headers)
     tree = root / f"build-{variant.name}-cp{interpreter.version[0]}{interpreter.version[1]}"
     tree.mkdir(exist_ok=True)
     settings: dict[str, object] = {
@@ -169,14 +169,14 @@ def prepare_source(root: Path) -> None:
             shutil.copy2(file, tree / folder / file.name)
         (tree / "tools" / "program").mkdir()
         shutil.copy2(HERE / "program" / "caffe_program.cc", tree / "tools" / "program")
-        _synchronise(tree, root / "source")
+        synchronise(tree, root / "source")
 
 
 def _files(directory: Path) -> Iterator[Path]:
     return (path for path in directory.rglob("*") if path.is_file())
 
 
-def _synchronise(origin: Path, copy: Path) -> None:
+def synchronise(origin: Path, copy: Path) -> None:
     """Make `copy` hold the files of `origin` and no others, writing only those whose bytes differ."""
     wanted = {path.relative_to(origin) for path in _files(origin)}
     for path in list(_files(copy)) if copy.exists() else []:

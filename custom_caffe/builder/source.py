@@ -20,9 +20,10 @@ from builder.common import HERE, BuildError, capture, hash_files, say
 Place = dict[str, str]
 
 
-def read_lock() -> dict[str, Any]:
-    """The contents of upstream.lock."""
-    return tomllib.loads((HERE / "upstream.lock").read_text())
+def read_lock(part: str | None = None) -> dict[str, Any]:
+    """The contents of upstream.lock; given a part, with its files and hash in place of the main ones."""
+    lock = tomllib.loads((HERE / "upstream.lock").read_text())
+    return {**lock, **lock[part]} if part else lock
 
 
 def tree_hash(root: Path, entries: list[str]) -> str:
@@ -55,13 +56,13 @@ def verify(root: Path, place: str, lock: dict[str, Any]) -> None:
         )
 
 
-def fetch(destination: Path) -> None:
-    """Put the verified files of upstream.lock into the new directory `destination`.
+def fetch(destination: Path, lock: dict[str, Any] | None = None) -> None:
+    """Put the verified files of a lock, or else of upstream.lock, into the new directory `destination`.
 
     The places are tried in order. Raises BuildError, saying why each failed, if none serves. A local
     source named by the user is not passed over: if it is wrong, that is the error.
     """
-    lock = read_lock()
+    lock = lock or read_lock()
     destination.parent.mkdir(parents=True, exist_ok=True)
     failures: list[str] = []
     for place in lock["place"]:

@@ -62,7 +62,7 @@ def is_stale(interpreter: compiling.Interpreter, variant: Variant = CPU) -> bool
 def ensure_wheel(interpreter: compiling.Interpreter, variant: Variant = CPU) -> Path:
     """The wheel for this interpreter, built only if none of the present state exists."""
     wheel = wheel_path(interpreter, variant)
-    with _locked(build_directory()):
+    with locked(build_directory()):
         return _ensure(wheel, interpreter, variant)
 
 
@@ -78,7 +78,7 @@ def _ensure(wheel: Path, interpreter: compiling.Interpreter, variant: Variant) -
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """Wait until no other process builds in the directory, and keep others waiting."""
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("w") as file:

@@ -1,0 +1,49 @@
+"""Run upstream Caffe's own tests against our build: the C++ ones, and pycaffe's with what is in .venv.
+
+python custom_caffe/test_upstream.py --venv .venv
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from builder import packages, upstream_tests, wheel
+from builder.common import BuildError, build_directory
+from builder.compile import Interpreter
+
+
+def main() -> int:
+    """Run the program; returns its exit code: 1 if any test failed."""
+    parser = argparse.ArgumentParser(description="Run upstream's own tests; print how many passed.")
+    parser.add_argument("--venv", type=Path, required=True, help="virtual environment with Caffe and pytest")
+    parser.add_argument("--no-apt", action="store_true", help="do not install missing Debian packages")
+    arguments = parser.parse_args()
+    executable = arguments.venv / "bin" / "python"
+    if not executable.exists():
+        parser.error(f"--venv {arguments.venv}: no Python in it: run 'make caffe'")
+    try:
+        interpreter = Interpreter.ask(executable.absolute())
+        if wheel.installed_key(interpreter) != wheel.build_key(interpreter):
+            raise BuildError(f"the Caffe in {arguments.venv} is not of the present sources: run 'make caffe'")
+        if not arguments.no_apt:
+            packages.install_missing()
+        tree, root = upstream_tests.prepare(interpreter)
+        outcomes = [
+            upstream_tests.run_cpp(interpreter, tree, root),
+            upstream_tests.run_python(interpreter, root, build_directory() / "upstream-tests.python.xml"),
+        ]
+    except BuildError as error:
+        print(f"caffe build: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("caffe build: interrupted; the next run compiles on from here", file=sys.stderr)
+        return 130
+    for outcome in outcomes:
+        print("\n".join(outcome.lines()))
+    return 1 if any(outcome.failed for outcome in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
