@@ -72,6 +72,10 @@ prototxt: $(STAMPS)/demo ## write prototxt/ from the recipes
 test: lint caffe ## build Caffe, then lint, types and every test
 	$(BIN)/python -m pytest -q $(ARGS)
 
+.PHONY: test-slow
+test-slow: caffe $(STAMPS)/dev ## the tests that take minutes each
+	$(BIN)/python -m pytest -q -m slow $(ARGS)
+
 .PHONY: test-opencv4
 test-opencv4: caffe ## what uses OpenCV, tested with the oldest version we support, in .venv-opencv4
 	test -x .venv-opencv4/bin/python || $(PYTHON) -m venv .venv-opencv4
