@@ -43,6 +43,11 @@ CALLS = {
     on_cpu::Launch(BackwardBottom<float>, (count + threads - 1) / threads, threads, count, top_diff,
         weight, channels, sides[0], sides[1], bottom_diff);
   }""",
+    "image_float_data_layer": """
+  extern "C" void split(int count, int threads, int columns, const float* rows, float* labels,
+      float* weights) {
+    on_cpu::Launch(SplitRows<float>, 2, threads, count, columns, rows, labels, weights);
+  }""",
     "noise_layer": """
   extern "C" void gaussian(int n, int parts, int threads, const float* from, const float* noise,
       float* partial, float deviation, float bias, float* to) {
@@ -248,3 +253,15 @@ def test_loss_kernels_are_the_cpu_s(
         pointer(scaled),
     )  # fmt: skip
     np.testing.assert_allclose(scaled, net.blobs["p"].diff, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("num", "label_dim"), [(1, 1), (64, 136), (7, 4)])
+def test_rows_are_split_into_labels_and_weights(
+    num: int, label_dim: int, kernels: Callable[[str], ctypes.CDLL]
+) -> None:
+    rows = np.random.default_rng(6).standard_normal((num, label_dim + 1)).astype(np.float32)
+    labels, weights = np.full((num, label_dim), np.nan, np.float32), np.full((num, 1), np.nan, np.float32)
+    library = kernels("image_float_data_layer")
+    library.split(rows.size, 32, label_dim + 1, pointer(rows), pointer(labels), pointer(weights))
+    np.testing.assert_array_equal(labels, rows[:, :-1])
+    np.testing.assert_array_equal(weights, rows[:, -1:])

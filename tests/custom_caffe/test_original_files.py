@@ -216,7 +216,6 @@ def test_stage_2_learns_with_not_a_byte_changed(tmp_path: Path) -> None:
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
 
 
-@pytest.mark.xfail(strict=True, reason="the command does not yet fall back to the CPU")
 def test_the_command_trains_what_asks_for_a_gpu(tmp_path: Path) -> None:
     train = write_image_list(tmp_path, "train", 3, False, seed=1)
     (tmp_path / "train_val.prototxt").write_text(
