@@ -16,7 +16,7 @@ struct Side {
 
 // A thread for each output; channels: how many there are.
 template <typename Dtype>
-__global__ void Forward(const int n, const Dtype* bottom, const Dtype* weight,
+__global__ void ForwardTop(const int n, const Dtype* bottom, const Dtype* weight,
     const Dtype* bias, const int channels, const Side h, const Side w, Dtype* top) {
   CUDA_KERNEL_LOOP(index, n) {
     const int x = index % w.out;
@@ -126,7 +126,7 @@ void ConvolutionDepthwiseLayer<Dtype>::Forward_gpu(
   const Side h = SideOf(axis_[0]), w = SideOf(axis_[1]);
   for (int i = 0; i < bottom.size(); ++i) {
     const int count = top[i]->count();
-    Forward<Dtype><<<CAFFE_GET_BLOCKS(count), CAFFE_CUDA_NUM_THREADS>>>(count,
+    ForwardTop<Dtype><<<CAFFE_GET_BLOCKS(count), CAFFE_CUDA_NUM_THREADS>>>(count,
         bottom[i]->gpu_data(), weight, bias, channels_, h, w,
         top[i]->mutable_gpu_data());
   }

@@ -29,7 +29,7 @@ CALLS = {
     "conv_depthwise_layer": """
   extern "C" void forward(int n, int threads, const float* bottom, const float* weight, const float* bias,
       int channels, const Side* sides, float* top) {
-    on_cpu::Launch(Forward<float>, (n + threads - 1) / threads, threads, n, bottom, weight, bias, channels,
+    on_cpu::Launch(ForwardTop<float>, (n + threads - 1) / threads, threads, n, bottom, weight, bias, channels,
         sides[0], sides[1], top);
   }
   extern "C" void backward(int num, int count, int threads, const float* top_diff, const float* bottom,
