@@ -4,15 +4,16 @@ Caffe ends the whole process on a bad file; everything it would die of is looked
 """
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 from google.protobuf import text_format
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from facealign.arrays import Float32Array
 from facealign.errors import FaceAlignError
-from facealign.networks.shapes import Shape, trace
+from facealign.networks.shapes import LayerError, Shape, trace
 from facealign.proto import caffe_pb2
 
 Blobs = dict[str, list[Float32Array]]
@@ -20,19 +21,68 @@ Blobs = dict[str, list[Float32Array]]
 
 
 def read_net(path: Path) -> caffe_pb2.NetParameter:
-    """Read a prototxt. Raises FaceAlignError, with the line where it is malformed."""
-    net = caffe_pb2.NetParameter()
+    """Read a prototxt. Raises FaceAlignError, with the line where it is malformed or has an unknown field."""
     try:
-        text_format.Parse(path.read_text(encoding="utf-8"), net, allow_unknown_field=True)
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise FaceAlignError(f"{path}: no such file; expected a deploy prototxt") from error
     except OSError as error:
         raise FaceAlignError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, text_format.ParseError) as error:
-        raise FaceAlignError(f"{path}: not a Caffe net: {one_line(error)}") from error
+    except UnicodeDecodeError as error:
+        raise FaceAlignError(f"{path}: not a Caffe net: {error}") from error
+    net = caffe_pb2.NetParameter()
+    parse_net(text, net, path)
     if not net.layer:
         raise FaceAlignError(f"{path}: not a Caffe net: it has no layer")
     return net
+
+
+def parse_net(text: str, net: Message, path: Path) -> None:
+    """Parse the text of the prototxt `path` into `net`, a NetParameter of our schema or of Caffe's.
+
+    Raises FaceAlignError, with the line, when that is not possible.
+    """
+    try:
+        text_format.Parse(text, net)
+    except text_format.ParseError as error:
+        line, reason = error.GetLine(), one_line(error)
+        if line is None:
+            raise FaceAlignError(f"{path}: not a Caffe net: {reason}") from error
+        reason = re.sub(r"^\d+:\d+ : ", "", reason)
+        raise FaceAlignError(f"{path}, line {line}: not a Caffe net: {reason}") from error
+    except (ValueError, RecursionError) as error:
+        raise FaceAlignError(f"{path}: not a Caffe net: {one_line(error)}") from error
+
+
+def read_deploy(path: Path) -> caffe_pb2.NetParameter:
+    """Read a deploy prototxt that can be run, exported and given weights.
+
+    Raises FaceAlignError as `read_net` and `trace` do, with the line where the layer at fault begins.
+    """
+    net = read_net(path)
+    try:
+        trace(net, str(path))
+    except LayerError as error:
+        lines = layer_lines(path.read_text(encoding="utf-8"))
+        if len(lines) != len(net.layer):
+            raise
+        reason = str(error).removeprefix(f"{path}: ")
+        raise FaceAlignError(f"{path}, line {lines[error.index]}: {reason}") from error
+    return net
+
+
+_TOKEN = re.compile(r"#[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|[{}<>\n]|\w+")
+
+
+def layer_lines(text: str) -> list[int]:
+    """The line (from 1) on which each `layer { ... }` of a well-formed prototxt begins."""
+    lines, depth, line = [], 0, 1
+    for token in _TOKEN.findall(text):
+        line += token == "\n"
+        depth += (token in "{<") - (token in "}>")
+        if token == "layer" and depth == 0:
+            lines.append(line)
+    return lines
 
 
 def read_weights(path: Path) -> Blobs:

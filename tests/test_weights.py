@@ -16,7 +16,9 @@ from facealign.proto import caffe_pb2
 from facealign.weights import (
     blobs_of,
     expected_shapes,
+    layer_lines,
     matching_weights,
+    read_deploy,
     read_net,
     read_weights,
     with_weights,
@@ -42,7 +44,8 @@ def refused(call, path):
 
 
 def is_one_line(message, path):
-    return message.startswith(f"{path}: ") and len(message.splitlines()) == 1
+    beginning = re.match(rf"{re.escape(str(path))}(, line \d+)?: ", message)
+    return beginning is not None and len(message.splitlines()) == 1
 
 
 def result_or_line(call, path):
@@ -279,8 +282,8 @@ def test_another_number_of_blobs_is_refused(change):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'layer { name: "x"', "1:"),
-        (b'name: "x"\nlayer { type: 3 }', "2:"),
+        (b'layer { name: "x"', ", line 1:"),
+        (b'name: "x"\nlayer { type: 3 }', ", line 2:"),
         (b"\xff\xfe", "utf-8"),
         (b"# nothing\n", "no layer"),
         (b'layers { name: "x" }', "no layer"),
@@ -290,6 +293,39 @@ def test_a_malformed_prototxt_is_refused_with_the_place(content, message, tmp_pa
     path = tmp_path / "bad.prototxt"
     path.write_bytes(content)
     assert message in refused(lambda: read_net(path), path)
+
+
+def test_layers_are_found_on_their_lines():
+    text = (
+        'name: "layer { of no kind }"  # layer { is a comment\n'
+        "layer { name: \"a\" }  layer {\n name: 'it\\'s }' }\n"
+        "input: 'layer'\n\n"
+        'layer: <\n name: "c" include { phase: TRAIN } >\n'
+        "layer\n{ }"
+    )
+    assert len(text_format.Parse(text, caffe_pb2.NetParameter()).layer) == 4
+    assert layer_lines(text) == [2, 2, 6, 8]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('bottom: "conv1"', 'bottom: "conv9"', "line 25: layer 'prelu1': no layer makes its bottom 'conv9'"),
+        ("kernel_size: 3", "kernel_size: 99", "line 15: layer 'conv1': its bottom"),
+        ("kernel_size: 3", "kernal_size: 3", "line 22: not a Caffe net: .* no field named .kernal_size"),
+    ],
+)
+def test_a_deploy_net_that_cannot_be_is_told_with_the_line(old, new, message, tmp_path):
+    path = tmp_path / "deploy.prototxt"
+    text = text_format.MessageToString(NETS["pnet"])
+    assert read_deploy_text(path, text) == NETS["pnet"]
+    found = refused(lambda: read_deploy_text(path, text.replace(old, new, 1)), path)
+    assert re.match(rf"{re.escape(str(path))}, {message}", found), found
+
+
+def read_deploy_text(path, text):
+    path.write_text(text)
+    return read_deploy(path)
 
 
 def test_the_two_schemas_live_in_one_process(saved):

@@ -13,6 +13,14 @@ from facealign.proto import caffe_pb2
 Shape = tuple[int, ...]
 
 
+class LayerError(FaceAlignError):
+    """A layer that cannot be; `index`: its place among the net's layers."""
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
+
+
 @dataclass(frozen=True)
 class Window:
     """How a convolution or pooling slides over its bottom, alike along both axes."""
@@ -111,41 +119,47 @@ NEVER_IN_PLACE = ("Convolution", "ConvolutionDepthwise", "InnerProduct", "Poolin
 def trace(deploy: caffe_pb2.NetParameter, where: str, inputs: Mapping[str, Shape] | None = None) -> Trace:
     """Follow shapes from the inputs, (n, channels, height, width) of each and by default as declared.
 
-    Raises FaceAlignError on all that Caffe would end the process for: layers and settings that are not known
-    here, a bottom that no layer makes, a picture smaller than a window, shapes that do not go together.
+    Raises LayerError on what Caffe would end the process for: layers and settings that are not known here, a
+    bottom that no layer makes, a picture smaller than a window, shapes that do not go together.
     """
     given = declared_inputs(deploy, where) if inputs is None else inputs
     result = Trace({}, {name: tuple(shape[1:]) for name, shape in given.items()})
     taken: set[str] = set()
-    for layer in deploy.layer:
-        if layer.type == "Input":
-            continue
-        here = f"{where}: layer {layer.name!r}"
-        if layer.type not in LAYER_TYPES:
-            raise FaceAlignError(f"{here}: type {layer.type!r} is not known here")
-        for bottom in layer.bottom:
-            if bottom not in result.blobs:
-                raise FaceAlignError(f"{here}: no layer makes its bottom {bottom!r}")
-        several = layer.type == "Eltwise"
-        if len(layer.top) != 1 or not layer.bottom or (len(layer.bottom) > 1) != several:
-            raise FaceAlignError(
-                f"{here}: expected {'two or more bottoms' if several else 'one bottom'} and one top"
-            )
-        top = layer.top[0]
-        if top in result.blobs and (top not in layer.bottom or layer.type in NEVER_IN_PLACE):
-            raise FaceAlignError(f"{here}: makes the blob {top!r} a second time")
-        if top in taken or list(layer.bottom).count(top) > 1:
-            raise FaceAlignError(f"{here}: changes the blob {top!r} in place, which another layer takes")
-        taken.update(bottom for bottom in layer.bottom if bottom != top)
-        shapes = [result.blobs[bottom] for bottom in layer.bottom]
-        if any(shape != shapes[0] for shape in shapes):
-            raise FaceAlignError(f"{here}: its bottoms have unlike shapes: {shapes}")
-        weights, result.blobs[top] = _layer_shapes(layer, shapes[0], here)
-        if weights:
-            if layer.name in result.weights:
-                raise FaceAlignError(f"{here}: the net has two layers of this name with weights")
-            result.weights[layer.name] = weights
+    for index, layer in enumerate(deploy.layer):
+        if layer.type != "Input":
+            try:
+                _follow(layer, result, taken, f"{where}: layer {layer.name!r}")
+            except FaceAlignError as error:
+                raise LayerError(str(error), index) from error
     return result
+
+
+def _follow(layer: caffe_pb2.LayerParameter, result: Trace, taken: set[str], here: str) -> None:
+    """Add a layer's weights and top to `result`, and its bottoms to those `taken`."""
+    if layer.type not in LAYER_TYPES:
+        raise FaceAlignError(f"{here}: type {layer.type!r} is not known here")
+    for bottom in layer.bottom:
+        if bottom not in result.blobs:
+            raise FaceAlignError(f"{here}: no layer makes its bottom {bottom!r}")
+    several = layer.type == "Eltwise"
+    if len(layer.top) != 1 or not layer.bottom or (len(layer.bottom) > 1) != several:
+        raise FaceAlignError(
+            f"{here}: expected {'two or more bottoms' if several else 'one bottom'} and one top"
+        )
+    top = layer.top[0]
+    if top in result.blobs and (top not in layer.bottom or layer.type in NEVER_IN_PLACE):
+        raise FaceAlignError(f"{here}: makes the blob {top!r} a second time")
+    if top in taken or list(layer.bottom).count(top) > 1:
+        raise FaceAlignError(f"{here}: changes the blob {top!r} in place, which another layer takes")
+    taken.update(bottom for bottom in layer.bottom if bottom != top)
+    shapes = [result.blobs[bottom] for bottom in layer.bottom]
+    if any(shape != shapes[0] for shape in shapes):
+        raise FaceAlignError(f"{here}: its bottoms have unlike shapes: {shapes}")
+    weights, result.blobs[top] = _layer_shapes(layer, shapes[0], here)
+    if weights:
+        if layer.name in result.weights:
+            raise FaceAlignError(f"{here}: the net has two layers of this name with weights")
+        result.weights[layer.name] = weights
 
 
 def _layer_shapes(layer: caffe_pb2.LayerParameter, shape: Shape, here: str) -> tuple[list[Shape], Shape]:
