@@ -3,15 +3,17 @@
 import json
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from google.protobuf import text_format
-
 from facealign.arrays import AnyArray, Float32Array
+from facealign.engines.rehearsal import rehearse
 from facealign.errors import FaceAlignError
+from facealign.networks import mtcnn
+from facealign.networks.registry import BUILDERS
 from facealign.networks.shapes import check_inputs, declared_inputs
-from facealign.weights import matching_weights, one_line, read_net, read_weights
+from facealign.weights import matching_weights, parse_net, read_deploy, read_weights
 
 
 def import_caffe() -> ModuleType:
@@ -36,19 +38,26 @@ def why_no_gpu() -> str | None:
     return None if caffe.device_count() > 0 else "there is no CUDA device, or no driver for it"
 
 
+@cache
+def _our_nets() -> set[bytes]:
+    """The deploy nets made here, which Caffe is known to survive."""
+    nets = [builder.deploy() for builder in BUILDERS.values()] + [mtcnn.deploy(name) for name in mtcnn.NETS]
+    return {net.SerializeToString(deterministic=True) for net in nets}
+
+
 class CaffeEngine:
     """A deploy net and its weights in pycaffe, on the CPU."""
 
     def __init__(self, deploy: Path, weights: Path) -> None:
         """Raises FaceAlignError when a file is missing or damaged, or the weights are not this net's."""
-        self._deploy, self._where = read_net(deploy), str(deploy)
+        self._deploy, self._where = read_deploy(deploy), str(deploy)
         blobs = matching_weights(self._deploy, read_weights(weights), str(deploy), str(weights))
         caffe = import_caffe()
-        try:
-            # Our schema passes over fields it does not list; Caffe ends the process at those that it lacks.
-            text_format.Parse(deploy.read_text(encoding="utf-8"), caffe.proto.caffe_pb2.NetParameter())
-        except text_format.ParseError as error:
-            raise FaceAlignError(f"{deploy}: not a net of this Caffe: {one_line(error)}") from error
+        # Stock Caffe lacks messages that ours has.
+        net = caffe.proto.caffe_pb2.NetParameter()
+        parse_net(deploy.read_text(encoding="utf-8"), net, deploy)
+        if net.SerializeToString(deterministic=True) not in _our_nets():
+            rehearse("caffe.Net(arguments[0], 1)", [str(deploy)], deploy)
         self._net = caffe.Net(str(deploy), caffe.TEST)
         # Copied from the arrays that were checked: Caffe's own loading ends the process on other shapes.
         for name, arrays in blobs.items():
