@@ -37,11 +37,18 @@ class FaceAligner:
     """Finds faces with `detector` and their landmarks with the network in `engine`, fed as `spec` says."""
 
     def __init__(self, detector: MtcnnDetector | None, engine: Engine, spec: ModelSpec) -> None:
-        """Raises FaceAlignError when `spec` describes an output that is not the 68-point markup."""
+        """Raises FaceAlignError when `spec` describes an output that is not the 68-point markup, or a crop of
+        another size than its input.
+        """
         if spec.landmarks != N_LANDMARKS or spec.landmark_order != ORDER:
             raise FaceAlignError(
                 f"{spec.network} {spec.stage}: gives {spec.landmarks} landmarks in the order "
                 f"{spec.landmark_order!r}; only {N_LANDMARKS} in the order {ORDER!r} are known here"
+            )
+        if spec.crop == "published" and (spec.input_height, spec.input_width) != (64, 64):
+            raise FaceAlignError(
+                f"{spec.network} {spec.stage}: takes {spec.input_height}x{spec.input_width} pixels, but the "
+                "published crop is 64x64"
             )
         self.detector = detector
         self.engine = engine
@@ -63,7 +70,11 @@ class FaceAligner:
         Raises FaceAlignError on missing or unfit files.
         """
         network, spec = open_engine(engine, weights, published)
-        return cls(MtcnnDetector.open(engine, mtcnn) if detector else None, network, spec)
+        finder = MtcnnDetector.open(engine, mtcnn) if detector else None
+        try:
+            return cls(finder, network, spec)
+        except FaceAlignError as error:
+            raise FaceAlignError(f"{weights}: {error}") from error
 
     def align(self, image: Image) -> list[Face]:
         """Find every face of `image` (BGR) and its landmarks; best score first.
@@ -121,8 +132,6 @@ class FaceAligner:
     ) -> tuple[Image | Float32Array, Callable[[Float32Array, FloatArray], FloatArray]]:
         """The crop of `box`, and the way back: (network values, points in the crop) -> image points."""
         if self.spec.crop == "published":
-            if (self.spec.input_height, self.spec.input_width) != (64, 64):
-                raise FaceAlignError("the published crop is 64x64, but the network's input is not")
             published, record = crop_tools.published_crop(image, box + 1.0)
             return published, lambda values, points: crop_tools.published_landmarks(values, record)
         crop, affine = crop_tools.crop_face(image, box, self.spec)

@@ -1,12 +1,14 @@
 """From a deploy net and its weights to ONNX, BatchNorm and Scale folded into the convolutions before them."""
 
+import math
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from facealign.arrays import AnyArray, Float32Array
 from facealign.errors import FaceAlignError
-from facealign.networks.shapes import Shape, any_size, declared_inputs, trace, window
+from facealign.networks.shapes import Shape, any_size, check_inputs, declared_inputs, trace, window
 from facealign.proto import caffe_pb2
 from facealign.spec import METADATA_KEY, ModelSpec
 from facealign.weights import Blobs, blobs_of, matching_weights
@@ -168,6 +170,18 @@ def _simple(
     if layer.type == "Dropout":
         return bottoms[0]
     raise FaceAlignError(f"layer {layer.name!r}: type {layer.type} cannot be exported")
+
+
+def check_described(deploy: caffe_pb2.NetParameter, spec: ModelSpec, where: str) -> None:
+    """Raise FaceAlignError unless `deploy` is the net that `spec`, of the file `where`, describes."""
+    shapes = {spec.input_name: (1, 3, spec.input_height, spec.input_width)}
+    check_inputs(deploy, f"{where}: describes another net", shapes)
+    shape = trace(deploy, where, shapes).blobs.get(spec.output_name)
+    if shape is None or math.prod(shape) != 2 * spec.landmarks:
+        raise FaceAlignError(
+            f"{where}: describes another net: {spec.output_name!r} is {shape}, "
+            f"not 2 x {spec.landmarks} numbers"
+        )
 
 
 def export_onnx(

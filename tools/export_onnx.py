@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 
 from facealign.engines.choose import describe
-from facealign.export import export_onnx
+from facealign.export import check_described, export_onnx
 from facealign.files import replacing
-from facealign.weights import read_net, read_weights
+from facealign.spec import has_spec, spec_path
+from facealign.weights import matching_weights, read_deploy, read_weights
 from tools.cli import run
 
 
@@ -20,7 +21,10 @@ def main() -> None:
     arguments = parser.parse_args()
     blobs = read_weights(arguments.weights)
     spec = describe(arguments.weights, arguments.published)
-    deploy = read_net(Path(spec.deploy))
+    deploy = read_deploy(Path(spec.deploy))
+    blobs = matching_weights(deploy, blobs, spec.deploy, str(arguments.weights))
+    description = spec_path(arguments.weights) if has_spec(arguments.weights) else arguments.weights
+    check_described(deploy, spec, str(description))
     # The file travels without its deploy net; a path of this machine has no place in it.
     model = export_onnx(deploy, blobs, spec.portable(), where=str(arguments.weights))
     output = arguments.output or arguments.weights.with_suffix(".onnx")

@@ -4,12 +4,14 @@ import dataclasses
 import importlib.util
 from pathlib import Path
 
+import numpy as np
+
 from facealign.engines.base import Engine
 from facealign.engines.caffe_engine import CaffeEngine
 from facealign.engines.onnx_engine import OnnxEngine
 from facealign.errors import FaceAlignError
 from facealign.networks.registry import published_spec
-from facealign.spec import ModelSpec, has_spec, load_spec
+from facealign.spec import ModelSpec, has_spec, load_spec, spec_path
 
 KINDS = ("auto", "caffe", "onnx")
 
@@ -61,15 +63,38 @@ def open_engine(kind: str, weights: Path, published: bool = False) -> tuple[Engi
     """Open landmark weights with "caffe", "onnx" or "auto"; the engine, and how to feed and read it.
 
     published: as in `describe`.
-    Raises FaceAlignError on a missing or unfit file, and when the ONNX file does not describe itself.
+    Raises FaceAlignError on a missing or unfit file, when the ONNX file does not describe itself, and on a
+    description of another net.
     """
     kind, path = resolve(kind, weights)
     if kind == "caffe":
         spec = describe(path, published)
-        return CaffeEngine(Path(spec.deploy), path), spec
+        caffe_engine = CaffeEngine(Path(spec.deploy), path)
+        _check_described(caffe_engine, spec, str(spec_path(path) if has_spec(path) else path))
+        return caffe_engine, spec
     engine = OnnxEngine(path)
     if engine.spec is None:
         raise FaceAlignError(
             f"{path}: its metadata does not say how to crop; export it with tools/export_onnx.py"
         )
+    _check_described(engine, engine.spec, str(path))
     return engine, _as_published(engine.spec) if published else engine.spec
+
+
+def _check_described(engine: Engine, spec: ModelSpec, where: str) -> None:
+    """Run the net once. Raises FaceAlignError when its inputs and output are not as the description says."""
+    black = np.broadcast_to(np.float32(0), (1, 3, spec.input_height, spec.input_width))
+    try:
+        outputs = engine.forward({spec.input_name: black})
+    except FaceAlignError as error:
+        raise FaceAlignError(f"{where}: describes another net: {error}") from error
+    if spec.output_name not in outputs:
+        raise FaceAlignError(
+            f"{where}: describes another net: no output is named {spec.output_name!r}, only {sorted(outputs)}"
+        )
+    numbers = outputs[spec.output_name].size
+    if numbers != 2 * spec.landmarks:
+        raise FaceAlignError(
+            f"{where}: describes another net: {spec.output_name!r} has {numbers} numbers, "
+            f"not 2 x {spec.landmarks}"
+        )

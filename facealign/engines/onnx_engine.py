@@ -27,8 +27,11 @@ class OnnxEngine:
         try:
             model = onnx.load_from_string(data)
             onnx.checker.check_model(model)
+            broken = [one.name for one in model.graph.initializer if not np.isfinite(_numbers(one)).all()]
         except Exception as error:  # onnx and protobuf raise many kinds on damaged files
             raise FaceAlignError(f"{path}: truncated, or not an ONNX model ({one_line(error)})") from error
+        if broken:
+            raise FaceAlignError(f"{path}: {broken[0]!r} has weights that are not finite numbers")
         metadata = {entry.key: entry.value for entry in model.metadata_props}
         self.spec: ModelSpec | None = None
         if METADATA_KEY in metadata:
@@ -81,6 +84,13 @@ class OnnxEngine:
         except cv2.error as error:
             raise FaceAlignError(f"{self._where}: OpenCV cannot run it ({_reason(error)})") from error
         return {name: np.array(one) for name, one in zip(self._outputs, outputs, strict=True)}
+
+
+def _numbers(tensor: onnx.TensorProto) -> AnyArray:
+    """The values of a tensor of floats; of another type, nothing."""
+    if tensor.data_type != onnx.TensorProto.FLOAT:
+        return np.empty(0)
+    return np.asarray(onnx.numpy_helper.to_array(tensor))
 
 
 def _fits(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:
