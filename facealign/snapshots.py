@@ -1,5 +1,6 @@
 """Caffe's snapshots of a training run: found if whole, and given their names only when whole."""
 
+import math
 import os
 import re
 import shutil
@@ -25,27 +26,54 @@ class Snapshot:
 
 
 def snapshots(directory: Path, stage: str) -> list[Snapshot]:
-    """The snapshots STAGE_iter_N of a run's directory, newest first; half-written ones are passed over."""
+    """The whole snapshots STAGE_iter_N of a run's directory, newest first; `damaged` names the others."""
+    return [snapshot for snapshot in _named(directory, stage) if is_whole(snapshot)]
+
+
+def damaged(directory: Path, stage: str) -> list[tuple[Snapshot, str]]:
+    """The snapshots that `snapshots` passes over, newest first, and a line each that says why."""
+    reasons = [(snapshot, fault_of(snapshot)) for snapshot in _named(directory, stage)]
+    return [(snapshot, reason) for snapshot, reason in reasons if reason is not None]
+
+
+def _named(directory: Path, stage: str) -> list[Snapshot]:
     found = []
     for state in directory.glob(f"{stage}_iter_*.solverstate"):
         match = re.fullmatch(rf"{re.escape(stage)}_iter_(\d+)", state.stem)
-        snapshot = Snapshot(int(match[1]), state.with_suffix(".caffemodel"), state) if match else None
-        if snapshot is not None and is_whole(snapshot):
-            found.append(snapshot)
+        if match:
+            found.append(Snapshot(int(match[1]), state.with_suffix(".caffemodel"), state))
     return sorted(found, key=lambda snapshot: -snapshot.iteration)
 
 
 def is_whole(snapshot: Snapshot) -> bool:
-    """Whether both files can be parsed, belong to the iteration of their name, and lack no layer."""
+    """Whether Caffe can go on from it; see `fault_of`."""
+    return fault_of(snapshot) is None
+
+
+def fault_of(snapshot: Snapshot) -> str | None:
+    """What keeps Caffe from going on from a snapshot, in a line that names the file; None if nothing does.
+
+    Both files must be parsed, belong to the iteration of their name and lack no layer, and the state must be
+    that of these weights.
+    """
     state, net = caffe_pb2.SolverState(), caffe_pb2.NetParameter()
-    try:
-        state.ParseFromString(snapshot.state.read_bytes())
-        net.ParseFromString(snapshot.weights.read_bytes())
-    except (OSError, DecodeError):
-        return False
+    for path, message in ((snapshot.state, state), (snapshot.weights, net)):
+        try:
+            message.ParseFromString(path.read_bytes())
+        except OSError as error:
+            return f"{path}: {error.strerror}"
+        except DecodeError:
+            return f"{path}: cut short, or not of Caffe"
+    if state.iter != snapshot.iteration:
+        return f"{snapshot.state}: is of iteration {state.iter}"
     # A file cut off between two layers can be parsed. Adam keeps two moments of every array of weights.
-    arrays = sum(len(layer.blobs) for layer in net.layer)
-    return state.iter == snapshot.iteration and len(state.history) == 2 * arrays > 0
+    arrays = [list(blob.shape.dim) for layer in net.layer for blob in layer.blobs]
+    moments = [list(blob.shape.dim) for blob in state.history]
+    if not arrays or moments != 2 * arrays:
+        return f"{snapshot.state}: not Adam's state of the weights in {snapshot.weights.name}, or cut short"
+    if any(len(blob.data) != math.prod(blob.shape.dim) for blob in state.history):
+        return f"{snapshot.state}: its numbers do not fill their shapes"
+    return None
 
 
 def newest_weights(directory: Path, stage: str) -> Path | None:

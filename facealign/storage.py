@@ -6,6 +6,7 @@ for the same sample in both. `meta.json` beside them says how they were made.
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,39 @@ def read_raw(directory: Path, part: str, limit: int | None = None) -> Iterator[t
 
     Raises FaceAlignError when a database is missing or damaged or the two do not belong together.
     """
+    for key, image, values in islice(_records(directory, part), limit):
+        yield bytes(key), bytes(image), bytes(values)
+
+
+def check_part(directory: Path, part: str) -> None:
+    """See that all samples of a part have the shapes of the first, else Caffe's Data layer ends the process.
+
+    Looks at the beginning of each record only.
+    Raises FaceAlignError as `read_raw`, and names the sample that is unlike the others.
+    """
+    known: list[dict[tuple[int, bytes], tuple[int, ...]]] = [{}, {}]
+    for key, *pair in _records(directory, part, readahead=True):
+        for kind, record, shapes in zip(("picture", "landmarks"), pair, known, strict=True):
+            # The first fields say the shape; with the length they tell one kind of record from another.
+            begins = len(record), bytes(record[:8])
+            if begins not in shapes:
+                where = f"{directory}: {part} sample {bytes(key).decode()}"
+                try:
+                    shape = decode_datum(bytes(record)).shape
+                except ValueError as error:
+                    raise FaceAlignError(f"{where}: its {kind}: {error}; make it again") from error
+                if shapes and shape not in shapes.values():
+                    (others,) = set(shapes.values())
+                    raise FaceAlignError(
+                        f"{where}: its {kind} of shape {shape}, unlike {others} before; make it again"
+                    )
+                shapes[begins] = shape
+
+
+def _records(
+    directory: Path, part: str, readahead: bool = False
+) -> Iterator[tuple[memoryview, memoryview, memoryview]]:
+    """What `read_raw` gives, as views that end with the next step."""
     lmdb = _lmdb()
     paths = [directory / f"{part}_{kind}" for kind in ("images", "landmarks")]
     for path in paths:
@@ -110,7 +144,7 @@ def read_raw(directory: Path, part: str, limit: int | None = None) -> Iterator[t
     environments = []
     try:
         for path in paths:
-            environments.append(lmdb.open(str(path), readonly=True, lock=False, readahead=False))
+            environments.append(lmdb.open(str(path), readonly=True, lock=False, readahead=readahead))
             last, page = environments[-1].info()["last_pgno"], environments[-1].stat()["psize"]
             # Who reads a page beyond the file's end is killed by the system: LMDB maps the file into memory.
             if (path / "data.mdb").stat().st_size < (last + 1) * page:
@@ -120,16 +154,17 @@ def read_raw(directory: Path, part: str, limit: int | None = None) -> Iterator[t
             raise FaceAlignError(
                 f"{paths[0]}: {counts[0]} pictures, but {counts[1]} landmarks; make it again"
             )
-        with environments[0].begin() as image_txn, environments[1].begin() as landmark_txn:
+        with (
+            environments[0].begin(buffers=True) as image_txn,
+            environments[1].begin(buffers=True) as landmark_txn,
+        ):
             both = zip(image_txn.cursor(), landmark_txn.cursor(), strict=True)
-            for index, ((key, image), (other, values)) in enumerate(both):
-                if limit is not None and index >= limit:
-                    return
+            for (key, image), (other, values) in both:
                 if key != other:
                     raise FaceAlignError(
                         f"{paths[0]}: its keys are not those of {paths[1].name}; make it again"
                     )
-                yield bytes(key), bytes(image), bytes(values)
+                yield key, image, values
     except lmdb.Error as error:
         raise FaceAlignError(f"{directory}: cannot be read ({error}); make it again") from error
     finally:

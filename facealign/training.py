@@ -21,6 +21,7 @@ from facealign import snapshots
 from facealign.arrays import AnyArray, Float32Array, FloatArray
 from facealign.crop import decode_landmarks
 from facealign.engines.caffe_engine import import_caffe, why_no_gpu
+from facealign.engines.rehearsal import rehearse
 from facealign.errors import FaceAlignError
 from facealign.files import replacing
 from facealign.metrics import NORMALISERS, nme
@@ -30,12 +31,22 @@ from facealign.networks.registry import BUILDERS, spec_of
 from facealign.networks.solvers import solver as solver_of
 from facealign.networks.sources import LmdbSource
 from facealign.spec import ModelSpec
-from facealign.storage import read_meta, read_part
+from facealign.storage import check_part, read_meta, read_part
 from facealign.training_log import LogRow, append_row, read_log, write_log
 from facealign.weights import Blobs, matching_weights, read_weights
 
 VALIDATION_BATCH = 64
 RUN, LOG, SPEC, DEPLOY = "run.json", "log.csv", "model.json", "deploy.prototxt"
+SOLVER = "solver.prototxt"
+_REHEARSAL = """
+from pathlib import Path
+from facealign import snapshots
+caffe.set_mode_{mode}()
+solver = caffe.get_solver(arguments[0])
+if len(arguments) > 3:
+    snapshot = snapshots.Snapshot(int(arguments[2]), Path(arguments[3]), Path(arguments[4]))
+    snapshots.restore(solver, snapshot, Path(arguments[1]))
+"""
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,7 @@ class Run:
         self.spec = self._spec()
         self.validation = self._read_validation()
         self._read_part("train", limit=1)
+        check_part(settings.data, "train")
         if settings.gpu and (problem := why_no_gpu()):
             raise FaceAlignError(f"{problem}: use --device cpu")
         builder = BUILDERS[recipe.network]
@@ -113,6 +125,7 @@ class Run:
             self._check_disposable()
         elif any(directory.glob("*_iter_*.solverstate")):
             self._check_same_run(description)
+        self.passed_over = [] if settings.restart else self._damaged()
         weights = self.resumed.weights if self.resumed else settings.start
         self.weights: Blobs = {}
         if weights is not None:
@@ -123,9 +136,8 @@ class Run:
         if settings.iterations <= self.done:
             self.rows = read_log(directory / LOG)
             return
-        if settings.restart and directory.exists():
-            shutil.rmtree(directory)
-        directory.mkdir(parents=True, exist_ok=True)
+        until = self.resumed.iteration if self.resumed else -1
+        self.rows = [] if settings.restart else read_log(directory / LOG, until)
         source = LmdbSource(str(settings.data.resolve()))
         net = directory / "train_val.prototxt"
         solver = solver_of(
@@ -140,18 +152,41 @@ class Run:
         solver.snapshot, solver.snapshot_after_train, solver.display = 0, False, 0
         del solver.test_iter[:]
         solver.ClearField("test_interval")
-        contents = {
+        for_caffe = {
             net: prototxt.text(builder.train_val(recipe, source), recipe.name),
-            directory / "solver.prototxt": prototxt.text(solver, recipe.name),
+            directory / SOLVER: prototxt.text(solver, recipe.name),
+        }
+        marked = {directory / RUN: json.dumps(description, indent=1) + "\n"}
+        _write(for_caffe if (directory / RUN).exists() else {**marked, **for_caffe})
+        self._rehearse(net)
+        if settings.restart:  # only now, when nothing more can go wrong
+            shutil.rmtree(directory)
+        contents = {
             directory / DEPLOY: prototxt.text(deploy, recipe.name),
             directory / SPEC: self.spec.to_json(),
-            directory / RUN: json.dumps(description, indent=1) + "\n",
         }
-        for path, content in contents.items():
-            with replacing(path) as partial:
-                partial.write_text(content, encoding="utf-8")
-        self.rows = read_log(directory / LOG, until=self.resumed.iteration if self.resumed else -1)
+        _write({**marked, **for_caffe, **contents})
         write_log(directory / LOG, self.rows)
+
+    def _damaged(self) -> list[str]:
+        """Why the snapshots newer than the one to go on from cannot be used, a line each.
+
+        Raises FaceAlignError when there are snapshots, all of them damaged.
+        """
+        before = snapshots.damaged(self.settings.directory, self.settings.recipe.stage)
+        if before and self.resumed is None:
+            raise FaceAlignError(f"{before[0][1]}; no other snapshot is there to go on from: use --restart")
+        return [reason for snapshot, reason in before if snapshot.iteration > self.done]
+
+    def _rehearse(self, net: Path) -> None:
+        """See that Caffe survives what is left unchecked: data that it cannot open, a GPU that it cannot use.
+
+        Raises FaceAlignError when it does not.
+        """
+        arguments = [str(self.settings.directory / SOLVER), str(self.scratch), str(self.done)]
+        if self.resumed is not None:
+            arguments += [str(self.resumed.weights), str(self.resumed.state)]
+        rehearse(_REHEARSAL.format(mode="gpu" if self.settings.gpu else "cpu"), arguments, net)
 
     @property
     def done(self) -> int:
@@ -261,7 +296,7 @@ class Run:
             caffe.set_mode_gpu()
         else:
             caffe.set_mode_cpu()
-        solver = caffe.get_solver(str(directory / "solver.prototxt"))
+        solver = caffe.get_solver(str(directory / SOLVER))
         if self.resumed is not None:
             snapshots.restore(solver, self.resumed, self.scratch)
         # Copied from the arrays that were checked: Caffe's own loading ends the process on other shapes.
@@ -334,6 +369,13 @@ class Run:
         )
         self._log(row)
         return result
+
+
+def _write(contents: dict[Path, str]) -> None:
+    """Write text files, each whole or not at all."""
+    for path, content in contents.items():
+        with replacing(path) as partial:
+            partial.write_text(content, encoding="utf-8")
 
 
 def _loss_name(net: Any) -> str:

@@ -69,8 +69,8 @@ def run(tmp_path):
     net.layer[0].CopyFrom(caffe_pb2.LayerParameter(name="data", type="Data", top=["data"]))
     net.layer[0].data_param.source = "/home/somebody/data/lmdb/train_images"
     (folder / "stage2_iter_1000.caffemodel").write_bytes(net.SerializeToString())
-    moments = 2 * sum(len(layer.blobs) for layer in net.layer)
-    state = caffe_pb2.SolverState(iter=1000, history=[caffe_pb2.BlobProto(data=[1.0])] * moments)
+    moments = 2 * [blob for layer in net.layer for blob in layer.blobs]
+    state = caffe_pb2.SolverState(iter=1000, history=moments)
     (folder / "stage2_iter_1000.solverstate").write_bytes(state.SerializeToString())
     spec = dataclasses.replace(spec_of("mobilenet_v2", "stage2", "deploy.prototxt"), box_scale=1.25)
     (folder / "model.json").write_text(spec.to_json())

@@ -11,7 +11,8 @@ import pytest
 
 from facealign.engines.caffe_engine import import_caffe
 from facealign.errors import FaceAlignError
-from facealign.snapshots import Snapshot, is_whole, newest_weights, restore, snapshots, take
+from facealign.proto import caffe_pb2
+from facealign.snapshots import Snapshot, damaged, is_whole, newest_weights, restore, snapshots, take
 
 ROOT = Path(__file__).parents[1]
 NET = """
@@ -138,6 +139,23 @@ def test_a_file_cut_short_anywhere_is_passed_over(run, suffix):
 def test_a_file_that_a_crash_left_empty_or_blank_is_passed_over(run, suffix, content):
     (run / f"stage1_iter_10{suffix}").write_bytes(content)
     assert [snapshot.iteration for snapshot in snapshots(run, "stage1")] == [9, 3]
+
+
+def test_what_is_damaged_is_named_with_the_reason(run):
+    """As many moments of other shapes are no state of these weights: Caffe would read beyond their end."""
+    state = caffe_pb2.SolverState.FromString((run / "stage1_iter_10.solverstate").read_bytes())
+    state.history[0].shape.dim.append(1)
+    (run / "stage1_iter_10.solverstate").write_bytes(state.SerializeToString())
+    (run / "stage1_iter_9.caffemodel").unlink()
+    state = caffe_pb2.SolverState.FromString((run / "stage1_iter_3.solverstate").read_bytes())
+    del state.history[0].data[-1]
+    (run / "stage1_iter_3.solverstate").write_bytes(state.SerializeToString())
+    assert snapshots(run, "stage1") == []
+    found = [(snapshot.iteration, reason) for snapshot, reason in damaged(run, "stage1")]
+    assert [iteration for iteration, _ in found] == [10, 9, 3]
+    assert found[0][1].startswith(f"{run}/stage1_iter_10.solverstate: not Adam's state of the weights in ")
+    assert found[1][1] == f"{run}/stage1_iter_9.caffemodel: No such file or directory"
+    assert found[2][1] == f"{run}/stage1_iter_3.solverstate: its numbers do not fill their shapes"
 
 
 def test_a_snapshot_without_its_weights_or_under_another_number_is_passed_over(run):

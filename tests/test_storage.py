@@ -22,6 +22,7 @@ from facealign.networks.recipes import recipe_named
 from facealign.networks.sources import LmdbSource
 from facealign.storage import (
     bytes_needed,
+    check_part,
     decode_datum,
     encode_image,
     encode_landmarks,
@@ -234,6 +235,38 @@ def test_samples_of_different_sizes_are_refused(tmp_path, kind):
     with pytest.raises(FaceAlignError, match="train sample 000000002: its size") as error:
         read_part(tmp_path, "train")
     assert one_line(error)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sample_of_another_size_anywhere_is_found(tmp_path, kind):
+    write(tmp_path, "train", 300)
+    check_part(tmp_path, "train")
+    pairs = entries(tmp_path / f"train_{kind}")
+    other = encode_image(np.zeros((9, 9, 3), np.uint8)) if kind == "images" else encode_landmarks(np.ones(4))
+    rewrite(tmp_path / f"train_{kind}", [*pairs[:257], (pairs[257][0], other), *pairs[258:]])
+    what = {"images": "picture", "landmarks": "landmarks"}[kind]
+    with pytest.raises(
+        FaceAlignError, match=f"train sample 000000257: its {what} of shape .* unlike"
+    ) as error:
+        check_part(tmp_path, "train")
+    assert one_line(error)
+
+
+def test_a_record_that_is_no_datum_is_found(tmp_path):
+    write(tmp_path, "train", 3)
+    pairs = entries(tmp_path / "train_images")
+    rewrite(tmp_path / "train_images", [*pairs[:2], (pairs[2][0], b"no datum")])
+    with pytest.raises(FaceAlignError, match="train sample 000000002: its picture: not a Datum") as error:
+        check_part(tmp_path, "train")
+    assert one_line(error)
+
+
+def test_equal_shapes_may_be_written_in_several_ways(tmp_path):
+    """Fields of a Datum come in any order, and a label, which nobody reads, makes it longer."""
+    write(tmp_path, "train", 3)
+    pairs = entries(tmp_path / "train_images")
+    rewrite(tmp_path / "train_images", [pairs[0], (pairs[1][0], b"\x28\x07" + pairs[1][1]), pairs[2]])
+    check_part(tmp_path, "train")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -523,6 +523,7 @@ def test_a_half_written_newest_snapshot_is_passed_over(trained, tmp_path):
     path.write_bytes(path.read_bytes()[:-1000])
     run = Run(dataclasses.replace(trained[0], directory=tmp_path / "run"))
     assert run.done == 20
+    assert run.passed_over == [f"{path}: cut short, or not of Caffe"]
     steps = []
     for event in run.train():
         if isinstance(event, Step):
@@ -533,6 +534,31 @@ def test_a_half_written_newest_snapshot_is_passed_over(trained, tmp_path):
     newest = snapshots(tmp_path / "run", "stage1")[0]
     assert is_whole(newest)
     assert newest.state.stat().st_mtime_ns == written  # once, not again at the end
+
+
+def test_a_run_whose_snapshots_are_all_damaged_does_not_begin_anew_unasked(trained, tmp_path):
+    shutil.copytree(trained[0].directory, tmp_path / "run")
+    for path in (tmp_path / "run").glob("*.solverstate"):
+        path.write_bytes(path.read_bytes()[:-1000])
+    settings = dataclasses.replace(trained[0], directory=tmp_path / "run")
+    refused(settings, r"stage1_iter_24\.solverstate: cut short.*; no other snapshot is there.*use --restart")
+    assert Run(dataclasses.replace(settings, restart=True)).done == 0
+
+
+def test_what_only_caffe_finds_is_told_before_a_former_run_is_thrown_away(trained, data, tmp_path):
+    """A lock that Caffe cannot take, as of LMDBs in a folder of somebody else's."""
+    shutil.copytree(data, tmp_path / "data")
+    for kind in ("images", "landmarks"):
+        (tmp_path / "data" / f"train_{kind}" / "lock.mdb").unlink(missing_ok=True)
+        (tmp_path / "data" / f"train_{kind}" / "lock.mdb").mkdir()
+    shutil.copytree(trained[0].directory, tmp_path / "run")
+    settings = settings_for(tmp_path / "data", tmp_path / "run", restart=True)
+    refused(settings, r"train_val\.prototxt, line 4: layer 'data': Caffe cannot run it: .*directory")
+    assert Run(dataclasses.replace(settings, data=data, restart=False)).done == ITERATIONS
+    # Nor does it keep a new run from beginning.
+    new = dataclasses.replace(settings, directory=tmp_path / "new")
+    refused(new, "Caffe cannot run it")
+    assert Run(dataclasses.replace(new, data=data)).done == 0
 
 
 def test_a_finished_run_is_left_as_it_is(trained):

@@ -87,6 +87,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     single_threaded_blas()
     prepared = Run(settings)
+    for reason in prepared.passed_over:
+        print(f"skipped: {reason}", file=sys.stderr)
     if prepared.done >= settings.iterations:
         print(f"{directory}: has {prepared.done} iterations already; --restart begins anew")
         return
