@@ -99,12 +99,23 @@ def read_pts(path: Path, expected: int | None = N_LANDMARKS) -> FloatArray:
     body, closing, _ = rest.partition("}")
     if not brace or not closing:
         raise FaceAlignError(f"{path}: no {{ ... }} block of points: truncated, or not a .pts file")
+    declared: int | None = None
+    coordinates: list[float] = []
+    line = 0
     try:
-        numbers = np.array([float(word) for word in body.split()])
-        fields = {key.strip(): value for key, _, value in (line.partition(":") for line in head.splitlines())}
-        declared = int(fields.get("n_points", len(numbers) // 2))
+        for content in head.split("\n"):
+            line += 1
+            key, _, value = content.partition(":")
+            if key.strip() == "n_points":
+                declared = int(value)
+        for content in body.split("\n"):  # the first is what follows the brace
+            coordinates += [float(word) for word in content.split()]
+            line += 1
     except ValueError as error:
-        raise FaceAlignError(f"{path}: not a .pts file ({error})") from error
+        raise FaceAlignError(f"{path}, line {line}: not a .pts file ({error})") from error
+    numbers = np.array(coordinates)
+    if declared is None:
+        declared = len(numbers) // 2
     if len(numbers) % 2 or len(numbers) != 2 * declared:
         raise FaceAlignError(f"{path}: {len(numbers)} coordinates, but n_points says {declared} points")
     if expected is not None and declared != expected:

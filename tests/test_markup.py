@@ -180,6 +180,21 @@ def test_a_malformed_pts_file_is_named(tmp_path, text):
 
 
 @pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("version: 1\nn_points: many\n{\n1 2\n}\n", 2),
+        ("version: 1\nn_points: 2\n{\n1 2\n3 four\n}\n", 5),
+        ("{ 1 two\n}", 1),
+    ],
+)
+def test_what_is_no_number_is_told_with_its_line(tmp_path, text, line):
+    path = tmp_path / "face.pts"
+    path.write_text(text)
+    with pytest.raises(FaceAlignError, match=rf"face\.pts, line {line}: not a \.pts file"):
+        read_pts(path, expected=None)
+
+
+@pytest.mark.parametrize(
     "content", [bytes(range(256)) * 20, b"\x89PNG\r\n\x1a\n{\xff}", b"{\x00\x01}", "{٣ x}".encode("utf-16")]
 )
 def test_binary_content_is_named(tmp_path, content):
