@@ -191,100 +191,6 @@ def test_all_broken_is_a_failure(tmp_path, weights):
     assert "none of the 2 images" in result.stderr
 
 
-def broken_box(text):
-    def make(tmp_path, photos):
-        (tmp_path / "boxes" / "astronaut.txt").write_text(text)
-        return ["--images", photos, "--boxes", tmp_path / "boxes"], "astronaut.txt"
-
-    return make
-
-
-def missing_box(tmp_path, photos):
-    (tmp_path / "boxes" / "astronaut.txt").unlink()
-    return ["--images", photos, "--boxes", tmp_path / "boxes"], "astronaut.txt"
-
-
-def no_box_folder(tmp_path, photos):
-    return ["--images", photos, "--boxes", tmp_path / "nowhere"], "nowhere"
-
-
-def missing_image(tmp_path, photos):
-    return ["--images", photos / "gone.png", "--boxes", tmp_path / "boxes"], "gone.png"
-
-
-def broken_image(tmp_path, photos):
-    (photos / "astronaut.png").write_bytes(b"GIF89a?")
-    return ["--images", photos, "--boxes", tmp_path / "boxes"], "astronaut.png"
-
-
-def no_images(tmp_path, photos):
-    (tmp_path / "bare").mkdir()
-    return ["--images", tmp_path / "bare"], "bare"
-
-
-def missing_weights(tmp_path, photos):
-    return ["--images", photos, "--weights", tmp_path / "none.onnx"], "none.onnx"
-
-
-def broken_weights(tmp_path, photos):
-    (tmp_path / "bad.onnx").write_bytes(b"these are no weights")
-    return ["--images", photos, "--weights", tmp_path / "bad.onnx"], "bad.onnx"
-
-
-def unknown_weights(tmp_path, photos):
-    (tmp_path / "weights.pth").write_bytes(b"0")
-    return ["--images", photos, "--weights", tmp_path / "weights.pth"], "weights.pth"
-
-
-def undescribed_weights(tmp_path, photos):
-    (tmp_path / "lonely.caffemodel").write_bytes(b"0")
-    return ["--images", photos, "--weights", tmp_path / "lonely.caffemodel"], "lonely.caffemodel"
-
-
-def output_is_a_file(tmp_path, photos):
-    (tmp_path / "taken").write_text("a file")
-    return ["--images", photos, "--boxes", tmp_path / "boxes", "--output", tmp_path / "taken"], "taken"
-
-
-def output_over_input(tmp_path, photos):
-    return ["--images", photos, "--boxes", tmp_path / "boxes", "--output", photos], "astronaut.png"
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        missing_image,
-        broken_image,
-        no_images,
-        missing_box,
-        no_box_folder,
-        pytest.param(broken_box("1 2 three 4\n"), id="box_of_words"),
-        pytest.param(broken_box("1 2 3\n"), id="box_of_three"),
-        pytest.param(broken_box("90 90 20 20\n"), id="box_inside_out"),
-        missing_weights,
-        broken_weights,
-        unknown_weights,
-        undescribed_weights,
-        output_is_a_file,
-        output_over_input,
-    ],
-)
-def test_a_bad_input_is_one_line_that_names_it(make, photos, weights, tmp_path):
-    arguments, named = make(tmp_path, photos)
-    if "--weights" not in arguments:
-        arguments += ["--weights", weights]
-    if "--output" not in arguments:
-        arguments += ["--output", tmp_path / "out"]
-    result = demo(*arguments)
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr
-    # The progress bar ends its line with a carriage return before it.
-    lines = [line for line in result.stderr.splitlines() if "error: " in line]
-    assert len(lines) == 1
-    assert named in lines[0]
-    assert not (tmp_path / "out" / "landmarks.json").exists()
-
-
 def test_wrong_usage_exits_with_2():
     assert demo().returncode == 2
     assert demo("--images", "x", "--engine", "tensorflow").returncode == 2
@@ -440,20 +346,6 @@ def test_evaluate_with_a_file_of_boxes_is_as_with_the_detector(photo, weights, t
     assert "image_0.png" in result.stderr
     assert "tools/detect_faces.py" in result.stderr
     assert len(json.loads((tmp_path / "stale.json").read_text())["errors"]) == 3
-
-
-@pytest.mark.parametrize("flag", ["--data", "--weights", "--boxes"])
-def test_evaluate_names_what_is_missing(flag, photo, weights, tmp_path):
-    root = tmp_path / "300w"
-    face_tree(root, photo)
-    settings = {"--data": root, "--weights": weights, "--boxes": "landmarks", "--engine": "onnx"}
-    settings[flag] = tmp_path / "nowhere.onnx"
-    arguments = [part for pair in settings.items() for part in pair]
-    result = evaluate(*arguments, "--json", tmp_path / "out.json")
-    assert result.returncode == 1
-    assert "nowhere.onnx" in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not (tmp_path / "out.json").exists()
 
 
 def test_evaluate_only_the_faces_set_apart_for_validation(photo, weights, tmp_path):

@@ -411,37 +411,6 @@ def test_the_tool_writes_what_the_caffemodel_gives_in_caffe(tmp_path):
     assert (tmp_path / "new" / "other.onnx").read_bytes() == made.read_bytes()
 
 
-@pytest.mark.parametrize(
-    "fault", ["missing", "truncated", "no description", "bad description", "no deploy", "other net"]
-)
-def test_the_tool_refuses_in_one_line_and_writes_nothing(fault, tmp_path):
-    weights = write_model(tmp_path)
-    (tmp_path / "weights.onnx").unlink()
-    named = weights
-    if fault == "missing":
-        weights.unlink()
-    elif fault == "truncated":
-        weights.write_bytes(weights.read_bytes()[:100_000])
-    elif fault == "no description":
-        weights.with_suffix(".json").unlink()
-    elif fault == "bad description":
-        named = weights.with_suffix(".json")
-        named.write_text('{"box_scale": "wide"}')
-    elif fault == "no deploy":
-        named = weights.with_suffix(".prototxt")
-        named.unlink()
-    else:
-        weights.with_suffix(".prototxt").write_text(text_format.MessageToString(vgg_shadow.deploy()))
-    before = sorted(path.name for path in tmp_path.iterdir())
-    done = run_tool("--weights", weights, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert str(named) in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == before
-
-
 @pytest.mark.parametrize("arguments", [[], ["--weights"], ["--weights", "x", "--nonsense"]], ids=str)
 def test_wrong_usage_of_the_tool_is_2(arguments, tmp_path):
     done = run_tool(*arguments, cwd=tmp_path)
