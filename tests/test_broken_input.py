@@ -349,7 +349,6 @@ TABLE = [
             edit(NET, 'name: "fc1"', 'name: "fc1" exclude { phase: TEST }'),
             r", line \d+: .*'fc1'",
         ),
-        ("an engine left out", edit(NET, "pad: 1", "pad: 1 engine: CUDNN"), ", line {layer}: layer 'conv1'"),
         (
             "a BatchNorm that learns",
             edit(NET, "batch_norm_param", LEARNS),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import caffe
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.skipif(caffe.device_count() > 0, reason="this machine has a GPU")
@@ -56,3 +57,33 @@ def test_the_command_trains_all_the_same(flags: list[str], tmp_path: Path) -> No
     assert "Use CPU." in done.stderr
     assert "Iteration 2" in done.stderr
     assert "Optimization Done." in done.stderr
+
+
+LAYERS = {
+    "Convolution": "convolution_param { num_output: 2 kernel_size: 3 engine: CUDNN }",
+    "Deconvolution": "convolution_param { num_output: 2 kernel_size: 3 engine: CUDNN }",
+    "Pooling": "pooling_param { kernel_size: 2 engine: CUDNN }",
+    "LRN": "lrn_param { engine: CUDNN }",
+    "ReLU": "relu_param { engine: CUDNN }",
+    "Sigmoid": "sigmoid_param { engine: CUDNN }",
+    "Softmax": "softmax_param { engine: CUDNN }",
+    "TanH": "tanh_param { engine: CUDNN }",
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_layers_asked_of_cudnn_are_caffe_s_own(kind: str, make_net: Callable[..., Any]) -> None:
+    nets = []
+    for parameters in (LAYERS[kind], LAYERS[kind].replace("CUDNN", "CAFFE")):
+        net = make_net(
+            'layer { name: "x" type: "Input" top: "x" '
+            "input_param { shape { dim: 2 dim: 3 dim: 6 dim: 6 } } } "
+            f'layer {{ name: "y" type: "{kind}" bottom: "x" top: "y" {parameters} }}'
+        )
+        net.blobs["x"].data[...] = np.random.default_rng(1).standard_normal((2, 3, 6, 6))
+        for blob in net.params.get("y", []):
+            blob.data[...] = np.random.default_rng(2).standard_normal(blob.data.shape)
+        net.forward()
+        nets.append(net)
+    assert np.abs(nets[0].blobs["y"].data).max() > 0
+    np.testing.assert_array_equal(nets[0].blobs["y"].data, nets[1].blobs["y"].data)

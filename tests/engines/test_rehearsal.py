@@ -115,7 +115,6 @@ def test_other_ends_are_told_too(files):
 EDITS = {
     "an unknown filler": ('type: "msra"', 'type: "mrsa"', "Convolution1"),
     "statistics that learn": ("batch_norm_param", "param { lr_mult: 1 } batch_norm_param", "BatchNorm1"),
-    "an engine of GPUs": ("pad: 1", "pad: 1 engine: CUDNN", "conv1"),
     "a layer for training": ('name: "fc2"', 'name: "fc2" include { phase: TRAIN }', "fc2_relu"),
 }
 
