@@ -187,5 +187,6 @@ layer { name: "loss" type: "WeightEuclideanLoss" bottom: "p" bottom: "t" top: "l
 def test_the_command_names_its_uses(tmp_path: Path) -> None:
     assert "caffe version 1.0.0" in command(tmp_path, "--version").stdout
     usage = command(tmp_path)
+    assert usage.returncode == 0, usage.stderr
     assert "commands:" in usage.stdout + usage.stderr
     assert command(tmp_path, "train").returncode != 0
