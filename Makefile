@@ -20,6 +20,8 @@ SEED ?= 0
 BOXES ?= data/boxes.json
 WEIGHTS ?=
 ARGS ?=
+# Set in a container's image, where Caffe is installed and there is nothing to build it with.
+CAFFE_PREBUILT ?=
 OUT ?= out
 
 .PHONY: help
@@ -33,12 +35,18 @@ $(STAMPS)/%: pyproject.toml constraints.txt tools/setup_venv.sh
 
 .PHONY: caffe
 caffe: $(STAMPS)/demo ## build our Caffe (minutes; again only what changed) and install it into .venv
-	$(BIN)/python custom_caffe/build.py --venv $(VENV)
+	$(if $(CAFFE_PREBUILT),,$(BIN)/python custom_caffe/build.py --venv $(VENV))
 
 .PHONY: caffe-gpu
 caffe-gpu: $(STAMPS)/demo ## the same with CUDA, in its place [CUDNN=0|1] [NCCL=1]; needs no GPU to build
-	$(BIN)/python custom_caffe/build.py --venv $(VENV) --gpu $(if $(filter 0,$(CUDNN)),--no-cudnn) \
-		$(if $(filter 1,$(CUDNN)),--cudnn) $(if $(filter 1,$(NCCL)),--nccl)
+	$(if $(CAFFE_PREBUILT),,$(BIN)/python custom_caffe/build.py --venv $(VENV) --gpu \
+		$(if $(filter 0,$(CUDNN)),--no-cudnn) $(if $(filter 1,$(CUDNN)),--cudnn) $(if $(filter 1,$(NCCL)),--nccl))
+
+.PHONY: docker-cpu docker-gpu
+docker-cpu: ## the container image facealign:cpu; docs/docker.md
+	$(call build_image,cpu)
+docker-gpu: ## the container image facealign:gpu, with CUDA
+	$(call build_image,gpu)
 
 # --- use ------------------------------------------------------------------------------------------------------
 .PHONY: demo
@@ -102,3 +110,9 @@ clean: ## remove what is built, but neither data/ nor runs/
 	rm -rf $(VENV) .venv-opencv4 build $(OUT)
 
 needed = @test -n "$($(1))" || { echo "make $@: give $(1)=..., $(2)" >&2; exit 2; }
+
+define build_image
+@command -v docker >/dev/null || \
+	{ echo "make $@: docker is not installed; without it: docker/build_with_buildah.sh $(1), as root" >&2; exit 1; }
+DOCKER_BUILDKIT=1 docker build --file docker/Dockerfile --target $(1) --tag facealign:$(1) $(ARGS) .
+endef
