@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
@@ -59,7 +59,9 @@ def ordered_map(
     except BrokenProcessPool as error:
         raise FaceAlignError("a worker process was killed: out of memory? try fewer --workers") from error
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # Left half-way, this ends with the interpreter, when Python 3.11.2 has closed the pool already.
+        with suppress(OSError):
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
