@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from builder import packages, upstream_tests, wheel
-from builder.common import BuildError, build_directory
+from builder.common import BuildError
 from builder.compile import Interpreter
 
 
@@ -29,10 +29,10 @@ def main() -> int:
             raise BuildError(f"the Caffe in {arguments.venv} is not of the present sources: run 'make caffe'")
         if not arguments.no_apt:
             packages.install_missing()
-        tree, root = upstream_tests.prepare(interpreter)
+        tree, root = upstream_tests.compile_cpp(interpreter), upstream_tests.gather()
         outcomes = [
             upstream_tests.run_cpp(interpreter, tree, root),
-            upstream_tests.run_python(interpreter, root, build_directory() / "upstream-tests.python.xml"),
+            upstream_tests.run_python(interpreter, root),
         ]
     except BuildError as error:
         print(f"caffe build: error: {error}", file=sys.stderr)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import source
+from builder import boost, source
 from builder.common import HERE, BuildError, build_directory, capture, run_logged, say
 from builder.variants import Variant
 
@@ -72,26 +72,6 @@ class Interpreter:
         return f"{python}-{python}-{self.platform.replace('-', '_').replace('.', '_')}"
 
 
-def boost_python(version: tuple[int, int]) -> Path:
-    """The Boost.Python library for this minor version of Python.
-
-    Raises BuildError, naming the versions there are, if it has none.
-    """
-    name = "libboost_python"
-    roots = [Path(root) for root in os.environ.get("BOOST_LIBRARY_DIR", "").split(":") if root]
-    roots += [Path("/usr/local/lib"), *sorted(Path("/usr/lib").glob("*-linux-gnu")), Path("/usr/lib64")]
-    for root in roots:
-        library = root / f"{name}{version[0]}{version[1]}.so"
-        if library.exists():
-            return library
-    others = sorted({file.stem.removeprefix(name) for root in roots for file in root.glob(f"{name}3*.so")})
-    have = ", ".join(f"{other[0]}.{other[1:]}" for other in others) or "none"
-    raise BuildError(
-        f"no Boost.Python for Python {version[0]}.{version[1]} here (there is one for: {have});"
-        " use such a Python, or name a directory with the library in BOOST_LIBRARY_DIR"
-    )
-
-
 def compile_caffe(interpreter: Interpreter, variant: Variant) -> Path:
     """Compile libcaffe, pycaffe and the command; returns the directory they are in."""
     tree = configure(interpreter, variant)
@@ -101,11 +81,11 @@ def compile_caffe(interpreter: Interpreter, variant: Variant) -> Path:
 
 def configure(interpreter: Interpreter, variant: Variant) -> Path:
     """Bring the sources up to date and run CMake on them; returns the directory to build in."""
-    boost = boost_python(interpreter.version)
     if not (interpreter.include / "Python.h").exists():
         raise BuildError(
             f"no Python headers in {interpreter.include}: install this Python's development files"
         )
+    boost_python = boost.ensure(interpreter.version, interpreter.include)
     root = build_directory()
     prepare_source(root)
     numpy_headers = root / f"numpy-{interpreter.numpy}"
@@ -113,6 +93,10 @@ def configure(interpreter: Interpreter, variant: Variant) -> Path:
     synchronise(interpreter.numpy_include, numpy_headers)
     tree = root / f"build-{variant.name}-cp{interpreter.version[0]}{interpreter.version[1]}"
     tree.mkdir(exist_ok=True)
+    bundled = boost.bundled(interpreter.version)
+    if bundled is not None:  # beside what is linked to it
+        (tree / "lib").mkdir(exist_ok=True)
+        shutil.copy2(bundled, tree / "lib")
     settings: dict[str, object] = {
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_EXPORT_NO_PACKAGE_REGISTRY": "ON",
@@ -129,7 +113,8 @@ def configure(interpreter: Interpreter, variant: Variant) -> Path:
         "USE_OPENMP": "ON",
         "PYTHON_INCLUDE_DIR": interpreter.include,
         "NUMPY_INCLUDE_DIR": numpy_headers,
-        "BOOST_PYTHON_LIBRARY": boost,
+        "BOOST_PYTHON_LIBRARY": boost_python,
+        "CMAKE_CXX_FLAGS": " ".join(boost.definitions(interpreter.version)),
         **variant.settings,
     }
     python = f"{interpreter.version[0]}.{interpreter.version[1]}"

@@ -91,7 +91,7 @@ def fetch(destination: Path, lock: dict[str, Any] | None = None) -> None:
             return
     raise BuildError(
         f"no place gave the source of {lock['name']} {lock['commit']} ({'; '.join(failures)});"
-        " set CAFFE_SOURCE to a directory or archive that holds it"
+        f" set {lock['place'][0].get('variable', 'CAFFE_SOURCE')} to a directory or archive that holds it"
     )
 
 

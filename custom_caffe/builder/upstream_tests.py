@@ -69,10 +69,19 @@ def is_excluded(suite: str, name: str) -> bool:
     return any(entry.suite == suite and fnmatchcase(name, entry.pattern) for entry in EXCLUDED)
 
 
-def prepare(interpreter: compiling.Interpreter) -> tuple[Path, Path]:
-    """Compile the C++ tests and gather what the tests read; returns the build and the test directory.
+def compile_cpp(interpreter: compiling.Interpreter) -> Path:
+    """Compile the C++ tests; returns the directory of the build."""
+    with wheel.locked(build_directory()):
+        tree = compiling.configure(interpreter, CPU)
+        say("compiling upstream's C++ tests (the first time takes minutes)")
+        compiling.make(tree, ["caffe", "test.testbin"])
+    return tree
 
-    They run in the second, which holds no package named caffe: the tests find the installed one.
+
+def gather() -> Path:
+    """Gather what the tests read, in a directory to run them in; needs the sources that a build leaves.
+
+    It holds no package named caffe: the tests find the installed one.
     """
     root = build_directory() / "upstream-tests"
     lock = source.read_lock("tests")
@@ -81,12 +90,9 @@ def prepare(interpreter: compiling.Interpreter) -> tuple[Path, Path]:
             source.verify(root, str(root), lock)
         except BuildError:
             source.fetch(root, lock)
-        tree = compiling.configure(interpreter, CPU)
-        say("compiling upstream's C++ tests (the first time takes minutes)")
-        compiling.make(tree, ["caffe", "test.testbin"])
         for folder in ("python/caffe/test", "src/caffe/test/test_data"):
             compiling.synchronise(build_directory() / "source" / folder, root / folder)
-    return tree, root
+    return root
 
 
 _LAUNCHER = """
@@ -133,9 +139,14 @@ def run_cpp(interpreter: compiling.Interpreter, tree: Path, root: Path) -> Outco
     return judge(suite, planned, read_report(report), len(names) - len(planned))
 
 
-def run_python(interpreter: compiling.Interpreter, root: Path, report: Path) -> Outcome:
-    """Run the pycaffe tests with the Caffe that is installed for the interpreter; it needs pytest."""
-    suite = "Python"
+def run_python(
+    interpreter: compiling.Interpreter,
+    root: Path,
+    tests: Path = Path("python/caffe/test"),
+    suite: str = "Python",
+) -> Outcome:
+    """Run pycaffe tests with the Caffe that is installed for the interpreter; it needs pytest."""
+    report = build_directory() / "python-tests.xml"
     environment = {**os.environ, "GLOG_minloglevel": "2"}
     environment.pop("PYTHONPATH", None)
     where = capture(
@@ -143,7 +154,7 @@ def run_python(interpreter: compiling.Interpreter, root: Path, report: Path) -> 
     )
     if not Path(where.strip()).is_relative_to(interpreter.site_packages):
         raise BuildError(f"import caffe takes {where.strip()}, not the one in {interpreter.site_packages}")
-    say(f"running the Python tests with {where.strip()}")
+    say(f"running {tests} with {where.strip()}")
     report.unlink(missing_ok=True)
     # Of the project's settings for pytest none are meant for these.
     pytest: list[str | Path] = [
@@ -158,7 +169,7 @@ def run_python(interpreter: compiling.Interpreter, root: Path, report: Path) -> 
         "no:cacheprovider",
     ]
     done = subprocess.run(
-        [*pytest, "--rootdir", root, f"--junitxml={report}", "python/caffe/test"],
+        [*pytest, "--rootdir", root, f"--junitxml={report}", tests],
         cwd=root,
         env=environment,
         capture_output=True,

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from builder import boost, source
 from builder import compile as compiling
-from builder import source
 from builder.common import HERE, build_directory, hash_files, say
 from builder.variants import CPU, Variant
 
@@ -148,6 +148,10 @@ def write_wheel(
     contents["caffe/libcaffe.so.1.0.0"] = (tree / "lib/libcaffe.so.1.0.0").read_bytes()
     contents["caffe/libcaffe_program.so"] = _first(tree, "libcaffe_program.so").read_bytes()
     contents["caffe/_caffe.so"] = (tree / "lib/_caffe.so").read_bytes()
+    bundled = boost.bundled(interpreter.version)
+    if bundled is not None:
+        contents[f"caffe/{bundled.name}"] = bundled.read_bytes()
+        contents[f"{info}/LICENSE_1_0.txt"] = (bundled.parent / "source" / "LICENSE_1_0.txt").read_bytes()
     contents["caffe_program.py"] = (HERE / "program/caffe_program.py").read_bytes()
     contents[f"{info}/LICENSE"] = (upstream / "LICENSE").read_bytes()
     contents[f"{info}/NOTICE"] = (HERE / "NOTICE").read_bytes()

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "custom_caffe"))
 
-from builder import common, packages, source, wheel  # noqa: E402
+from builder import boost, common, packages, source, wheel  # noqa: E402
 from builder import compile as compiling  # noqa: E402
 
 FILES = ["CMakeLists.txt", "LICENSE", "cmake", "include", "python", "src", "tools"]
@@ -187,9 +187,19 @@ def test_wrong_use_is_told_in_a_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_python_without_boost_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(common.BuildError, match=r"no Boost\.Python for Python 3\.99"):
-        compiling.boost_python((3, 99))
+def test_a_python_without_boost_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(boost, "headers", lambda: "1_60")
+    with pytest.raises(
+        common.BuildError, match=r"no Boost\.Python for Python 3\.99.*headers are 1_60, not 1_74"
+    ):
+        boost.ensure((3, 99), tmp_path)
+
+
+def test_the_library_of_a_named_directory_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "libboost_python399.so").touch()
+    monkeypatch.setenv("BOOST_LIBRARY_DIR", f"/nowhere:{tmp_path}")
+    assert boost.ensure((3, 99), tmp_path) == tmp_path / "libboost_python399.so"
+    assert boost.bundled((3, 99)) is None
 
 
 def test_packages_are_named_once_and_installed() -> None:
