@@ -3,6 +3,7 @@
 python custom_caffe/build.py                 the wheel for this Python, in build/caffe
 python custom_caffe/build.py --venv .venv    the wheel for .venv's Python, installed there
 python custom_caffe/build.py --gpu           with CUDA
+python custom_caffe/build.py --portable      a wheel for machines without the Debian packages, in dist
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from builder import cuda, packages, wheel
+from builder import cuda, packages, portable, wheel
 from builder.common import BuildError, capture, say
 from builder.compile import Interpreter
 from builder.variants import CPU
@@ -29,7 +30,12 @@ def main() -> int:
         help="with --gpu: with cuDNN or without; default: with it if there is one",
     )
     parser.add_argument("--nccl", action="store_true", help="with --gpu: train on several GPUs")
+    parser.add_argument(
+        "--portable", action="store_true", help="with all its libraries inside, for any Linux; not installed"
+    )
     arguments = parser.parse_args()
+    if arguments.portable and (arguments.gpu or arguments.venv is not None):
+        parser.error("--portable goes neither with --gpu nor with --venv")
     if (arguments.cudnn is not None or arguments.nccl) and not arguments.gpu:
         parser.error("--cudnn, --no-cudnn and --nccl go with --gpu")
     executable = Path(sys.executable)
@@ -41,6 +47,11 @@ def main() -> int:
         executable = executable.absolute()
     try:
         interpreter = Interpreter.ask(executable)
+        if arguments.portable:
+            if not arguments.no_apt and portable.is_stale(interpreter):
+                packages.install_missing(portable.debian_packages())
+            print(portable.ensure_wheel(interpreter))
+            return 0
         variant = cuda.variant(cudnn=arguments.cudnn, nccl=arguments.nccl) if arguments.gpu else CPU
         if not arguments.no_apt and wheel.is_stale(interpreter, variant):
             packages.install_missing()

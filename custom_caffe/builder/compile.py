@@ -124,13 +124,13 @@ def configure(interpreter: Interpreter, variant: Variant) -> Path:
     return tree
 
 
-def make(tree: Path, targets: list[str]) -> None:
-    """Build targets in a configured directory."""
+def make(tree: Path, targets: list[str], log: Path | None = None) -> None:
+    """Build targets in a configured directory; the output goes to `log`, or to a file beside that."""
     # Without the shell's make flags: make is often what started this, and its jobs are not ours.
     made = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
     environment = {name: value for name, value in os.environ.items() if name not in made}
     command = ["make", f"-j{len(os.sched_getaffinity(0))}", *targets]
-    run_logged(command, tree.with_suffix(".make.log"), directory=tree, environment=environment)
+    run_logged(command, log or tree.with_suffix(".make.log"), directory=tree, environment=environment)
 
 
 def prepare_source(root: Path) -> None:

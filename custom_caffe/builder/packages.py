@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 
-from builder.common import HERE, BuildError, say
+from builder.common import HERE, BuildError, capture, say
 
 
 def required() -> list[str]:
@@ -15,27 +16,28 @@ def required() -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def missing() -> list[str]:
-    """Those of the required packages that dpkg does not report as installed."""
+def missing(extra: Sequence[str] = ()) -> list[str]:
+    """Those of the required packages, and of `extra`, that dpkg does not report as installed."""
+    wanted = [*required(), *extra]
     found = subprocess.run(
-        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *required()],
+        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *wanted],
         capture_output=True,
         text=True,
         check=False,
     ).stdout
     installed = {line.split()[0] for line in found.splitlines() if line.endswith(" installed")}
-    return [package for package in required() if package not in installed]
+    return [package for package in wanted if package not in installed]
 
 
-def install_missing() -> None:
-    """Install what is missing with apt-get, through sudo when not root.
+def install_missing(extra: Sequence[str] = ()) -> None:
+    """Install those that `missing` names with apt-get, through sudo when not root.
 
     On a system without dpkg nothing is done: the compiler will name what it lacks.
     """
     if shutil.which("dpkg-query") is None:
         say("no dpkg here: assuming the libraries of apt-packages.txt are installed")
         return
-    packages = missing()
+    packages = missing(extra)
     if not packages:
         return
     say(f"installing {len(packages)} Debian packages: {' '.join(packages)}")
@@ -50,3 +52,12 @@ def install_missing() -> None:
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.startswith("E:")] or ["no message"]
         raise BuildError(f"apt-get install failed: {lines[0]}")
+
+
+def owner(library: str) -> str:
+    """The package that a shared library, given by its file name, belongs to.
+
+    Raises BuildError if dpkg knows of none.
+    """
+    found = capture(["dpkg-query", "--search", f"*/{library}"]).splitlines()
+    return found[0].split(":")[0].split(",")[0]

@@ -147,8 +147,20 @@ def _from_url(place: Place, scratch: Path) -> tuple[str, Path]:
 
 
 def _from_debian(place: Place, scratch: Path) -> tuple[str, Path]:
-    """Through apt, which checks Debian's signature, with its lists and settings in `scratch` only."""
-    name = f"Debian source package {place['package']} {place['version']}"
+    archive = debian_archive(place, scratch)
+    return _debian_name(place), unpack(archive, scratch / "tree")
+
+
+def _debian_name(place: Place) -> str:
+    return f"Debian source package {place['package']} {place['version']}"
+
+
+def debian_archive(place: Place, scratch: Path) -> Path:
+    """Download the original archive of a Debian source package; returns its path, below `scratch`.
+
+    It comes through apt, which checks Debian's signature, with its lists and settings in `scratch` only.
+    """
+    name = _debian_name(place)
     if shutil.which("apt-get") is None:
         raise BuildError(f"{name}: no apt-get here")
     for directory in ("lists/partial", "archives/partial", "download"):
@@ -177,8 +189,7 @@ def _from_debian(place: Place, scratch: Path) -> tuple[str, Path]:
         except BuildError as error:
             reason = str(error)
             continue
-        archive = next((scratch / "download").glob("*.orig.tar.*"))
-        return name, unpack(archive, scratch / "tree")
+        return next((scratch / "download").glob("*.orig.tar.*"))
     raise BuildError(f"{name}: {reason}")
 
 

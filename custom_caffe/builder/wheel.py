@@ -11,7 +11,7 @@ import os
 import platform
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,9 @@ def build_key(interpreter: compiling.Interpreter, variant: Variant = CPU) -> str
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     ]
     ours = hash_files(HERE, files)
-    parts = [ours, repr(variant), interpreter.tag, interpreter.numpy, platform.machine()]
+    # Wherever the repository lies, the same wheel comes out.
+    settings = repr(variant).replace(str(build_directory()), "")
+    parts = [ours, settings, interpreter.tag, interpreter.numpy, platform.machine()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -112,7 +114,7 @@ def metadata(variant: Variant) -> str:
     table = project()
     readme: str = table["readme"]
     lines = [
-        "Metadata-Version: 2.1",
+        "Metadata-Version: 2.4",
         f"Name: {table['name']}",
         f"Version: {table['version']}{variant.suffix}",
         f"Summary: {table['description']}",
@@ -128,7 +130,7 @@ def metadata(variant: Variant) -> str:
 def write_wheel(
     wheel: Path, tree: Path, interpreter: compiling.Interpreter, variant: Variant, key: str
 ) -> None:
-    """Write the wheel under a temporary name and rename it, so that a wheel under its own name is whole."""
+    """Write the wheel from what was compiled."""
     upstream = build_directory() / "source"
     info = f"{distribution(variant)}.dist-info"
     facts = {
@@ -153,8 +155,8 @@ def write_wheel(
         contents[f"caffe/{bundled.name}"] = bundled.read_bytes()
         contents[f"{info}/LICENSE_1_0.txt"] = (bundled.parent / "source" / "LICENSE_1_0.txt").read_bytes()
     contents["caffe_program.py"] = (HERE / "program/caffe_program.py").read_bytes()
-    contents[f"{info}/LICENSE"] = (upstream / "LICENSE").read_bytes()
-    contents[f"{info}/NOTICE"] = (HERE / "NOTICE").read_bytes()
+    contents[f"{info}/licenses/LICENSE"] = (upstream / "LICENSE").read_bytes()
+    contents[f"{info}/licenses/NOTICE"] = (HERE / "NOTICE").read_bytes()
     contents[f"{info}/METADATA"] = metadata(variant).encode()
     kind = [
         "Wheel-Version: 1.0",
@@ -165,14 +167,30 @@ def write_wheel(
     contents[f"{info}/WHEEL"] = "\n".join([*kind, ""]).encode()
     scripts = "".join(f"{name} = {target}\n" for name, target in project()["scripts"].items())
     contents[f"{info}/entry_points.txt"] = f"[console_scripts]\n{scripts}".encode()
-    record = [f"{name},sha256={_record_hash(data)},{len(data)}" for name, data in contents.items()]
-    contents[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
+    pack(wheel, contents, variant)
 
+
+def add_licences(contents: dict[str, bytes], texts: Mapping[str, str], variant: Variant) -> None:
+    """Add licence texts, by file name, to the contents of a wheel, and to those its METADATA lists."""
+    info = f"{distribution(variant)}.dist-info"
+    described = contents[f"{info}/METADATA"].decode()
+    lines = "".join(f"License-File: {name}\n" for name in sorted(texts))
+    contents[f"{info}/METADATA"] = described.replace("License-File:", f"{lines}License-File:", 1).encode()
+    for name, text in sorted(texts.items()):
+        contents[f"{info}/licenses/{name}"] = text.encode()
+
+
+def pack(wheel: Path, contents: Mapping[str, bytes], variant: Variant) -> None:
+    """Write a wheel and its RECORD, under a temporary name first, so that under its own name it is whole."""
+    record_name = f"{distribution(variant)}.dist-info/RECORD"
+    files = {name: data for name, data in contents.items() if name != record_name}
+    record = [f"{name},sha256={_record_hash(data)},{len(data)}" for name, data in files.items()]
+    files[record_name] = "\n".join([*record, f"{record_name},,", ""]).encode()
     wheel.parent.mkdir(parents=True, exist_ok=True)
     unfinished = wheel.with_name(f".{wheel.name}.{os.getpid()}")
     try:
         with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as packed:
-            for name, data in contents.items():
+            for name, data in files.items():
                 # A fixed time: the same sources give the same wheel.
                 entry = zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0))
                 entry.external_attr = (0o755 if ".so" in name else 0o644) << 16
