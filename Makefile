@@ -48,6 +48,14 @@ docker-cpu: ## the container image facealign:cpu; docs/docker.md
 docker-gpu: ## the container image facealign:gpu, with CUDA
 	$(call build_image,gpu)
 
+.PHONY: wheel
+wheel: $(STAMPS)/demo ## a Caffe wheel in dist/ with all its libraries inside, for machines without Caffe's packages
+	$(BIN)/python custom_caffe/build.py --portable
+
+.PHONY: wheel-check
+wheel-check: $(STAMPS)/demo ## try that wheel on a bare Debian: a file system of its own in build/, as root
+	$(BIN)/python tools/check_wheel.py $$($(BIN)/python custom_caffe/build.py --portable)
+
 # --- use ------------------------------------------------------------------------------------------------------
 .PHONY: demo
 demo: $(STAMPS)/demo ## faces in, pictures and landmarks.json out, with the released weights; needs no Caffe
@@ -111,7 +119,7 @@ lint: $(STAMPS)/dev ## ruff (format and rules) and mypy --strict
 
 .PHONY: clean
 clean: ## remove what is built, but neither data/ nor runs/
-	rm -rf $(VENV) .venv-opencv4 build $(OUT)
+	rm -rf $(VENV) .venv-opencv4 build dist $(OUT)
 
 needed = @test -n "$($(1))" || { echo "make $@: give $(1)=..., $(2)" >&2; exit 2; }
 
