@@ -114,7 +114,7 @@ def configure(interpreter: Interpreter, variant: Variant) -> Path:
         "PYTHON_INCLUDE_DIR": interpreter.include,
         "NUMPY_INCLUDE_DIR": numpy_headers,
         "BOOST_PYTHON_LIBRARY": boost_python,
-        "CMAKE_CXX_FLAGS": " ".join(boost.definitions(interpreter.version)),
+        "CMAKE_CXX_FLAGS": " ".join([*boost.definitions(interpreter.version), *variant.compiler_options]),
         **variant.settings,
     }
     python = f"{interpreter.version[0]}.{interpreter.version[1]}"

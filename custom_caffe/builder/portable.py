@@ -98,9 +98,9 @@ def variant() -> Variant:
             "HDF5_INCLUDE_DIRS": str(hdf5 / "include"),
             "HDF5_LIBRARIES": ";".join(str(path) for path in [*data, zlib, "dl", "pthread", "m"]),
             "CMAKE_SHARED_LINKER_FLAGS": f"-Wl,--as-needed -Wl,-s -Wl,--gc-sections {hidden}",
-            # The place it was built in is not to show in the wheel.
-            "CMAKE_CXX_FLAGS": f"-ffile-prefix-map={build_directory()}=.",
         },
+        # The place it was built in is not to show in the wheel.
+        compiler_options=(f"-ffile-prefix-map={build_directory()}=.",),
         facts={"gpu": False, "portable": True},
     )
 

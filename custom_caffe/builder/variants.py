@@ -13,6 +13,7 @@ class Variant:
     name: part of the build directory's name.
     suffix: added to the version, so that wheels of different variants can lie side by side.
     settings: CMake's, beside those that every variant has.
+    compiler_options: the C++ compiler's, beside those that every variant has.
     search: directories with headers and libraries that CMake should look into before the system's.
     facts: written into the wheel's build_info.json.
     requirements: what the wheel needs besides the dependencies in pyproject.toml.
@@ -22,6 +23,7 @@ class Variant:
     name: str
     suffix: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+    compiler_options: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     facts: Mapping[str, object] = field(default_factory=dict)
     requirements: tuple[str, ...] = ()

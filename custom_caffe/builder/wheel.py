@@ -153,11 +153,13 @@ def write_wheel(
     bundled = boost.bundled(interpreter.version)
     if bundled is not None:
         contents[f"caffe/{bundled.name}"] = bundled.read_bytes()
-        contents[f"{info}/LICENSE_1_0.txt"] = (bundled.parent / "source" / "LICENSE_1_0.txt").read_bytes()
     contents["caffe_program.py"] = (HERE / "program/caffe_program.py").read_bytes()
     contents[f"{info}/licenses/LICENSE"] = (upstream / "LICENSE").read_bytes()
     contents[f"{info}/licenses/NOTICE"] = (HERE / "NOTICE").read_bytes()
     contents[f"{info}/METADATA"] = metadata(variant).encode()
+    if bundled is not None:
+        licence = bundled.parent / "source" / "LICENSE_1_0.txt"
+        add_licences(contents, {"boost.txt": licence.read_text()}, variant)
     kind = [
         "Wheel-Version: 1.0",
         "Generator: custom_caffe",
