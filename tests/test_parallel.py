@@ -14,7 +14,15 @@ import pytest
 
 from facealign.errors import FaceAlignError
 from facealign.parallel import AHEAD, cores, ordered_map
-from tests.parallel_tasks import die_at_five, fail_at_five, refuse, remember, square, where
+from tests.parallel_tasks import (
+    die_at_five,
+    fail_at_five,
+    refuse,
+    remember,
+    square,
+    where,
+    where_with_another,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,9 +33,9 @@ def test_results_come_in_the_order_of_the_items(workers):
     assert list(ordered_map(square, [], workers)) == []
 
 
-def test_one_worker_is_this_process_and_more_are_others():
+def test_one_worker_is_this_process_and_more_are_others(tmp_path):
     assert {pid for pid, *_ in ordered_map(where, range(3), 1)} == {os.getpid()}
-    others = set(ordered_map(where, range(24), 2, remember, ("a", 2)))
+    others = set(ordered_map(where_with_another, [tmp_path] * 4, 2, remember, ("a", 2)))
     assert len(others) == 2
     assert os.getpid() not in {pid for pid, *_ in others}
     assert {told for *_, told in others} == {("a", 2)}  # setup comes first in every process
