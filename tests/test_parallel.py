@@ -183,8 +183,9 @@ def test_workers_do_not_outlive_a_killed_parent():
     tool = program()
     try:
         assert tool.stdout.readline() == "started\n"
-        pids = {int(tool.stdout.readline()) for _ in range(20)}
-        assert len(pids) == 2
+        pids = set()
+        while len(pids) < 2:  # the second is slow to start on a busy machine
+            pids.add(int(tool.stdout.readline()))
         assert pids <= members(tool.pid)
         tool.kill()
         tool.wait()
