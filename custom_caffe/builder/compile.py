@@ -149,9 +149,12 @@ def prepare_source(root: Path) -> None:
                 capture(["patch", "--strip=1", "--fuzz=0", "--batch", f"--input={patch}"], directory=tree)
             except BuildError as error:
                 raise BuildError(f"{patch.name} does not apply: {error}") from error
-        for file in sorted((HERE / "layers").iterdir()):
-            folder = "include/caffe/layers" if file.suffix == ".hpp" else "src/caffe/layers"
-            shutil.copy2(file, tree / folder / file.name)
+        for part in ("layers", "fusion"):
+            for file in sorted((HERE / part).iterdir()):
+                root_of = "include" if file.suffix in (".hpp", ".inl") else "src"
+                folder = tree / root_of / "caffe" / part
+                folder.mkdir(exist_ok=True)
+                shutil.copy2(file, folder / file.name)
         (tree / "tools" / "program").mkdir()
         shutil.copy2(HERE / "program" / "caffe_program.cc", tree / "tools" / "program")
         synchronise(tree, root / "source")

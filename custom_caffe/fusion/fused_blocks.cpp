@@ -1,0 +1,600 @@
+#include "caffe/fusion/fused_blocks.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "caffe/fusion/threads.hpp"
+
+namespace caffe {
+
+namespace {
+
+using std::vector;
+
+// Images whose sums of gradients are added up together: as many parts whatever the number of threads, so that the
+// result does not depend on it.
+const int kChunks = 16;
+// Floats of an expanded image that are worked on at a time, for them to stay in a core's second cache.
+const int kGroupFloats = 50000;
+// Channels a group comes in steps of: the widest register's.
+const int kGroupStep = 16;
+
+int chunk_count(int num) { return std::min(kChunks, num); }
+
+template <typename F>
+void ForEachInChunk(int chunk, int num, F work) {
+  const int chunks = chunk_count(num);
+  for (int n = chunk * num / chunks; n < (chunk + 1) * num / chunks; ++n) { work(n); }
+}
+
+// Sum over parts of size floats each.
+vector<double> SumParts(const Floats& parts, size_t size) {
+  vector<double> sums(size, 0.);
+  for (size_t begin = 0; begin + size <= parts.size(); begin += size) {
+    for (size_t i = 0; i < size; ++i) { sums[i] += parts[begin + i]; }
+  }
+  return sums;
+}
+
+// The mean and variance of all from each image's mean and sum of squared distances from it.
+void Merge(const Floats& means, const Floats& squares, int num, int pixels, int channels, vector<double>* mean,
+    vector<double>* variance) {
+  *mean = SumParts(means, channels);
+  for (double& value : *mean) { value /= num; }
+  *variance = SumParts(squares, channels);
+  for (int n = 0; n < num; ++n) {
+    for (int c = 0; c < channels; ++c) {
+      const double distance = means[n * channels + c] - (*mean)[c];
+      (*variance)[c] += pixels * distance * distance;
+    }
+  }
+  for (double& value : *variance) { value /= static_cast<double>(num) * pixels; }
+}
+
+void Transposed(const float* from, int rows, int columns, float* to) {
+  for (int i = 0; i < rows; ++i) {
+    for (int j = 0; j < columns; ++j) { to[j * rows + i] = from[i * columns + j]; }
+  }
+}
+
+void AddGradient(const Parameter& parameter, const vector<double>& gradient) {
+  if (!parameter.learned) { return; }
+  float* diff = parameter.blob->mutable_cpu_diff();
+  for (size_t i = 0; i < gradient.size(); ++i) { diff[i] += gradient[i]; }
+}
+
+// Appends blobs' values, to tell later whether they changed.
+void Append(const Blob<float>* blob, Floats* values) {
+  values->insert(values->end(), blob->cpu_data(), blob->cpu_data() + blob->count());
+}
+
+void Append(const Normalisation& from, Floats* values) {
+  for (const Blob<float>* blob :
+      {from.mean_sum, from.variance_sum, from.weight_sum, from.gamma.blob, from.beta.blob}) {
+    Append(blob, values);
+  }
+}
+
+}  // namespace
+
+void Normalisation::Set(const vector<double>& means, const vector<double>& variances) {
+  const size_t channels = means.size();
+  mean.assign(means.begin(), means.end());
+  inverse.resize(channels);
+  scale.resize(channels);
+  shift.resize(channels);
+  for (size_t c = 0; c < channels; ++c) {
+    const double inverse_deviation = 1 / std::sqrt(std::max(variances[c], 0.) + epsilon);
+    inverse[c] = inverse_deviation;
+    scale[c] = gamma.data()[c] * inverse_deviation;
+    shift[c] = beta.data()[c] - gamma.data()[c] * inverse_deviation * means[c];
+  }
+}
+
+void Normalisation::SetBatch(const vector<double>& batch_mean, const vector<double>& variance, double count) {
+  float* weight = weight_sum->mutable_cpu_data();
+  *weight = *weight * fraction + 1;
+  const double unbiased = count > 1 ? count / (count - 1) : 1;
+  for (size_t c = 0; c < batch_mean.size(); ++c) {
+    float& mean_total = mean_sum->mutable_cpu_data()[c];
+    float& variance_total = variance_sum->mutable_cpu_data()[c];
+    mean_total = batch_mean[c] + fraction * mean_total;
+    variance_total = unbiased * variance[c] + fraction * variance_total;
+  }
+  Set(batch_mean, variance);
+}
+
+void Normalisation::SetGlobal() {
+  const float weight = weight_sum->cpu_data()[0];
+  const double factor = weight == 0 ? 0 : 1. / weight;
+  const int channels = mean_sum->count();
+  vector<double> means(channels), variances(channels);
+  for (int c = 0; c < channels; ++c) {
+    means[c] = mean_sum->cpu_data()[c] * factor;
+    variances[c] = variance_sum->cpu_data()[c] * factor;
+  }
+  Set(means, variances);
+}
+
+void Normalisation::Backward(const vector<double>& sums, const vector<double>& products, double count,
+    Floats* z_scale, Floats* z_shift) const {
+  const size_t channels = sums.size();
+  vector<double> gamma_gradient(channels);
+  z_scale->resize(channels);
+  z_shift->resize(channels);
+  for (size_t c = 0; c < channels; ++c) {
+    gamma_gradient[c] = products[c] * inverse[c];
+    const double slope = static_cast<double>(scale[c]) * inverse[c] * gamma_gradient[c] / count;
+    (*z_scale)[c] = -slope;
+    (*z_shift)[c] = slope * mean[c] - scale[c] * sums[c] / count;
+  }
+  AddGradient(gamma, gamma_gradient);
+  AddGradient(beta, sums);
+}
+
+namespace {
+
+template <typename Meets>
+Taps MakeTaps(int positions, int others, int taps, Meets meets) {
+  Taps made;
+  made.begin.push_back(0);
+  for (int p = 0; p < positions; ++p) {
+    for (int tap = 0; tap < taps; ++tap) {
+      for (int other = 0; other < others; ++other) {
+        if (meets(p, other, tap)) {
+          made.tap.push_back(tap);
+          made.source.push_back(other);
+        }
+      }
+    }
+    made.begin.push_back(made.tap.size());
+  }
+  return made;
+}
+
+}  // namespace
+
+Taps Taps::Forward(int outputs, int inputs, int taps, int stride, int pad) {
+  return MakeTaps(outputs, inputs, taps,
+      [=](int output, int input, int tap) { return output * stride - pad + tap == input; });
+}
+
+Taps Taps::Backward(int outputs, int inputs, int taps, int stride, int pad) {
+  return MakeTaps(inputs, outputs, taps,
+      [=](int input, int output, int tap) { return output * stride - pad + tap == input; });
+}
+
+float* Scratch::Get(size_t part, size_t size) {
+  if (parts.size() <= part) { parts.resize(part + 1); }
+  if (parts[part].size() < size) { parts[part].resize(size); }
+  return parts[part].data();
+}
+
+FusedStem::FusedStem(const Shape& shape, const Parameter& weights, const Parameter& bias,
+    const Normalisation& normalisation, float slope)
+    : shape_(shape),
+      weights_(weights),
+      bias_(bias),
+      normalisation_(normalisation),
+      slope_(slope),
+      rows_(Taps::Forward(shape.out_height, shape.height, shape.kernel, shape.stride, shape.pad)) {}
+
+void FusedStem::Resize(int num) {
+  num_ = num;
+  const size_t size = static_cast<size_t>(num) * pixels() * shape_.outputs;
+  raw_.resize(size);
+  out_.resize(size);
+}
+
+// One image as a matrix of taps x output pixels, in the order of the weights.
+void FusedStem::Patches(const float* image, float* to) const {
+  std::fill(to, to + taps() * pixels(), 0.f);
+  const TapList rows = rows_.list();
+  for (int channel = 0; channel < shape_.channels; ++channel, image += shape_.height * shape_.width) {
+    for (int y = 0; y < shape_.out_height; ++y) {
+      for (int r = rows.begin[y]; r < rows.begin[y + 1]; ++r) {
+        const float* row = image + rows.source[r] * shape_.width;
+        float* first = to + ((channel * shape_.kernel + rows.tap[r]) * shape_.kernel) * pixels() + y * shape_.out_width;
+        for (int tap = 0; tap < shape_.kernel; ++tap) {
+          // The columns this tap reaches, a step apart.
+          const int offset = tap - shape_.pad;
+          const int begin = offset < 0 ? (-offset + shape_.stride - 1) / shape_.stride : 0;
+          const int end = std::min(shape_.out_width, (shape_.width - 1 - offset) / shape_.stride + 1);
+          float* target = first + tap * pixels();
+          for (int x = begin; x < end; ++x) { target[x] = row[x * shape_.stride + offset]; }
+        }
+      }
+    }
+  }
+}
+
+const float* FusedStem::Forward(const float* from, vector<Scratch>* scratch) {
+  const BlockKernels& kernels = block_kernels();
+  const int outputs = shape_.outputs, size = pixels() * outputs;
+  transposed_.resize(taps() * outputs);
+  Transposed(weights_.data(), outputs, taps(), transposed_.data());
+  start_.assign(outputs, 0.f);
+  if (bias_.blob != nullptr) { start_.assign(bias_.data(), bias_.data() + outputs); }
+  Floats means(num_ * outputs), squares(num_ * outputs);
+  ForEach(num_, [&](int n, int thread) {
+    float* patches = (*scratch)[thread].Get(0, taps() * pixels());
+    Patches(from + n * shape_.channels * shape_.height * shape_.width, patches);
+    float* raw = &raw_[n * size];
+    kernels.multiply_activate(pixels(), outputs, taps(), patches, 1, pixels(), transposed_.data(), outputs,
+        start_.data(), 1, raw, outputs);
+    kernels.moments(pixels(), outputs, raw, &means[n * outputs], &squares[n * outputs]);
+  });
+  vector<double> mean, variance;
+  Merge(means, squares, num_, pixels(), outputs, &mean, &variance);
+  normalisation_.SetBatch(mean, variance, static_cast<double>(num_) * pixels());
+  ForEach(num_, [&](int n, int) {
+    kernels.affine(pixels(), outputs, &raw_[n * size], normalisation_.scale.data(), normalisation_.shift.data(),
+        slope_, &out_[n * size]);
+  });
+  return out_.data();
+}
+
+float* FusedStem::Backward(const float* from, float* gradient, vector<Scratch>* scratch) {
+  const BlockKernels& kernels = block_kernels();
+  const int outputs = shape_.outputs, size = pixels() * outputs, chunks = chunk_count(num_);
+  Floats sums(num_ * outputs), products(num_ * outputs);
+  ForEach(num_, [&](int n, int) {
+    kernels.mask_moments(pixels(), outputs, &raw_[n * size], normalisation_.scale.data(),
+        normalisation_.shift.data(), normalisation_.mean.data(), slope_, gradient + n * size, &sums[n * outputs],
+        &products[n * outputs]);
+  });
+  Floats z_scale, z_shift;
+  normalisation_.Backward(SumParts(sums, outputs), SumParts(products, outputs),
+      static_cast<double>(num_) * pixels(), &z_scale, &z_shift);
+  Floats weight_sums(chunks * taps() * outputs), bias_sums(chunks * outputs);
+  ForEach(chunks, [&](int chunk, int thread) {
+    Scratch& own = (*scratch)[thread];
+    float* patches = own.Get(0, taps() * pixels());
+    float* raw_gradient = own.Get(1, size);
+    ForEachInChunk(chunk, num_, [&](int n) {
+      kernels.combine(pixels(), outputs, gradient + n * size, &raw_[n * size], outputs,
+          normalisation_.scale.data(), z_scale.data(), z_shift.data(), raw_gradient);
+      Patches(from + n * shape_.channels * shape_.height * shape_.width, patches);
+      kernels.multiply(taps(), outputs, pixels(), patches, pixels(), 1, raw_gradient, outputs,
+          &weight_sums[chunk * taps() * outputs], outputs, true);
+      for (int p = 0; p < pixels(); ++p) {
+        for (int c = 0; c < outputs; ++c) { bias_sums[chunk * outputs + c] += raw_gradient[p * outputs + c]; }
+      }
+    });
+  });
+  const vector<double> summed = SumParts(weight_sums, taps() * outputs);
+  vector<double> weight_gradient(summed.size());
+  for (int t = 0; t < taps(); ++t) {
+    for (int c = 0; c < outputs; ++c) { weight_gradient[c * taps() + t] = summed[t * outputs + c]; }
+  }
+  AddGradient(weights_, weight_gradient);
+  if (bias_.blob != nullptr) { AddGradient(bias_, SumParts(bias_sums, outputs)); }
+  return nullptr;
+}
+
+void FusedStem::Fold() {
+  Floats now;
+  Append(weights_.blob, &now);
+  if (bias_.blob != nullptr) { Append(bias_.blob, &now); }
+  Append(normalisation_, &now);
+  if (now == seen_) { return; }
+  seen_.swap(now);
+  normalisation_.SetGlobal();
+  transposed_.resize(taps() * shape_.outputs);
+  start_.resize(shape_.outputs);
+  for (int c = 0; c < shape_.outputs; ++c) {
+    const float scale = normalisation_.scale[c];
+    for (int t = 0; t < taps(); ++t) {
+      transposed_[t * shape_.outputs + c] = scale * weights_.data()[c * taps() + t];
+    }
+    start_[c] = normalisation_.shift[c] + (bias_.blob != nullptr ? scale * bias_.data()[c] : 0);
+  }
+}
+
+void FusedStem::Infer(const float* from, float* to, Scratch* scratch) const {
+  float* patches = scratch->Get(0, taps() * pixels());
+  Patches(from, patches);
+  block_kernels().multiply_activate(pixels(), shape_.outputs, taps(), patches, 1, pixels(), transposed_.data(),
+      shape_.outputs, start_.data(), slope_, to, shape_.outputs);
+}
+
+FusedBlock::FusedBlock(const Shape& shape, const Parameter& expand, const Parameter& depthwise,
+    const Parameter& project, const Normalisation& expanded, const Normalisation& filtered,
+    const Normalisation& projected, float expanded_slope, float filtered_slope)
+    : shape_(shape),
+      expand_(expand),
+      depthwise_(depthwise),
+      project_(project),
+      expanded_(expanded),
+      filtered_(filtered),
+      projected_(projected),
+      expanded_slope_(expanded_slope),
+      filtered_slope_(filtered_slope),
+      rows_(Taps::Forward(shape.out_height, shape.height, shape.kernel, shape.stride, shape.pad)),
+      columns_(Taps::Forward(shape.out_width, shape.width, shape.kernel, shape.stride, shape.pad)),
+      back_rows_(Taps::Backward(shape.out_height, shape.height, shape.kernel, shape.stride, shape.pad)),
+      back_columns_(Taps::Backward(shape.out_width, shape.width, shape.kernel, shape.stride, shape.pad)) {
+  group_ = std::max(kGroupStep, kGroupFloats / in_pixels() / kGroupStep * kGroupStep);
+  group_ = std::min(group_, shape.wide);
+}
+
+void FusedBlock::Resize(int num) {
+  num_ = num;
+  filtered_raw_.resize(static_cast<size_t>(num) * pixels() * shape_.wide);
+  projected_raw_.resize(static_cast<size_t>(num) * pixels() * shape_.outputs);
+  out_.resize(projected_raw_.size());
+}
+
+// The mean and the covariance of the input's channels, and what centres it.
+void FusedBlock::InputMoments(const float* from, vector<Scratch>* scratch) {
+  const BlockKernels& kernels = block_kernels();
+  const int channels = shape_.channels, area = channels * channels, size = in_pixels() * channels;
+  Floats means(num_ * channels), squares(num_ * channels), products(num_ * area);
+  const Floats ones(channels, 1.f);
+  ForEach(num_, [&](int n, int thread) {
+    float* mean = &means[n * channels];
+    kernels.moments(in_pixels(), channels, from + n * size, mean, &squares[n * channels]);
+    Floats minus(channels);
+    for (int c = 0; c < channels; ++c) { minus[c] = -mean[c]; }
+    float* centred = (*scratch)[thread].Get(0, size);
+    kernels.affine_add(in_pixels(), channels, from + n * size, ones.data(), minus.data(), nullptr, centred);
+    kernels.multiply(channels, channels, in_pixels(), centred, 1, channels, centred, channels, &products[n * area],
+        channels, false);
+  });
+  vector<double> variance;
+  Merge(means, squares, num_, in_pixels(), channels, &mean_, &variance);
+  covariance_ = SumParts(products, area);
+  for (int n = 0; n < num_; ++n) {
+    for (int i = 0; i < channels; ++i) {
+      const double left = in_pixels() * (means[n * channels + i] - mean_[i]);
+      for (int j = 0; j < channels; ++j) { covariance_[i * channels + j] += left * (means[n * channels + j] - mean_[j]); }
+    }
+  }
+  for (double& value : covariance_) { value /= static_cast<double>(num_) * in_pixels(); }
+  shift_.resize(channels);
+  for (int c = 0; c < channels; ++c) { shift_[c] = -mean_[c]; }
+}
+
+void FusedBlock::Centre(const float* image, float* to) const {
+  const Floats ones(shape_.channels, 1.f);
+  block_kernels().affine_add(in_pixels(), shape_.channels, image, ones.data(), shift_.data(), nullptr, to);
+}
+
+// The weights in the layouts the kernels want.
+void FusedBlock::Transpose() {
+  const int channels = shape_.channels, wide = shape_.wide, taps = shape_.kernel * shape_.kernel;
+  scaled_.resize(wide * channels);
+  scaled_transposed_.resize(wide * channels);
+  for (int c = 0; c < wide; ++c) {
+    for (int k = 0; k < channels; ++k) {
+      scaled_[c * channels + k] = expanded_.scale[c] * expand_.data()[c * channels + k];
+    }
+  }
+  Transposed(scaled_.data(), wide, channels, scaled_transposed_.data());
+  filters_.resize(taps * wide);
+  Transposed(depthwise_.data(), wide, taps, filters_.data());
+  project_transposed_.resize(wide * shape_.outputs);
+  Transposed(project_.data(), shape_.outputs, wide, project_transposed_.data());
+}
+
+const float* FusedBlock::Forward(const float* from, vector<Scratch>* scratch) {
+  const BlockKernels& kernels = block_kernels();
+  const int channels = shape_.channels, wide = shape_.wide, outputs = shape_.outputs;
+  const int in_size = in_pixels() * channels, wide_size = pixels() * wide, out_size = pixels() * outputs;
+  const double in_count = static_cast<double>(num_) * in_pixels(), out_count = static_cast<double>(num_) * pixels();
+
+  InputMoments(from, scratch);
+  vector<double> mean(wide), variance(wide);
+  for (int c = 0; c < wide; ++c) {
+    const float* weights = expand_.data() + c * channels;
+    for (int i = 0; i < channels; ++i) {
+      double row = 0;
+      for (int j = 0; j < channels; ++j) { row += covariance_[i * channels + j] * weights[j]; }
+      mean[c] += weights[i] * mean_[i];
+      variance[c] += weights[i] * row;
+    }
+  }
+  expanded_.SetBatch(mean, variance, in_count);
+  Transpose();
+  start_.assign(expanded_.beta.data(), expanded_.beta.data() + wide);
+
+  Floats means(num_ * wide), squares(num_ * wide);
+  ForEach(num_, [&](int n, int thread) {
+    Scratch& own = (*scratch)[thread];
+    float* centred = own.Get(0, in_size);
+    float* expanded = own.Get(1, in_pixels() * group_);
+    float* raw = &filtered_raw_[n * wide_size];
+    Centre(from + n * in_size, centred);
+    for (int g = 0; g < wide; g += group_) {
+      const int group = std::min(group_, wide - g);
+      kernels.multiply_activate(in_pixels(), group, channels, centred, channels, 1, &scaled_transposed_[g], wide,
+          &start_[g], expanded_slope_, expanded, group);
+      kernels.gather(shape_.out_height, shape_.out_width, group, rows_.list(), columns_.list(), shape_.kernel,
+          &filters_[g], wide, expanded, shape_.width, group, raw + g, wide);
+    }
+    kernels.moments(pixels(), wide, raw, &means[n * wide], &squares[n * wide]);
+  });
+  Merge(means, squares, num_, pixels(), wide, &mean, &variance);
+  filtered_.SetBatch(mean, variance, out_count);
+
+  means.assign(num_ * outputs, 0.f);
+  squares.assign(num_ * outputs, 0.f);
+  ForEach(num_, [&](int n, int thread) {
+    float* filtered = (*scratch)[thread].Get(0, wide_size);
+    float* raw = &projected_raw_[n * out_size];
+    kernels.affine(pixels(), wide, &filtered_raw_[n * wide_size], filtered_.scale.data(), filtered_.shift.data(),
+        filtered_slope_, filtered);
+    kernels.multiply(pixels(), outputs, wide, filtered, wide, 1, project_transposed_.data(), outputs, raw, outputs,
+        false);
+    kernels.moments(pixels(), outputs, raw, &means[n * outputs], &squares[n * outputs]);
+  });
+  Merge(means, squares, num_, pixels(), outputs, &mean, &variance);
+  projected_.SetBatch(mean, variance, out_count);
+  ForEach(num_, [&](int n, int) {
+    kernels.affine_add(pixels(), outputs, &projected_raw_[n * out_size], projected_.scale.data(),
+        projected_.shift.data(), shape_.residual ? from + n * out_size : nullptr, &out_[n * out_size]);
+  });
+  return out_.data();
+}
+
+float* FusedBlock::Backward(const float* from, float* gradient, vector<Scratch>* scratch) {
+  const BlockKernels& kernels = block_kernels();
+  const int channels = shape_.channels, wide = shape_.wide, outputs = shape_.outputs;
+  const int taps = shape_.kernel * shape_.kernel, chunks = chunk_count(num_);
+  const int in_size = in_pixels() * channels, wide_size = pixels() * wide, out_size = pixels() * outputs;
+  const double in_count = static_cast<double>(num_) * in_pixels(), out_count = static_cast<double>(num_) * pixels();
+  filtered_gradient_.resize(static_cast<size_t>(num_) * wide_size);
+  in_gradient_.resize(static_cast<size_t>(num_) * in_size);
+
+  Floats sums(num_ * outputs), products(num_ * outputs), z_scale, z_shift;
+  ForEach(num_, [&](int n, int) {
+    kernels.sum_moments(pixels(), outputs, gradient + n * out_size, &projected_raw_[n * out_size],
+        projected_.mean.data(), &sums[n * outputs], &products[n * outputs]);
+  });
+  projected_.Backward(SumParts(sums, outputs), SumParts(products, outputs), out_count, &z_scale, &z_shift);
+
+  Floats project_sums(static_cast<size_t>(chunks) * outputs * wide);
+  sums.assign(num_ * wide, 0.f);
+  products.assign(num_ * wide, 0.f);
+  ForEach(chunks, [&](int chunk, int thread) {
+    Scratch& own = (*scratch)[thread];
+    float* raw_gradient = own.Get(0, out_size);
+    float* filtered = own.Get(1, wide_size);
+    ForEachInChunk(chunk, num_, [&](int n) {
+      const float* raw = &filtered_raw_[n * wide_size];
+      float* wide_gradient = &filtered_gradient_[n * wide_size];
+      kernels.combine(pixels(), outputs, gradient + n * out_size, &projected_raw_[n * out_size], outputs,
+          projected_.scale.data(), z_scale.data(), z_shift.data(), raw_gradient);
+      kernels.affine(pixels(), wide, raw, filtered_.scale.data(), filtered_.shift.data(), filtered_slope_, filtered);
+      kernels.multiply(outputs, wide, pixels(), raw_gradient, 1, outputs, filtered, wide,
+          &project_sums[static_cast<size_t>(chunk) * outputs * wide], wide, true);
+      kernels.multiply(pixels(), wide, outputs, raw_gradient, outputs, 1, project_.data(), wide, wide_gradient, wide,
+          false);
+      kernels.mask_moments(pixels(), wide, raw, filtered_.scale.data(), filtered_.shift.data(),
+          filtered_.mean.data(), filtered_slope_, wide_gradient, &sums[n * wide], &products[n * wide]);
+    });
+  });
+  AddGradient(project_, SumParts(project_sums, outputs * wide));
+  filtered_.Backward(SumParts(sums, wide), SumParts(products, wide), out_count, &z_scale, &z_shift);
+
+  // With a the gradient of the expanded values after their normalisation and x the centred input: sums of a and of
+  // x a^T, and x's gradient as if the normalisation's mean and variance were constants.
+  Floats expand_sums(static_cast<size_t>(chunks) * channels * wide), filter_sums(chunks * taps * wide);
+  sums.assign(chunks * wide, 0.f);
+  ForEach(chunks, [&](int chunk, int thread) {
+    Scratch& own = (*scratch)[thread];
+    float* centred = own.Get(0, in_size);
+    float* expanded = own.Get(1, in_pixels() * group_);
+    float* expanded_gradient = own.Get(2, in_pixels() * group_);
+    float* raw_gradient = own.Get(3, pixels() * group_);
+    ForEachInChunk(chunk, num_, [&](int n) {
+      Centre(from + n * in_size, centred);
+      for (int g = 0; g < wide; g += group_) {
+        const int group = std::min(group_, wide - g);
+        kernels.multiply_activate(in_pixels(), group, channels, centred, channels, 1, &scaled_transposed_[g], wide,
+            &start_[g], expanded_slope_, expanded, group);
+        kernels.combine(pixels(), group, &filtered_gradient_[n * wide_size + g], &filtered_raw_[n * wide_size + g],
+            wide, &filtered_.scale[g], &z_scale[g], &z_shift[g], raw_gradient);
+        kernels.gather_gradient(shape_.out_height, shape_.out_width, group, rows_.list(), columns_.list(),
+            shape_.kernel, expanded, shape_.width, group, raw_gradient, group,
+            &filter_sums[chunk * taps * wide + g], wide);
+        kernels.gather(shape_.height, shape_.width, group, back_rows_.list(), back_columns_.list(), shape_.kernel,
+            &filters_[g], wide, raw_gradient, shape_.out_width, group, expanded_gradient, group);
+        kernels.mask_sum(in_pixels(), group, expanded, expanded_slope_, expanded_gradient, &sums[chunk * wide + g]);
+        kernels.multiply(channels, group, in_pixels(), centred, 1, channels, expanded_gradient, group,
+            &expand_sums[static_cast<size_t>(chunk) * channels * wide + g], wide, true);
+        kernels.multiply(in_pixels(), channels, group, expanded_gradient, group, 1, &scaled_[g * channels], channels,
+            &in_gradient_[n * in_size], channels, g > 0);
+      }
+    });
+  });
+  const vector<double> filters = SumParts(filter_sums, taps * wide);
+  vector<double> filter_gradient(filters.size());
+  for (int t = 0; t < taps; ++t) {
+    for (int c = 0; c < wide; ++c) { filter_gradient[c * taps + t] = filters[t * wide + c]; }
+  }
+  AddGradient(depthwise_, filter_gradient);
+
+  // Now the normalisation's part. e = (w x) / deviation is the normalised value, and a's true gradient
+  // scale (a - mean a - e mean(a e)).
+  const vector<double> gradient_sums = SumParts(sums, wide), cross = SumParts(expand_sums, channels * wide);
+  vector<double> gradient_products(wide), expand_gradient(wide * channels);
+  for (int c = 0; c < wide; ++c) {
+    for (int k = 0; k < channels; ++k) {
+      gradient_products[c] += cross[k * wide + c] * expand_.data()[c * channels + k];
+    }
+  }
+  Floats e_scale, e_shift;
+  expanded_.Backward(gradient_sums, gradient_products, in_count, &e_scale, &e_shift);
+  vector<double> constant(channels);
+  Floats weighted(wide * channels), correction(channels * channels);
+  for (int c = 0; c < wide; ++c) {
+    const float* weights = expand_.data() + c * channels;
+    for (int k = 0; k < channels; ++k) {
+      double spread = 0;  // the sum over pixels of x_k (w x)
+      for (int j = 0; j < channels; ++j) { spread += covariance_[k * channels + j] * weights[j]; }
+      expand_gradient[c * channels + k] =
+          expanded_.scale[c] * cross[k * wide + c] + e_scale[c] * spread * in_count;
+      constant[k] -= scaled_[c * channels + k] * gradient_sums[c] / in_count;
+      weighted[c * channels + k] = e_scale[c] * weights[k];
+    }
+  }
+  AddGradient(expand_, expand_gradient);
+  kernels.multiply(channels, channels, wide, weighted.data(), 1, channels, expand_.data(), channels,
+      correction.data(), channels, false);
+  const Floats start(constant.begin(), constant.end()), ones(channels, 1.f);
+  ForEach(num_, [&](int n, int thread) {
+    float* centred = (*scratch)[thread].Get(0, in_size);
+    float* to = &in_gradient_[n * in_size];
+    Centre(from + n * in_size, centred);
+    kernels.multiply(in_pixels(), channels, channels, centred, channels, 1, correction.data(), channels, to,
+        channels, true);
+    kernels.affine_add(in_pixels(), channels, to, ones.data(), start.data(),
+        shape_.residual ? gradient + n * out_size : nullptr, to);
+  });
+  return in_gradient_.data();
+}
+
+void FusedBlock::Fold() {
+  Floats now;
+  for (const Parameter& parameter : {expand_, depthwise_, project_}) { Append(parameter.blob, &now); }
+  for (const Normalisation* normalisation : {&expanded_, &filtered_, &projected_}) { Append(*normalisation, &now); }
+  if (now == seen_) { return; }
+  seen_.swap(now);
+  expanded_.SetGlobal();
+  filtered_.SetGlobal();
+  projected_.SetGlobal();
+  Transpose();
+  const int taps = shape_.kernel * shape_.kernel;
+  for (int t = 0; t < taps; ++t) {
+    for (int c = 0; c < shape_.wide; ++c) { filters_[t * shape_.wide + c] *= filtered_.scale[c]; }
+  }
+  for (int c = 0; c < shape_.wide; ++c) {
+    for (int k = 0; k < shape_.outputs; ++k) { project_transposed_[c * shape_.outputs + k] *= projected_.scale[k]; }
+  }
+}
+
+void FusedBlock::Infer(const float* from, float* to, Scratch* scratch) const {
+  const BlockKernels& kernels = block_kernels();
+  const int channels = shape_.channels, wide = shape_.wide, outputs = shape_.outputs;
+  float* expanded = scratch->Get(0, in_pixels() * group_);
+  float* filtered = scratch->Get(1, pixels() * wide);
+  for (int g = 0; g < wide; g += group_) {
+    const int group = std::min(group_, wide - g);
+    kernels.multiply_activate(in_pixels(), group, channels, from, channels, 1, &scaled_transposed_[g], wide,
+        &expanded_.shift[g], expanded_slope_, expanded, group);
+    kernels.gather(shape_.out_height, shape_.out_width, group, rows_.list(), columns_.list(), shape_.kernel,
+        &filters_[g], wide, expanded, shape_.width, group, filtered + g, wide);
+  }
+  const Floats ones(std::max(wide, outputs), 1.f);
+  kernels.affine(pixels(), wide, filtered, ones.data(), filtered_.shift.data(), filtered_slope_, filtered);
+  kernels.multiply_activate(pixels(), outputs, wide, filtered, wide, 1, project_transposed_.data(), outputs,
+      projected_.shift.data(), 1, to, outputs);
+  if (shape_.residual) {
+    const Floats none(outputs, 0.f);
+    kernels.affine_add(pixels(), outputs, to, ones.data(), none.data(), from, to);
+  }
+}
+
+}  // namespace caffe

@@ -1,0 +1,154 @@
+#ifndef CAFFE_FUSION_FUSED_BLOCKS_HPP_
+#define CAFFE_FUSION_FUSED_BLOCKS_HPP_
+
+#include <vector>
+
+#include "caffe/blob.hpp"
+#include "caffe/fusion/block_kernels.hpp"
+
+namespace caffe {
+
+typedef std::vector<float> Floats;
+
+/// A learned blob of a layer, and whether its gradient is wanted.
+struct Parameter {
+  Blob<float>* blob = nullptr;
+  bool learned = false;
+  const float* data() const { return blob->cpu_data(); }
+};
+
+/// A BatchNorm layer and the Scale layer after it: to = scale * from + shift per channel.
+struct Normalisation {
+  Blob<float>* mean_sum = nullptr;
+  Blob<float>* variance_sum = nullptr;
+  Blob<float>* weight_sum = nullptr;
+  Parameter gamma, beta;
+  float epsilon = 0, fraction = 0;
+  bool global = false;
+  Floats mean, inverse, scale, shift;  // inverse: of the standard deviation
+
+  /// From this batch's mean and variance over `count` values a channel; moves the running averages on.
+  void SetBatch(const std::vector<double>& batch_mean, const std::vector<double>& variance, double count);
+  /// From the running averages.
+  void SetGlobal();
+  /// Adds the gradients of gamma and beta, and gives to = scale * gradient + z_scale * z + shift, the gradient of
+  /// the values z before the normalisation: products are sums of gradient * (z - mean), sums those of gradient.
+  void Backward(const std::vector<double>& sums, const std::vector<double>& products, double count,
+      Floats* z_scale, Floats* z_shift) const;
+
+ private:
+  void Set(const std::vector<double>& means, const std::vector<double>& variances);
+};
+
+/// Pairs of taps and positions along an axis, see TapList.
+struct Taps {
+  std::vector<int> begin, tap, source;
+  TapList list() const { return TapList{begin.data(), tap.data(), source.data()}; }
+  /// For every output position the inputs it reads.
+  static Taps Forward(int outputs, int inputs, int taps, int stride, int pad);
+  /// For every input position the outputs that read it.
+  static Taps Backward(int outputs, int inputs, int taps, int stride, int pad);
+};
+
+/// Memory of one thread.
+struct Scratch {
+  std::vector<Floats> parts;
+  float* Get(size_t part, size_t size);
+};
+
+/**
+ * @brief Part of a fused run. Batches are num x pixels x channels (NHWC).
+ */
+class FusedUnit {
+ public:
+  virtual ~FusedUnit() {}
+  virtual int channels() const = 0;
+  virtual int pixels() const = 0;
+  /// Allocates for a batch of `num` images.
+  virtual void Resize(int num) = 0;
+  /// Batch statistics: reads the batch `from`, gives the batch it writes.
+  virtual const float* Forward(const float* from, std::vector<Scratch>* scratch) = 0;
+  /// `gradient` of what Forward gave, which it overwrites; returns that of `from`, or null if it computes none.
+  virtual float* Backward(const float* from, float* gradient, std::vector<Scratch>* scratch) = 0;
+  /// Global statistics: folds the normalisations into the weights if they changed, and then computes one image.
+  virtual void Fold() = 0;
+  virtual void Infer(const float* from, float* to, Scratch* scratch) const = 0;
+};
+
+/// A convolution of NCHW images with BatchNorm, Scale and ReLU: a network's first.
+class FusedStem : public FusedUnit {
+ public:
+  struct Shape {
+    int channels, height, width, outputs, kernel, stride, pad, out_height, out_width;
+  };
+  FusedStem(const Shape& shape, const Parameter& weights, const Parameter& bias, const Normalisation& normalisation,
+      float slope);
+  int channels() const override { return shape_.outputs; }
+  int pixels() const override { return shape_.out_height * shape_.out_width; }
+  void Resize(int num) override;
+  const float* Forward(const float* from, std::vector<Scratch>* scratch) override;
+  float* Backward(const float* from, float* gradient, std::vector<Scratch>* scratch) override;
+  void Fold() override;
+  void Infer(const float* from, float* to, Scratch* scratch) const override;
+
+ private:
+  int taps() const { return shape_.channels * shape_.kernel * shape_.kernel; }
+  void Patches(const float* image, float* to) const;
+
+  const Shape shape_;
+  const Parameter weights_, bias_;
+  Normalisation normalisation_;
+  const float slope_;
+  const Taps rows_;
+  int num_ = 0;
+  Floats start_, transposed_, raw_, out_, seen_;
+};
+
+/**
+ * @brief An inverted residual block: 1x1 convolution, depthwise convolution, 1x1 convolution, each normalised, the
+ *        first two with a ReLU; at stride 1 with or without the sum with the block's input.
+ *
+ * The wide result of the first convolution is never written down. Its normalisation needs its mean and variance,
+ * which follow from the mean and covariance of the narrow input x: of y = W x they are W mean and w^T Cov w. The
+ * backward pass computes it again, and needs no second pass for the normalisation's sums: the gradient is linear
+ * in them and in x, so that they can be put in afterwards, in the narrow input's space (Backward).
+ */
+class FusedBlock : public FusedUnit {
+ public:
+  struct Shape {
+    int channels, wide, outputs, height, width, kernel, stride, pad, out_height, out_width;
+    bool residual;
+  };
+  FusedBlock(const Shape& shape, const Parameter& expand, const Parameter& depthwise, const Parameter& project,
+      const Normalisation& expanded, const Normalisation& filtered, const Normalisation& projected,
+      float expanded_slope, float filtered_slope);
+  int channels() const override { return shape_.outputs; }
+  int pixels() const override { return shape_.out_height * shape_.out_width; }
+  void Resize(int num) override;
+  const float* Forward(const float* from, std::vector<Scratch>* scratch) override;
+  float* Backward(const float* from, float* gradient, std::vector<Scratch>* scratch) override;
+  void Fold() override;
+  void Infer(const float* from, float* to, Scratch* scratch) const override;
+
+ private:
+  int in_pixels() const { return shape_.height * shape_.width; }
+  void InputMoments(const float* from, std::vector<Scratch>* scratch);
+  void Transpose();
+  void Centre(const float* image, float* to) const;
+
+  const Shape shape_;
+  const Parameter expand_, depthwise_, project_;
+  Normalisation expanded_, filtered_, projected_;
+  const float expanded_slope_, filtered_slope_;
+  const Taps rows_, columns_, back_rows_, back_columns_;
+  int num_ = 0, group_ = 0;
+  std::vector<double> mean_, covariance_;       // of the input
+  Floats shift_;                                // what centres it
+  Floats scaled_, scaled_transposed_;           // expand's weights times its normalisation's scale
+  Floats filters_, project_transposed_, start_; // depthwise's as taps x channels
+  Floats filtered_raw_, projected_raw_, out_, filtered_gradient_, in_gradient_, seen_;
+};
+
+}  // namespace caffe
+
+#endif  // CAFFE_FUSION_FUSED_BLOCKS_HPP_

@@ -1,0 +1,557 @@
+#include "caffe/fusion/fused_run.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "caffe/fusion/fused_blocks.hpp"
+#include "caffe/fusion/threads.hpp"
+#include "caffe/net.hpp"
+#include "caffe/syncedmem.hpp"
+
+namespace caffe {
+
+namespace {
+
+using std::set;
+using std::string;
+using std::vector;
+
+typedef Net<float> FloatNet;
+
+// num x channels x pixels to num x pixels x channels, or back.
+void ChannelsLast(const float* from, int channels, int pixels, float* to) {
+  for (int c = 0; c < channels; ++c) {
+    for (int p = 0; p < pixels; ++p) { to[p * channels + c] = from[c * pixels + p]; }
+  }
+}
+
+void ChannelsFirst(const float* from, int channels, int pixels, float* to) {
+  for (int c = 0; c < channels; ++c) {
+    for (int p = 0; p < pixels; ++p) { to[c * pixels + p] = from[p * channels + c]; }
+  }
+}
+
+class BlockRun : public FusedRun {
+ public:
+  BlockRun(const FloatNet& net, int first, int last, Blob<float>* bottom, Blob<float>* top, bool from_images,
+      bool bottom_gradient, bool global, const vector<shared_ptr<FusedUnit> >& units)
+      : net_(net),
+        first_(first),
+        last_(last),
+        bottom_(bottom),
+        top_(top),
+        from_images_(from_images),
+        bottom_gradient_(bottom_gradient),
+        global_(global),
+        units_(units),
+        data_(this),
+        diffs_(this) {}
+  ~BlockRun() override { Disarm(); }
+
+  int first() const override { return first_; }
+  int last() const override { return last_; }
+
+  void Forward() override {
+    Disarm();
+    if (bottom_->shape() != shape_) {
+      for (int i = first_; i <= last_; ++i) { net_.layers()[i]->Reshape(net_.bottom_vecs()[i], net_.top_vecs()[i]); }
+      shape_ = bottom_->shape();
+    }
+    ran_ = layers_ran_ = false;
+    scratch_.resize(std::max<size_t>(scratch_.size(), thread_count()));
+    if (global_) {
+      Infer();
+    } else {
+      Train();
+    }
+    ran_ = true;
+    Arm();
+  }
+
+  bool CanBackward() const override { return ran_ && !global_; }
+
+  void Backward() override {
+    const int num = shape_[0], channels = units_.back()->channels(), pixels = units_.back()->pixels();
+    Disarm(&armed_diffs_);
+    const float* top_diff = top_->cpu_diff();
+    out_gradient_.resize(top_->count());
+    ForEach(num, [&](int n, int) {
+      ChannelsLast(top_diff + n * channels * pixels, channels, pixels, &out_gradient_[n * channels * pixels]);
+    });
+    float* gradient = out_gradient_.data();
+    for (int i = units_.size() - 1; i >= 0; --i) { gradient = units_[i]->Backward(inputs_[i], gradient, &scratch_); }
+    if (bottom_gradient_) {
+      float* bottom_diff = bottom_->mutable_cpu_diff();
+      const int in_channels = bottom_->shape(1), in_pixels = bottom_->count(2);
+      ForEach(num, [&](int n, int) {
+        ChannelsFirst(gradient + n * in_channels * in_pixels, in_channels, in_pixels,
+            bottom_diff + n * in_channels * in_pixels);
+      });
+    }
+    for (Blob<float>* blob : InnerBlobs()) { Arm(blob->diff(), &diffs_, &armed_diffs_); }
+    // Layers that work in place leave there the gradient of what they read.
+    if (net_.bottom_vecs()[last_][0] == top_) { Arm(top_->diff(), &diffs_, &armed_diffs_); }
+  }
+
+  void HandOver() override {
+    if (ran_ && !layers_ran_) { RunLayers(); }
+    ran_ = false;
+  }
+
+ private:
+  // What is read of an inner blob when nobody has written it yet.
+  class Data : public SyncedMemory::Filler {
+   public:
+    explicit Data(BlockRun* run) : run_(run) {}
+    void Fill() override { run_->RunLayers(); }
+
+   private:
+    BlockRun* const run_;
+  };
+  class Diffs : public SyncedMemory::Filler {
+   public:
+    explicit Diffs(BlockRun* run) : run_(run) {}
+    void Fill() override { run_->RunLayersBackward(); }
+
+   private:
+    BlockRun* const run_;
+  };
+  typedef vector<shared_ptr<SyncedMemory> > Memories;
+
+  void Train() {
+    const int num = shape_[0];
+    const float* from = bottom_->cpu_data();
+    inputs_.clear();
+    if (!from_images_) {
+      in_.resize(bottom_->count());
+      const int channels = bottom_->shape(1), pixels = bottom_->count(2);
+      ForEach(num, [&](int n, int) {
+        ChannelsLast(from + n * channels * pixels, channels, pixels, &in_[n * channels * pixels]);
+      });
+      from = in_.data();
+    }
+    for (const shared_ptr<FusedUnit>& unit : units_) {
+      unit->Resize(num);
+      inputs_.push_back(from);
+      from = unit->Forward(from, &scratch_);
+    }
+    const int channels = units_.back()->channels(), pixels = units_.back()->pixels();
+    float* to = top_->mutable_cpu_data();
+    ForEach(num, [&](int n, int) {
+      ChannelsFirst(from + n * channels * pixels, channels, pixels, to + n * channels * pixels);
+    });
+  }
+
+  // Image by image through all of the units, which so stays in a core's caches.
+  void Infer() {
+    for (const shared_ptr<FusedUnit>& unit : units_) { unit->Fold(); }
+    const float* from = bottom_->cpu_data();
+    float* to = top_->mutable_cpu_data();
+    const int in_channels = bottom_->shape(1), in_pixels = bottom_->count(2);
+    const int channels = units_.back()->channels(), pixels = units_.back()->pixels();
+    size_t most = in_channels * in_pixels;
+    for (const shared_ptr<FusedUnit>& unit : units_) {
+      most = std::max<size_t>(most, unit->channels() * unit->pixels());
+    }
+    const int kTurns = 20;  // parts of the scratch memory that units do not use
+    ForEach(shape_[0], [&](int n, int thread) {
+      Scratch* own = &scratch_[thread];
+      const float* image = from + n * in_channels * in_pixels;
+      int turn = 0;
+      if (!from_images_) {
+        float* turned = own->Get(kTurns + turn, most);
+        ChannelsLast(image, in_channels, in_pixels, turned);
+        image = turned;
+        turn = 1;
+      }
+      for (const shared_ptr<FusedUnit>& unit : units_) {
+        float* next = own->Get(kTurns + turn, most);
+        unit->Infer(image, next, own);
+        image = next;
+        turn = 1 - turn;
+      }
+      ChannelsFirst(image, channels, pixels, to + n * channels * pixels);
+    });
+  }
+
+  vector<Blob<float>*> InnerBlobs() const {
+    set<Blob<float>*> seen;
+    vector<Blob<float>*> blobs;
+    for (int i = first_; i <= last_; ++i) {
+      for (Blob<float>* blob : net_.top_vecs()[i]) {
+        if (blob != top_ && blob != bottom_ && seen.insert(blob).second) { blobs.push_back(blob); }
+      }
+    }
+    return blobs;
+  }
+
+  static void Arm(const shared_ptr<SyncedMemory>& memory, SyncedMemory::Filler* filler, Memories* armed) {
+    memory->set_filler(filler);
+    armed->push_back(memory);
+  }
+
+  void Arm() {
+    for (int i = first_; i <= last_; ++i) {
+      // As its Forward does: or what is read of it later would not be what is filled then.
+      if (string(net_.layers()[i]->type()) == "Split") {
+        for (Blob<float>* top : net_.top_vecs()[i]) { top->ShareData(*net_.bottom_vecs()[i][0]); }
+      }
+    }
+    for (Blob<float>* blob : InnerBlobs()) { Arm(blob->data(), &data_, &armed_data_); }
+  }
+
+  static void Disarm(Memories* armed) {
+    for (const shared_ptr<SyncedMemory>& memory : *armed) { memory->set_filler(nullptr); }
+    armed->clear();
+  }
+
+  void Disarm() {
+    Disarm(&armed_data_);
+    Disarm(&armed_diffs_);
+  }
+
+  // The layers' own forward pass, without what it leaves behind in the parameters.
+  void RunLayers() {
+    Disarm(&armed_data_);
+    vector<Floats> averages;
+    for (int i = first_; i <= last_; ++i) {
+      if (string(net_.layers()[i]->type()) == "BatchNorm") {
+        for (const shared_ptr<Blob<float> >& blob : net_.layers()[i]->blobs()) {
+          averages.push_back(Floats(blob->cpu_data(), blob->cpu_data() + blob->count()));
+        }
+      }
+    }
+    for (int i = first_; i <= last_; ++i) { net_.layers()[i]->Forward(net_.bottom_vecs()[i], net_.top_vecs()[i]); }
+    layers_ran_ = true;
+    size_t next = 0;
+    for (int i = first_; i <= last_; ++i) {
+      if (string(net_.layers()[i]->type()) == "BatchNorm") {
+        for (const shared_ptr<Blob<float> >& blob : net_.layers()[i]->blobs()) {
+          std::copy(averages[next].begin(), averages[next].end(), blob->mutable_cpu_data());
+          ++next;
+        }
+      }
+    }
+  }
+
+  void RunLayersBackward() {
+    Disarm(&armed_diffs_);
+    RunLayers();
+    vector<Floats> gradients;
+    for (int i = first_; i <= last_; ++i) {
+      for (const shared_ptr<Blob<float> >& blob : net_.layers()[i]->blobs()) {
+        gradients.push_back(Floats(blob->cpu_diff(), blob->cpu_diff() + blob->count()));
+      }
+    }
+    for (int i = last_; i >= first_; --i) {
+      if (net_.layer_need_backward()[i]) {
+        net_.layers()[i]->Backward(net_.top_vecs()[i], net_.bottom_need_backward()[i], net_.bottom_vecs()[i]);
+      }
+    }
+    size_t next = 0;
+    for (int i = first_; i <= last_; ++i) {
+      for (const shared_ptr<Blob<float> >& blob : net_.layers()[i]->blobs()) {
+        std::copy(gradients[next].begin(), gradients[next].end(), blob->mutable_cpu_diff());
+        ++next;
+      }
+    }
+  }
+
+  const FloatNet& net_;
+  const int first_, last_;
+  Blob<float>* const bottom_;
+  Blob<float>* const top_;
+  const bool from_images_, bottom_gradient_, global_;
+  const vector<shared_ptr<FusedUnit> > units_;
+  Data data_;
+  Diffs diffs_;
+  Memories armed_data_, armed_diffs_;
+  bool ran_ = false, layers_ran_ = false;
+  vector<int> shape_;
+  vector<const float*> inputs_;
+  vector<Scratch> scratch_;
+  Floats in_, out_gradient_;
+};
+
+// Finds the units in a net's layers, from one layer on.
+class Finder {
+ public:
+  explicit Finder(const FloatNet& net) : net_(net) {
+    for (int i = 0; i < Layers(); ++i) {
+      for (const Blob<float>* blob : net.bottom_vecs()[i]) { readers_[blob].push_back(i); }
+    }
+  }
+
+  vector<shared_ptr<FusedRun> > Find() {
+    vector<shared_ptr<FusedRun> > runs;
+    for (int i = 0; i < Layers();) {
+      const int next = FindRun(i, &runs);
+      i = std::max(next, i + 1);
+    }
+    return runs;
+  }
+
+ private:
+  struct Normalised {
+    Normalisation normalisation;
+    Blob<float>* bottom = nullptr;  // of the convolution
+    Blob<float>* top = nullptr;     // of the last layer
+    const ConvolutionParameter* convolution = nullptr;
+    int layer = 0;  // the convolution
+    float slope = 1;
+    vector<Parameter> parameters;  // of the convolution
+  };
+
+  int Layers() const { return net_.layers().size(); }
+  bool Is(int i, const char* type) const { return i < Layers() && string(net_.layers()[i]->type()) == type; }
+  const LayerParameter& Param(int i) const { return net_.layers()[i]->layer_param(); }
+
+  Parameter Learned(int layer, int index) const {
+    Parameter parameter;
+    parameter.blob = net_.layers()[layer]->blobs()[index].get();
+    parameter.learned = net_.layers()[layer]->param_propagate_down(index);
+    return parameter;
+  }
+
+  // Layer i if it is of that type and reads that blob alone; then *blob is what it writes.
+  bool Step(int i, const char* type, Blob<float>** blob) const {
+    if (!Is(i, type) || net_.bottom_vecs()[i].size() != 1 || net_.top_vecs()[i].size() != 1 ||
+        net_.bottom_vecs()[i][0] != *blob || !OnlyReadBy(*blob, i)) {
+      return false;
+    }
+    *blob = net_.top_vecs()[i][0];
+    return true;
+  }
+
+  // Whether the layers before i that read a blob are those that also write it, in place, and none after i reads it
+  // unless i writes it.
+  bool OnlyReadBy(const Blob<float>* blob, int i) const {
+    const bool in_place = net_.top_vecs()[i][0] == blob;
+    for (int reader : readers_.at(blob)) {
+      if (reader > i && !in_place) { return false; }
+      if (reader < i && net_.top_vecs()[reader][0] != blob) { return false; }
+    }
+    return true;
+  }
+
+  // Convolution (or one for each channel), BatchNorm, Scale and perhaps ReLU from layer i on; returns the layer
+  // after them, or i if they are not there.
+  int FindNormalised(int i, const char* type, bool activated, Normalised* found) const {
+    if (!Is(i, type) || net_.bottom_vecs()[i].size() != 1 || net_.top_vecs()[i].size() != 1) { return i; }
+    const ConvolutionParameter& convolution = Param(i).convolution_param();
+    if (convolution.engine() == ConvolutionParameter_Engine_CAFFE || convolution.dilation_size() > 0 ||
+        convolution.axis() != 1 || net_.bottom_vecs()[i][0]->num_axes() != 4) {
+      return i;
+    }
+    Blob<float>* blob = net_.top_vecs()[i][0];
+    int next = i + 1;
+    if (blob == net_.bottom_vecs()[i][0] || !Step(next, "BatchNorm", &blob)) { return i; }
+    const int norm = next++;
+    if (!Step(next, "Scale", &blob) || !Param(next).scale_param().bias_term() ||
+        Param(next).scale_param().axis() != 1 || Param(next).scale_param().num_axes() != 1) {
+      return i;
+    }
+    const int scale = next++;
+    found->slope = 1;
+    if (activated) {
+      if (!Step(next, "ReLU", &blob) || Param(next).relu_param().negative_slope() < 0 ||
+          Param(next).relu_param().engine() == ReLUParameter_Engine_CAFFE) {
+        return i;
+      }
+      found->slope = Param(next).relu_param().negative_slope();
+      ++next;
+    }
+    for (int layer = i; layer < next; ++layer) {
+      for (int id : net_.top_ids(layer)) {
+        if (net_.blob_loss_weights()[id] != 0) { return i; }
+      }
+    }
+    const BatchNormParameter& param = Param(norm).batch_norm_param();
+    Normalisation& normalisation = found->normalisation;
+    normalisation.mean_sum = net_.layers()[norm]->blobs()[0].get();
+    normalisation.variance_sum = net_.layers()[norm]->blobs()[1].get();
+    normalisation.weight_sum = net_.layers()[norm]->blobs()[2].get();
+    normalisation.gamma = Learned(scale, 0);
+    normalisation.beta = Learned(scale, 1);
+    normalisation.epsilon = param.eps();
+    normalisation.fraction = param.moving_average_fraction();
+    normalisation.global = param.has_use_global_stats() ? param.use_global_stats() : net_.phase() == TEST;
+    found->bottom = net_.bottom_vecs()[i][0];
+    found->top = blob;
+    found->convolution = &convolution;
+    found->layer = i;
+    for (size_t k = 0; k < net_.layers()[i]->blobs().size(); ++k) { found->parameters.push_back(Learned(i, k)); }
+    return next;
+  }
+
+  // A setting that is given for both axes at once, or not at all; -1 if it is given for each.
+  template <typename Field>
+  static int Square(const Field& values, int otherwise) {
+    return values.size() == 0 ? otherwise : values.size() == 1 ? static_cast<int>(values.Get(0)) : -1;
+  }
+
+  static bool Geometry(const ConvolutionParameter& convolution, int* kernel, int* stride, int* pad) {
+    *kernel = Square(convolution.kernel_size(), -1);
+    *stride = Square(convolution.stride(), 1);
+    *pad = Square(convolution.pad(), 0);
+    return *kernel > 0 && *stride > 0 && *pad >= 0 && !convolution.has_kernel_h() && !convolution.has_stride_h() &&
+           !convolution.has_pad_h();
+  }
+
+  static bool Pointwise(const Normalised& found) {
+    int kernel, stride, pad;
+    return Geometry(*found.convolution, &kernel, &stride, &pad) && kernel == 1 && stride == 1 && pad == 0 &&
+           found.convolution->group() == 1 && found.parameters.size() == 1;
+  }
+
+  int FindStem(int i, Normalised* found, shared_ptr<FusedUnit>* unit) const {
+    const int next = FindNormalised(i, "Convolution", true, found);
+    FusedStem::Shape shape;
+    if (next == i || found->convolution->group() != 1 || net_.bottom_need_backward()[i][0] ||
+        !Geometry(*found->convolution, &shape.kernel, &shape.stride, &shape.pad)) {
+      return i;
+    }
+    const Blob<float>& top = *net_.top_vecs()[i][0];
+    shape.channels = found->bottom->shape(1);
+    shape.height = found->bottom->shape(2);
+    shape.width = found->bottom->shape(3);
+    shape.outputs = top.shape(1);
+    shape.out_height = top.shape(2);
+    shape.out_width = top.shape(3);
+    unit->reset(new FusedStem(shape, found->parameters[0],
+        found->parameters.size() > 1 ? found->parameters[1] : Parameter(), found->normalisation, found->slope));
+    return next;
+  }
+
+  int FindBlock(int i, Blob<float>** bottom, Blob<float>** top, bool* global, shared_ptr<FusedUnit>* unit) const {
+    int next = i;
+    Blob<float>* split = nullptr;
+    if (Is(next, "Split")) {
+      if (net_.top_vecs()[next].size() != 2) { return i; }
+      *bottom = net_.bottom_vecs()[next][0];
+      split = net_.top_vecs()[next][1];
+      ++next;
+    }
+    Normalised expand, filter, project;
+    const int filter_at = FindNormalised(next, "Convolution", true, &expand);
+    if (filter_at == next || !Pointwise(expand)) { return i; }
+    if (split != nullptr) {
+      if (expand.bottom == split) { split = net_.top_vecs()[i][0]; }
+      if (expand.bottom != net_.top_vecs()[i][0] && expand.bottom != net_.top_vecs()[i][1]) { return i; }
+    } else {
+      *bottom = expand.bottom;
+    }
+    const char* kind = Is(filter_at, "ConvolutionDepthwise") ? "ConvolutionDepthwise" : "Convolution";
+    const int project_at = FindNormalised(filter_at, kind, true, &filter);
+    if (project_at == filter_at || filter.bottom != expand.top || !OnlyReadBy(expand.top, filter_at)) { return i; }
+    FusedBlock::Shape shape;
+    const int wide = expand.top->shape(1);
+    if (!Geometry(*filter.convolution, &shape.kernel, &shape.stride, &shape.pad) || filter.parameters.size() != 1 ||
+        filter.top->shape(1) != wide ||
+        (kind == string("Convolution") && static_cast<int>(filter.convolution->group()) != wide)) {
+      return i;
+    }
+    next = FindNormalised(project_at, "Convolution", false, &project);
+    if (next == project_at || project.bottom != filter.top || !OnlyReadBy(filter.top, project_at) ||
+        !Pointwise(project)) {
+      return i;
+    }
+    shape.residual = split != nullptr;
+    *top = project.top;
+    if (split != nullptr) {
+      if (!Is(next, "Eltwise") || net_.bottom_vecs()[next].size() != 2) { return i; }
+      const EltwiseParameter& sum = Param(next).eltwise_param();
+      const vector<Blob<float>*>& parts = net_.bottom_vecs()[next];
+      const bool both = (parts[0] == split && parts[1] == project.top) || (parts[1] == split && parts[0] == project.top);
+      if (sum.operation() != EltwiseParameter_EltwiseOp_SUM || !both || !OnlyReadBy(project.top, next)) { return i; }
+      for (float coefficient : sum.coeff()) {
+        if (coefficient != 1) { return i; }
+      }
+      for (int id : net_.top_ids(next)) {
+        if (net_.blob_loss_weights()[id] != 0) { return i; }
+      }
+      *top = net_.top_vecs()[next][0];
+      ++next;
+    }
+    *global = expand.normalisation.global;
+    if (filter.normalisation.global != *global || project.normalisation.global != *global) { return i; }
+    shape.channels = (*bottom)->shape(1);
+    shape.height = (*bottom)->shape(2);
+    shape.width = (*bottom)->shape(3);
+    shape.wide = wide;
+    shape.outputs = project.top->shape(1);
+    shape.out_height = project.top->shape(2);
+    shape.out_width = project.top->shape(3);
+    unit->reset(new FusedBlock(shape, expand.parameters[0], filter.parameters[0], project.parameters[0],
+        expand.normalisation, filter.normalisation, project.normalisation, expand.slope, filter.slope));
+    return next;
+  }
+
+  int FindRun(int i, vector<shared_ptr<FusedRun> >* runs) const {
+    vector<shared_ptr<FusedUnit> > units;
+    shared_ptr<FusedUnit> unit;
+    Blob<float>* bottom = nullptr;
+    Blob<float>* top = nullptr;
+    bool global = false;
+    Normalised stem;
+    int next = FindStem(i, &stem, &unit);
+    const bool from_images = next != i;
+    if (from_images) {
+      units.push_back(unit);
+      bottom = stem.bottom;
+      top = stem.top;
+      global = stem.normalisation.global;
+    }
+    bool blocks = false;
+    while (true) {
+      Blob<float>* block_bottom = nullptr;
+      Blob<float>* block_top = nullptr;
+      bool block_global = false;
+      const int end = FindBlock(next, &block_bottom, &block_top, &block_global, &unit);
+      if (end == next || (top != nullptr && (block_bottom != top || !OnlyReadBy(top, next) || block_global != global))) {
+        break;
+      }
+      if (bottom == nullptr) {
+        bottom = block_bottom;
+        global = block_global;
+      }
+      units.push_back(unit);
+      top = block_top;
+      next = end;
+      blocks = true;
+    }
+    if (!blocks) { return i; }
+    LOG_IF(INFO, Caffe::root_solver()) << "Layers " << net_.layer_names()[i] << " to " << net_.layer_names()[next - 1]
+                                       << " are computed as one";
+    const bool gradient = !from_images && net_.bottom_need_backward()[i][0];
+    runs->push_back(shared_ptr<FusedRun>(
+        new BlockRun(net_, i, next - 1, bottom, top, from_images, gradient, global, units)));
+    return next;
+  }
+
+  const FloatNet& net_;
+  std::map<const Blob<float>*, vector<int> > readers_;
+};
+
+bool Wanted() {
+  const char* setting = std::getenv("CAFFE_FUSE");
+  return setting == nullptr || string(setting) != "0";
+}
+
+}  // namespace
+
+template <>
+vector<shared_ptr<FusedRun> > FindFusedRuns(const Net<float>& net) {
+  return Wanted() ? Finder(net).Find() : vector<shared_ptr<FusedRun> >();
+}
+
+template <>
+vector<shared_ptr<FusedRun> > FindFusedRuns(const Net<double>&) {
+  return vector<shared_ptr<FusedRun> >();
+}
+
+}  // namespace caffe
