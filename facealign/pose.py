@@ -46,13 +46,33 @@ def head_pose(points: FloatArray, size: float) -> Pose | None:
     """
     camera = np.array([[size, 0.0, size / 2], [0.0, size, size / 2], [0.0, 0.0, 1.0]])
     picture = np.ascontiguousarray(np.asarray(points, dtype=np.float64)[list(LANDMARKS)])
+    if not np.isfinite(picture).all():
+        return None
     try:
-        solved, rotation, _ = cv2.solvePnP(MODEL_POINTS, picture, camera, np.zeros(4))
+        solved, rotation, _ = cv2.solvePnP(
+            MODEL_POINTS, picture, camera, np.zeros(4), *_frontal(picture, size), useExtrinsicGuess=True
+        )
     except cv2.error:
         return None
     if not solved or not np.isfinite(rotation).all():
         return None
     return _angles(np.asarray(cv2.Rodrigues(rotation)[0], dtype=np.float64))
+
+
+def _frontal(picture: FloatArray, size: float) -> tuple[FloatArray, FloatArray]:
+    """Rotation and translation of a head seen from the front, leaned as the outer eye corners are.
+
+    The solver starts from it: alone, it finds a head behind the camera for one face in eight of 300-W.
+    """
+    across = picture[3] - picture[2]
+    lean = math.atan2(across[1], across[0])
+    upright = np.diag([1.0, -1.0, -1.0])
+    turn = np.array(
+        [[math.cos(lean), -math.sin(lean), 0.0], [math.sin(lean), math.cos(lean), 0.0], [0.0, 0.0, 1.0]]
+    )
+    away = size * 450.0 / max(float(np.hypot(*across)), 1e-6)
+    place = np.append((picture[0] - size / 2) * (away / size), away)
+    return np.asarray(cv2.Rodrigues(turn @ upright)[0], dtype=np.float64), place.reshape(3, 1)
 
 
 def _angles(rotation: FloatArray) -> Pose:

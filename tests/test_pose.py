@@ -94,6 +94,23 @@ def test_landmarks_a_pixel_off_give_angles_some_degrees_off():
         assert np.abs(np.subtract([pose.yaw, pose.pitch, pose.roll], [yaw, pitch, roll])).max() < 15
 
 
+def test_heads_of_other_shapes_are_in_front_of_the_camera_and_the_right_way_up():
+    """Unlike the model, real heads fit a second solution as well: behind the camera, upside down."""
+    rng = np.random.default_rng(1)
+    for yaw, pitch, roll in ANGLES:
+        points = photograph(turned(yaw, pitch, roll), (0, 0, 800))
+        points[list(HEAD)] += rng.normal(0, 1.5, (6, 2))
+        pose = head_pose(points, SIZE)
+        assert abs(pose.roll - roll) < 45, (yaw, pitch, roll, pose)
+
+
+@pytest.mark.parametrize("lean", [90, 150, 180, -120])
+def test_a_picture_turned_on_its_side_or_head(lean):
+    pose = head_pose(photograph(turned(15, -10, lean)), SIZE)
+    assert [pose.yaw, pose.pitch] == pytest.approx([15, -10], abs=0.01)
+    assert abs((pose.roll - lean + 180) % 360 - 180) < 0.01
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_landmarks_that_are_no_numbers_have_no_pose(value):
     assert head_pose(np.full((68, 2), value), SIZE) is None
