@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from facealign.datasets import Sample, group_of
+from facealign.datasets import Sample, group_of, scan
 from facealign.errors import FaceAlignError
+from facealign.markup import write_pts
 from facealign.split import split
+from facealign.validation_part import GROUPS, PHOTOS, in_validation
 
 POINTS = np.zeros((68, 2))
 
@@ -116,11 +119,11 @@ def test_the_order_of_the_samples_and_the_time_of_day_do_not_matter(samples, sha
         assert other == [one for one in shuffled if one in part]
 
 
-PHOTOS = [sample(f"300w/afw/{10000 + number}_1.jpg") for number in range(100)]
+OTHERS = [sample(f"300w/afw/{10000 + number}_1.jpg") for number in range(100)]
 
 
 def test_another_seed_draws_others():
-    held = [groups(split(PHOTOS, 0.1, seed)[1]) for seed in range(20)]
+    held = [groups(split(OTHERS, 0.1, seed)[1]) for seed in range(20)]
     assert all(len(one) == 10 for one in held)
     # A photo is held by one draw in ten: of 20 draws of 10, about 88 photos at least once.
     assert 75 < len(set().union(*held)) < 97
@@ -130,7 +133,7 @@ def test_turned_copies_of_a_validation_photo_are_not_trained_on():
     turned = [
         sample(f"300w_lp/AFW_{10000 + number}_1_{view}.jpg") for number in range(100) for view in range(3)
     ]
-    training, validation = split([*PHOTOS, *turned], 0.2, 0)
+    training, validation = split([*OTHERS, *turned], 0.2, 0)
     assert len(validation) == 20
     assert len(training) == 4 * 80
 
@@ -146,13 +149,13 @@ def test_without_300_w_all_may_validate_by_person():
 
 
 def test_a_share_of_0_holds_nothing():
-    assert split(PHOTOS, 0, 0) == (PHOTOS, [])
+    assert split(OTHERS, 0, 0) == (OTHERS, [])
 
 
 @pytest.mark.parametrize("share", [-0.1, 1, 1.5, float("nan")])
 def test_a_share_out_of_range_is_refused(share):
     with pytest.raises(ValueError, match="share"):
-        split(PHOTOS, share, 0)
+        split(OTHERS, share, 0)
 
 
 def test_test_sets_alone_leave_nothing_to_train_on():
@@ -167,9 +170,106 @@ def test_a_validation_part_that_cannot_be_is_explained():
     with pytest.raises(FaceAlignError, match=r"12 faces in 1 groups.*--validation"):
         split(frames, 0.5, 0)
     with pytest.raises(FaceAlignError, match="--validation"):
-        split(PHOTOS, 0.001, 0)
+        split(OTHERS, 0.001, 0)
 
 
 def test_a_validation_part_that_takes_all_is_explained():
     with pytest.raises(FaceAlignError, match="smaller --validation"):
-        split(PHOTOS[:3], 0.9, 0)
+        split(OTHERS[:3], 0.9, 0)
+
+
+# --- the fixed part -----------------------------------------------------------------------------------------
+DERIVED = (
+    ("300w/afw/261068_1", True),
+    ("300w/afw/261068_2", True),
+    ("300w/helen/trainset/1691766_1", True),
+    ("300w/lfpw/trainset/image_0012", True),
+    ("300w_lp_afw/AFW_261068_1_0", False),
+    ("300w_lp_afw/AFW_261068_1_13", False),
+    ("300w_lp_afw/AFW_261068_2_3", False),
+    ("300W-LP/HELEN/HELEN_1691766_1_4", False),
+    ("300W-LP/LFPW/LFPW_image_train_0012_7", False),
+    ("helen_256/1691766_2", False),
+)
+"""Pictures of validation photos, and whether they validate; all others are made of them."""
+INNOCENT = (
+    "300w/afw/261069_1",
+    "300w/helen/trainset/1691767_1",
+    "300w/lfpw/trainset/image_0011",
+    "300w_lp_afw/AFW_261069_1_0",
+    "300W-LP/LFPW/LFPW_image_train_0011_7",
+    "helen_256/26106_1",
+    "youtube_faces/Ann_Other_12",
+    "menpo/image_0012",
+)
+
+
+def tree(root, names):
+    grid = np.stack(np.meshgrid(np.arange(17.0), np.arange(4.0)), axis=-1).reshape(68, 2)
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / f"{name}.png"), np.zeros((20, 20, 3), np.uint8))
+        write_pts(root / f"{name}.pts", grid)
+    return scan(root).samples
+
+
+def stems(samples):
+    return {one.relative.removesuffix(".png") for one in samples}
+
+
+def test_no_picture_made_of_a_validation_photo_is_trained_on(tmp_path):
+    samples = tree(tmp_path, [*(name for name, _ in DERIVED), *INNOCENT])
+    training, validation = split(samples, 0.1, 0)
+    assert stems(validation) == {name for name, validates in DERIVED if validates}
+    assert stems(training) == set(INNOCENT)
+
+
+def test_neither_where_300_w_itself_is_not_here(tmp_path):
+    derived = [name for name, _ in DERIVED if not name.startswith("300w/")]
+    training, validation = split(tree(tmp_path, [*derived, *INNOCENT[3:]]), 0.4, 0)
+    assert stems(training) | stems(validation) == set(INNOCENT[3:])
+    assert validation
+
+
+@pytest.mark.parametrize("folder", ["lfpw", "lfpw/trainset"])
+def test_a_part_of_the_tree_is_known_by_its_place(tmp_path, folder):
+    tree(tmp_path, ["300w/lfpw/trainset/image_0012", "300w/lfpw/trainset/image_0011"])
+    training, validation = split(scan(tmp_path / "300w" / folder).samples, 0.1, 0)
+    assert stems(validation) == {"300w/lfpw/trainset/image_0012"}
+    assert stems(training) == {"300w/lfpw/trainset/image_0011"}
+
+
+def faces(folder, numbers):
+    """A face of each photo, as its name in the release is."""
+    if folder.startswith("lfpw"):
+        return [sample(f"300w/{folder}/image_{number}.png") for number in numbers]
+    return [sample(f"300w/{folder}/{number}_1.jpg") for number in numbers]
+
+
+def test_the_fixed_part_is_balanced_and_does_not_depend_on_seed_share_or_who_else_is_here():
+    listed = [face for folder, numbers in PHOTOS.items() for face in faces(folder, numbers)]
+    # In AFW a photo has several faces: 55 photos hold the hundred.
+    assert {folder: len(set(numbers)) for folder, numbers in PHOTOS.items()} == {
+        "afw": 55,
+        "helen/trainset": 91,
+        "lfpw/trainset": 100,
+    }
+    assert len(GROUPS) == 246
+    assert {face.group for face in listed} == GROUPS
+    for others, share, seed in ((OTHERS[:1], 0.01, 0), (OTHERS, 0.9, 7)):
+        training, validation = split([*others, *listed], share, seed)
+        assert validation == listed
+        assert training == others
+    assert all(in_validation(face) for face in listed)
+    assert not any(in_validation(face) for face in OTHERS)
+
+
+def test_share_0_writes_no_validation_part_and_still_does_not_train_on_it():
+    listed = faces("afw", PHOTOS["afw"])
+    assert split([*listed, *OTHERS], 0, 0) == (OTHERS, [])
+
+
+def test_the_fixed_part_alone_leaves_nothing_to_train_on():
+    for share in (0, 0.1):
+        with pytest.raises(FaceAlignError, match="no face is left to train on"):
+            split(faces("afw", PHOTOS["afw"]), share, 0)

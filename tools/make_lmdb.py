@@ -1,7 +1,8 @@
 """Write the paired LMDBs for training from annotated photos and their boxes (tools/detect_faces.py).
 
 Every training face gives COPIES samples, varied by flip, shift, scale, rotation and noise, all shuffled once;
-every validation face one, not varied. The same seed gives the same bytes, whatever the number of workers.
+every validation face one, not varied; 300-W's validation part is fixed (facealign/validation_part.py). The
+same seed gives the same bytes, whatever the number of workers.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from facealign.networks.registry import BUILDERS, spec_of
 from facealign.parallel import cores
 from facealign.split import split
 from facealign.storage import META, bytes_needed, write_meta
+from facealign.validation_part import in_validation
 from tools.cli import run
 
 
@@ -57,7 +59,14 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         metavar="FOLDER=N",
         help="samples a face of one folder instead, such as youtube_faces=10, to weigh the data sets",
     )
-    parser.add_argument("--validation", type=float, default=0.1, metavar="SHARE", help="default: 0.1")
+    parser.add_argument(
+        "--validation",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="of the faces to set apart, where the fixed validation part of 300-W is not at hand (default: "
+        "0.1); 0: write no validation part",
+    )
     parser.add_argument(
         "--min-eye-distance",
         type=float,
@@ -179,6 +188,7 @@ def main() -> None:
                     job.sample.relative for job in val_jobs if job.sample.relative not in skipped
                 ],
                 "validation_share": arguments.validation,
+                "validation_is_fixed": any(map(in_validation, validation)),
                 "boxes": box_settings,
                 "boxes_from_landmarks": sum(job.source != "mtcnn" for job in used),
                 "source_sha256": fingerprint(used),
