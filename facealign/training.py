@@ -26,7 +26,7 @@ from facealign.errors import FaceAlignError
 from facealign.files import replacing
 from facealign.metrics import NORMALISERS, nme
 from facealign.networks import prototxt
-from facealign.networks.recipes import Recipe
+from facealign.networks.recipes import FIELDS_LEFT_OUT, Recipe
 from facealign.networks.registry import BUILDERS, spec_of
 from facealign.networks.solvers import solver as solver_of
 from facealign.networks.sources import LmdbSource
@@ -264,6 +264,8 @@ class Run:
         except (OSError, ValueError) as error:
             raise FaceAlignError(f"{path}: cannot tell which run the snapshots are of ({error})") from error
         now = json.loads(json.dumps(description))
+        if isinstance(before.get("recipe"), dict):  # of a time, maybe, when recipes had fewer fields
+            before["recipe"] = {**FIELDS_LEFT_OUT, **before["recipe"]}
         for name, what in (("recipe", "recipe"), ("data_sha256", "data"), ("seed", "seed")):
             if before.get(name) != now[name]:
                 raise FaceAlignError(

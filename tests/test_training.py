@@ -508,6 +508,18 @@ def test_a_run_of_something_else_is_not_gone_on_with(trained, same_batches, tmp_
     assert len(list((tmp_path / "run").glob("*_iter_*"))) == 2
 
 
+def test_a_run_from_before_a_recipe_had_all_its_fields_is_gone_on_with(trained, tmp_path):
+    shutil.copytree(trained[0].directory, tmp_path / "run")
+    described = json.loads((tmp_path / "run" / "run.json").read_text())
+    for name in ("warmup_iter", "final_lr_ratio"):
+        del described["recipe"][name]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(described))
+    settings = dataclasses.replace(trained[0], directory=tmp_path / "run", iterations=40)
+    assert Run(settings).done == trained[0].iterations
+    warmed_up = dataclasses.replace(settings.recipe, warmup_iter=5)
+    refused(dataclasses.replace(settings, recipe=warmed_up), "another recipe")
+
+
 @pytest.mark.parametrize("content", [None, "{", "[]"])
 def test_snapshots_of_an_unknown_run_are_not_gone_on_with(trained, tmp_path, content):
     shutil.copytree(trained[0].directory, tmp_path / "run")

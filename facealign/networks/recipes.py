@@ -1,6 +1,8 @@
 """What each stage of training is, as data: prototxt, solver, training runs and docs come from these rows."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from facealign.errors import FaceAlignError
 
@@ -10,7 +12,8 @@ class Recipe:
     """One stage of one network.
 
     normalized: of WeightEuclideanLoss, 1 to divide each face's error by its eye distance; starts_from: the
-    recipe whose newest weights are the starting point; the rest are Caffe's solver settings by their names.
+    recipe whose newest weights are the starting point; the rest are Caffe's solver settings by their names,
+    None where the policy has no use for one.
     """
 
     name: str
@@ -20,8 +23,10 @@ class Recipe:
     normalized: int
     base_lr: float
     lr_policy: str
-    power: float
+    power: float | None = None
     gamma: float | None = None
+    warmup_iter: int = 0
+    final_lr_ratio: float | None = None
     weight_decay: float = 0.0005
     momentum: float = 0.9
     momentum2: float = 0.999
@@ -49,6 +54,13 @@ class Recipe:
         """Path that Caffe adds `_iter_N.caffemodel` to."""
         return f"{self.run_directory}/{self.stage}"
 
+
+FIELDS_LEFT_OUT: dict[str, Any] = {
+    field.name: field.default
+    for field in dataclasses.fields(Recipe)
+    if field.default is not dataclasses.MISSING
+}
+"""What the fields of a recipe mean where they are not said."""
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe

@@ -21,7 +21,6 @@ def solver(
         type="Adam",
         base_lr=recipe.base_lr,
         lr_policy=recipe.lr_policy,
-        power=recipe.power,
         momentum=recipe.momentum,
         momentum2=recipe.momentum2,
         weight_decay=recipe.weight_decay,
@@ -34,8 +33,12 @@ def solver(
         max_iter=recipe.max_iter if max_iter is None else max_iter,
         solver_mode=caffe_pb2.SolverParameter.GPU if gpu else caffe_pb2.SolverParameter.CPU,
     )
-    if recipe.gamma is not None:
-        message.gamma = recipe.gamma
+    for name in ("gamma", "power", "final_lr_ratio"):
+        value = getattr(recipe, name)
+        if value is not None:
+            setattr(message, name, value)
+    if recipe.warmup_iter:
+        message.warmup_iter = recipe.warmup_iter
     if seed >= 0:
         message.random_seed = seed
     return message

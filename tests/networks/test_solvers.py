@@ -1,5 +1,7 @@
 """Solvers against the published one, read by Caffe's own schema."""
 
+import dataclasses
+
 import pytest
 from google.protobuf import text_format
 
@@ -63,6 +65,19 @@ def test_every_policy_has_what_caffe_asks_of_it(name):
     needed = {"inv": ("gamma", "power"), "poly": ("power", "max_iter")}[read.lr_policy]
     assert all(read.HasField(field) for field in needed)
     assert read.max_iter % read.snapshot == 0
+
+
+def test_a_recipe_can_ask_for_a_cosine_and_a_warm_up():
+    recipe = dataclasses.replace(
+        RECIPES["mobilenet_v2/stage1"], lr_policy="cosine", power=None, warmup_iter=500, final_lr_ratio=0.01
+    )
+    read = in_caffe_s_schema(solver(recipe, "net.prototxt", max_iter=2000))
+    assert (read.lr_policy, read.max_iter, read.warmup_iter) == ("cosine", 2000, 500)
+    assert read.final_lr_ratio == pytest.approx(0.01)
+    assert not read.HasField("power")
+    plain = in_caffe_s_schema(solver(RECIPES["mobilenet_v2/stage1"], "net.prototxt"))
+    assert not plain.HasField("warmup_iter")
+    assert not plain.HasField("final_lr_ratio")
 
 
 def test_arguments_take_the_place_of_the_recipe_s():
