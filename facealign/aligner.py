@@ -1,6 +1,6 @@
 """From an image to its faces: box, score, 68 landmarks and head pose."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from facealign.detection import MtcnnDetector, MtcnnSettings
 from facealign.engines.base import Engine
 from facealign.engines.choose import open_engine
 from facealign.errors import FaceAlignError
-from facealign.markup import N_LANDMARKS
+from facealign.markup import N_LANDMARKS, mirror_points
 from facealign.pose import Pose, head_pose
 from facealign.spec import ModelSpec
 
@@ -33,18 +33,68 @@ class Face:
     pose: Pose | None
 
 
-class FaceAligner:
-    """Finds faces with `detector` and their landmarks with the network in `engine`, fed as `spec` says."""
+class LandmarkNet:
+    """A landmark network in `engine`, fed and read as `spec` says."""
 
-    def __init__(self, detector: MtcnnDetector | None, engine: Engine, spec: ModelSpec) -> None:
-        """Raises FaceAlignError when `spec` describes an output that is not the 68-point markup, or a crop of
-        another size than its input.
+    def __init__(self, engine: Engine, spec: ModelSpec, flip: bool = False) -> None:
+        """flip: also show it each crop mirrored, and take the mean of both answers.
+
+        Raises FaceAlignError when `spec` describes an output that is not the 68-point markup.
         """
         if spec.landmarks != N_LANDMARKS or spec.landmark_order != ORDER:
             raise FaceAlignError(
                 f"{spec.network} {spec.stage}: gives {spec.landmarks} landmarks in the order "
                 f"{spec.landmark_order!r}; only {N_LANDMARKS} in the order {ORDER!r} are known here"
             )
+        self.engine = engine
+        self.spec = spec
+        self.flip = flip
+        self.size = spec.input_height, spec.input_width
+
+    def __call__(self, crops: Sequence[Image | Float32Array]) -> Float32Array:
+        """The network's numbers (n, 136) for crops of its size, by one run; see `points`."""
+        batch = np.stack([network_input(crop, self.spec) for crop in crops])
+        values = self._forward(batch)
+        if not self.flip:
+            return values
+        mirrored = self.points(self._forward(np.ascontiguousarray(batch[..., ::-1])))
+        mean = (self.points(values) + mirror_points(mirrored, self.size[1])) / 2
+        return crop_tools.encode_landmarks(mean, self.size, self.spec.origin)
+
+    def points(self, values: Float32Array) -> FloatArray:
+        """Landmarks (n, 68, 2), in pixels of the crop, of the network's numbers."""
+        return crop_tools.decode_landmarks(values, self.size, self.spec.origin)
+
+    def _forward(self, batch: Float32Array) -> Float32Array:
+        """Run the network on (n, 3, h, w); (n, 136)."""
+        outputs = self.engine.forward({self.spec.input_name: batch})
+        if self.spec.output_name not in outputs:
+            raise FaceAlignError(
+                f"{self.spec.network}: no output named {self.spec.output_name!r}, only {sorted(outputs)}"
+            )
+        values = outputs[self.spec.output_name].reshape(len(batch), -1)
+        if values.shape[1] != 2 * N_LANDMARKS:
+            raise FaceAlignError(
+                f"{self.spec.network}: output {self.spec.output_name!r} has {values.shape[1]} numbers "
+                f"a face, expected {2 * N_LANDMARKS}"
+            )
+        if not np.isfinite(values).all():
+            raise FaceAlignError(f"{self.spec.network}: the network's output is not finite; damaged weights?")
+        return values
+
+
+class FaceAligner:
+    """Finds faces with `detector` and their landmarks with the network in `engine`, fed as `spec` says."""
+
+    def __init__(
+        self, detector: MtcnnDetector | None, engine: Engine, spec: ModelSpec, flip: bool = False
+    ) -> None:
+        """flip: average each answer with that on the mirrored crop, at twice the time.
+
+        Raises FaceAlignError when `spec` describes an output that is not the 68-point markup, or a crop of
+        another size than its input.
+        """
+        self.net = LandmarkNet(engine, spec, flip)
         if spec.crop == "published" and (spec.input_height, spec.input_width) != (64, 64):
             raise FaceAlignError(
                 f"{spec.network} {spec.stage}: takes {spec.input_height}x{spec.input_width} pixels, but the "
@@ -62,17 +112,19 @@ class FaceAligner:
         detector: bool = True,
         published: bool = False,
         mtcnn: MtcnnSettings | None = None,
+        flip: bool = False,
     ) -> "FaceAligner":
         """Open released or own weights (`.caffemodel` or `.onnx`).
 
         engine: "auto", "caffe" or "onnx"; detector: also open MTCNN, with the settings `mtcnn`;
-        published: crop by the reference demo's arithmetic, for weights of its author, which need no `.json`.
+        published: crop by the reference demo's arithmetic, for weights of its author, which need no `.json`;
+        flip: average with the mirrored crop's answer.
         Raises FaceAlignError on missing or unfit files.
         """
         network, spec = open_engine(engine, weights, published)
         finder = MtcnnDetector.open(engine, mtcnn) if detector else None
         try:
-            return cls(finder, network, spec)
+            return cls(finder, network, spec, flip)
         except FaceAlignError as error:
             raise FaceAlignError(f"{weights}: {error}") from error
 
@@ -111,7 +163,6 @@ class FaceAligner:
 
     def _landmarks(self, image: Image, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Landmarks in the image and in the crops, each (n, 68, 2)."""
-        spec = self.spec
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         if len(boxes) == 0:
             return np.empty((0, N_LANDMARKS, 2)), np.empty((0, N_LANDMARKS, 2))
@@ -119,9 +170,8 @@ class FaceAligner:
             if not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
                 raise FaceAlignError(f"box {box.tolist()}: expected finite x1 < x2 and y1 < y2")
         prepared = [self._crop(image, box) for box in boxes]
-        values = self._forward(np.stack([network_input(crop, spec) for crop, _ in prepared]))
-        size = (spec.input_height, spec.input_width)
-        in_crops = crop_tools.decode_landmarks(values, size, spec.origin)
+        values = self.net([crop for crop, _ in prepared])
+        in_crops = self.net.points(values)
         in_image = np.stack(
             [back(value, points) for (_, back), value, points in zip(prepared, values, in_crops, strict=True)]
         )
@@ -137,23 +187,6 @@ class FaceAligner:
         crop, affine = crop_tools.crop_face(image, box, self.spec)
         inverse = crop_tools.invert(affine)
         return crop, lambda values, points: crop_tools.apply(inverse, points)
-
-    def _forward(self, batch: Float32Array) -> Float32Array:
-        """Run the network on (n, 3, h, w); (n, 136)."""
-        outputs = self.engine.forward({self.spec.input_name: batch})
-        if self.spec.output_name not in outputs:
-            raise FaceAlignError(
-                f"{self.spec.network}: no output named {self.spec.output_name!r}, only {sorted(outputs)}"
-            )
-        values = outputs[self.spec.output_name].reshape(len(batch), -1)
-        if values.shape[1] != 2 * N_LANDMARKS:
-            raise FaceAlignError(
-                f"{self.spec.network}: output {self.spec.output_name!r} has {values.shape[1]} numbers "
-                f"a face, expected {2 * N_LANDMARKS}"
-            )
-        if not np.isfinite(values).all():
-            raise FaceAlignError(f"{self.spec.network}: the network's output is not finite; damaged weights?")
-        return values
 
 
 def network_input(crop: Image | Float32Array, spec: ModelSpec) -> Float32Array:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from facealign import metrics
 from facealign.datasets import POOLED
 from facealign.errors import FaceAlignError
-from facealign.evaluation import NORMALISERS
+from facealign.evaluation import NORMALISERS, PITCHES, VALIDATION, YAWS
 from facealign.plotting import figure_in
 
+INTERVAL = "bootstrap, drawing faces anew"
 NORMALISER_NAMES = {"inter_pupil": "inter-pupil", "inter_ocular": "inter-ocular"}
 
 
@@ -44,6 +46,13 @@ def _number(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def _with_interval(figures: Mapping[str, Any], key: str) -> str:
+    """A figure and its interval, where it has one: "5.71 [5.50, 5.93]"."""
+    interval = figures.get(f"{key}_interval")
+    tail = "" if interval is None else f" [{_number(interval[0])}, {_number(interval[1])}]"
+    return _number(figures[key]) + tail
+
+
 def _cell(evaluation: Mapping[str, Any], subset: str, key: str) -> str:
     figures = evaluation["subsets"].get(subset)
     if figures is None:
@@ -72,6 +81,71 @@ def comparison(evaluations: Sequence[Mapping[str, Any]], normaliser: str = "inte
     return table(["Method", "Input", "Common", "Challenge", "Full", "Training data"], rows)
 
 
+def validation(evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """Methods side by side on the validation part; those without are left out.
+
+    Where all have measured the same faces, the difference to the first comes with the interval of the mean
+    difference of the same face.
+    """
+    kept = [evaluation for evaluation in evaluations if VALIDATION in evaluation["subsets"]]
+    members = [evaluation["members"][VALIDATION] for evaluation in kept]
+    paired = len(kept) > 1 and all(sorted(one) == sorted(members[0]) for one in members)
+    header = ["Method", "Input", "Faces", "Missed", "Inter-pupil", "Inter-ocular", "Failures over 8 %"]
+    rows = []
+    for evaluation in kept:
+        settings, figures = evaluation["settings"], evaluation["subsets"][VALIDATION]
+        row = [
+            str(settings["method"]),
+            str(settings["input"]),
+            str(figures["images"]),
+            str(figures["missed_detections"]),
+            *[_with_interval(figures, f"nme_{name}") for name in NORMALISERS],
+            _number(100 * figures["failure_rate_08"], 1) + " %",
+        ]
+        if paired:
+            row.append("-" if evaluation is kept[0] else _difference(kept[0], evaluation))
+        rows.append(row)
+    return table([*header, "Inter-pupil, to the first"][: len(header) + paired], rows)
+
+
+def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """How much greater the second's inter-pupil error is, with its interval, over faces that both found."""
+    pairs = [(first["errors"][path], second["errors"][path]) for path in first["members"][VALIDATION]]
+    values = np.array(
+        [b["inter_pupil"] - a["inter_pupil"] for a, b in pairs if a is not None and b is not None]
+    )
+    if len(values) == 0:
+        return "-"
+    low, high = metrics.bootstrap_interval(values)
+    return f"{values.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def breakdown(evaluation: Mapping[str, Any]) -> str:
+    """The parts of what was measured, a row each: by data set, group of landmarks, yaw and pitch."""
+    titles = {
+        ("yaw", "frontal"): f"less than {YAWS['frontal'][1]:.0f} degrees to a side",
+        ("yaw", "half"): f"{YAWS['half'][0]:.0f} to {YAWS['half'][1]:.0f} degrees",
+        ("yaw", "strong"): f"{YAWS['strong'][0]:.0f} degrees or more",
+        ("pitch", "down"): f"looks down by {-PITCHES['down'][1]:.0f} degrees or more",
+        ("pitch", "level"): "between",
+        ("pitch", "up"): f"looks up by {PITCHES['up'][0]:.0f} degrees or more",
+    }
+    rows = []
+    for row in evaluation["breakdown"]:
+        failures = row.get("failure_rate_08")
+        rows.append(
+            [
+                row["by"],
+                titles.get((row["by"], row["name"]), row["name"]),
+                str(row["images"]),
+                str(row["missed_detections"]),
+                *[_with_interval(row, f"nme_{name}") for name in NORMALISERS],
+                "" if failures is None else _number(100 * failures, 1) + " %",
+            ]
+        )
+    return table(["By", "Part", "Faces", "Missed", "Inter-pupil", "Inter-ocular", "Failures over 8 %"], rows)
+
+
 def details(evaluation: Mapping[str, Any]) -> str:
     """Every figure of every subset of one evaluation, a row a subset; what is absent is said."""
     columns = [
@@ -88,7 +162,15 @@ def details(evaluation: Mapping[str, Any]) -> str:
     for name, figures in evaluation["subsets"].items():
         part = evaluation.get("incomplete", {}).get(name)
         title = f"{name} (of {part['in_release']})" if part else name
-        rows.append([title, *[_number(figures[key], digits) for key, _, digits in columns]])
+        rows.append(
+            [
+                title,
+                *[
+                    _with_interval(figures, key) if key.startswith("nme") else _number(figures[key], digits)
+                    for key, _, digits in columns
+                ],
+            ]
+        )
     rows += [[name, "absent", *[""] * (len(columns) - 1)] for name in evaluation.get("absent", [])]
     return table(["Subset", *[title for _, title, _ in columns]], rows)
 
@@ -97,12 +179,20 @@ def markdown(evaluations: Sequence[Mapping[str, Any]]) -> str:
     """The whole report: both normalisers by name, then each evaluation in detail."""
     if not evaluations:
         raise FaceAlignError("no evaluation to report; tools/evaluate.py makes one")
-    parts = [
-        "300-W, NME in % of the inter-pupil distance (the reported rows do not name theirs):\n",
-        comparison(evaluations, "inter_pupil"),
-        "300-W, NME in % of the inter-ocular distance (outer eye corners):\n",
-        comparison(evaluations, "inter_ocular"),
-    ]
+    parts = []
+    if any(VALIDATION in evaluation["subsets"] for evaluation in evaluations):
+        parts += [
+            "Validation part: faces of 300-W's training photos that are never trained on. NME in % with its "
+            f"95 % interval ({INTERVAL}); failures by the inter-ocular distance:\n",
+            validation(evaluations),
+        ]
+    if not parts or any(set(POOLED) & set(evaluation["subsets"]) for evaluation in evaluations):
+        parts += [
+            "300-W, NME in % of the inter-pupil distance (the reported rows do not name theirs):\n",
+            comparison(evaluations, "inter_pupil"),
+            "300-W, NME in % of the inter-ocular distance (outer eye corners):\n",
+            comparison(evaluations, "inter_ocular"),
+        ]
     if any(set(POOLED) & set(evaluation.get("incomplete", {})) for evaluation in evaluations):
         parts.append("`*` only a part of this subset's images was there.\n")
     for evaluation in evaluations:
@@ -112,6 +202,13 @@ def markdown(evaluations: Sequence[Mapping[str, Any]]) -> str:
             "are relative to the inter-ocular distance; a missed detection is a failure, left out of NME.\n"
         )
         parts.append(details(evaluation))
+        if evaluation.get("breakdown"):
+            of = "the validation part" if VALIDATION in evaluation["subsets"] else "all that was measured"
+            parts.append(
+                f"{settings['method']}, {of} told apart. Yaw and pitch are those of the annotation, by the "
+                "six-point head of the demo:\n"
+            )
+            parts.append(breakdown(evaluation))
         if evaluation.get("skipped"):
             parts.append(f"{len(evaluation['skipped'])} files could not be used and are not counted.\n")
     return "\n".join(parts)
@@ -149,9 +246,9 @@ def curves(
     for evaluation in evaluations:
         members = evaluation["members"]
         pooled = [name for name in POOLED if name in members]
-        names = pooled or list(members)
+        names = [name for name in (VALIDATION,) if name in members] + pooled or list(members)
         if len(evaluations) > 1:
-            names = ["full"] if "full" in members else names
+            names = ["full"] if "full" in members else names[:1] if VALIDATION in members else names
         for name in names:
             found = [evaluation["errors"][path] for path in members[name]]
             errors = np.array([np.inf if error is None else error[normaliser] for error in found])

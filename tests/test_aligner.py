@@ -9,9 +9,10 @@ from skimage.data import astronaut
 
 from facealign.aligner import FaceAligner, network_input
 from facealign.boxes import overlap
-from facealign.crop import crop_face
+from facealign.crop import crop_face, encode_landmarks
 from facealign.detection import MtcnnDetector, MtcnnSettings
 from facealign.errors import FaceAlignError
+from facealign.markup import MIRROR, mirror_points
 from facealign.spec import ModelSpec
 from tests.random_weights import write_model
 
@@ -93,6 +94,48 @@ def test_landmarks_are_the_network_s_numbers_in_the_pixels_of_the_image(aligner,
     assert np.abs(ours - by_hand).max() < 1.0 + 1e-6
     # Whatever the border's convention, scale and shape are exact.
     np.testing.assert_allclose(ours - ours.mean(0), by_hand - by_hand.mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("crop", ["square", "published"])
+def test_flip_averages_with_the_mirrored_crop_s_answer(aligner, photo, crop):
+    """A face in the middle of a picture that is its own mirror image has a symmetric answer."""
+    half = photo[:, :222]
+    symmetric = np.concatenate([half, half[:, ::-1]], axis=1)  # 444 wide, its axis at 221.5
+    box = np.array([161.5, 65.0, 281.5, 185.0])
+    spec = dataclasses.replace(aligner.spec, crop=crop, box_shift=(0.0, 0.09))
+    plain = FaceAligner(None, aligner.engine, spec).align_boxes(symmetric, box[None])[0]
+    averaged = FaceAligner(None, aligner.engine, spec, flip=True).align_boxes(symmetric, box[None])[0]
+    swapped = averaged[MIRROR]
+    if crop == "square":
+        np.testing.assert_allclose(swapped, averaged * (-1, 1) + (443, 0), atol=1e-2)
+        mirrored = (plain * (-1, 1) + (443, 0))[MIRROR]
+        np.testing.assert_allclose(averaged, (plain + mirrored) / 2, atol=1e-2)
+    assert np.abs(plain[MIRROR] - (plain * (-1, 1) + (443, 0))).max() > 1
+    assert np.abs(averaged - plain).max() > 0.5
+
+
+def test_flip_leaves_a_network_alone_that_answers_the_same_to_the_mirror_image(aligner, photo):
+    """Of any picture: the answer is that on the crop, mirrored where the crop is, so their mean is it."""
+    truth = np.linspace(5, 58, 136).reshape(68, 2)
+    size = (64, 64)
+
+    class Fair:
+        def forward(self, inputs):
+            # Left half brighter: the face as it is; right half brighter: mirrored.
+            left = inputs["data"][..., :32].mean(axis=(1, 2, 3)) > inputs["data"][..., 32:].mean(
+                axis=(1, 2, 3)
+            )
+            answers = np.where(left[:, None, None], truth, mirror_points(truth, 64))
+            return {"fc4": encode_landmarks(answers, size)}
+
+    lit = np.zeros_like(photo)
+    lit[:, :222] = 200
+    box = np.array([161.5, 65.0, 281.5, 185.0])
+    results = [
+        FaceAligner(None, Fair(), aligner.spec, flip=flip).align_boxes(lit, box[None])
+        for flip in (False, True)
+    ]
+    np.testing.assert_allclose(results[0], results[1], atol=1e-4)
 
 
 def test_origin_is_obeyed(aligner, photo):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -367,6 +368,33 @@ def test_evaluate_only_the_faces_set_apart_for_validation(photo, weights, tmp_pa
     result = evaluate(*arguments, "--json", out, "--validation-of", lmdb)
     assert result.returncode == 1
     assert str(lmdb) in result.stderr
+
+
+def test_evaluate_measures_the_validation_part_and_names_what_was_averaged(photo, weights, tmp_path):
+    root, out = tmp_path / "300w", tmp_path / "out.json"
+    face_tree(root, photo)
+    for name in ("lfpw/trainset/image_0012", "lfpw/trainset/image_0011", "afw/261068_1"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        for suffix in (".png", ".pts"):
+            shutil.copy(root / f"ibug/image_0{suffix}", root / f"{name}{suffix}")
+    arguments = ["--data", tmp_path, "--weights", weights, "--engine", "onnx", "--boxes", "landmarks"]
+    result = evaluate(*arguments, "--json", out, "--name", "mine", "--flip")
+    assert result.returncode == 0, result.stderr
+    assert "left out: 1 faces for training" in result.stderr
+    data = json.loads(out.read_text())
+    assert data["members"]["validation"] == ["300w/afw/261068_1.png", "300w/lfpw/trainset/image_0012.png"]
+    assert list(data["subsets"]) == ["validation", "common", "challenging", "full", "ibug", "lfpw/testset"]
+    assert data["settings"]["method"] == "mine, flip-averaged"
+    assert "| mine, flip-averaged | 64x64 | 2 | 0 |" in result.stdout
+    assert "| landmarks | brows | 2 | 0 |" in result.stdout
+
+    plain = evaluate(*arguments, "--json", out, "--all")
+    assert plain.returncode == 0, plain.stderr
+    again = json.loads(out.read_text())
+    assert again["subsets"]["lfpw/trainset"]["images"] == 1
+    assert again["settings"]["method"] == "mobilenet_v2 stage2"
+    assert again["subsets"]["validation"]["images"] == 2
+    assert again["errors"]["300w/afw/261068_1.png"] != data["errors"]["300w/afw/261068_1.png"]
 
 
 def test_the_demo_photos_come_from_a_package(tmp_path):

@@ -1,16 +1,19 @@
 """Evaluation on a made-up tree in the layout of 300-W, with aligners whose errors are known beforehand."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from facealign.datasets import scan
 from facealign.errors import FaceAlignError
 from facealign.evaluation import (
     box_of_annotation,
+    breakdown,
     detected_box,
     figures,
     limit_per_folder,
@@ -152,6 +155,8 @@ def test_all_faces_missed_leaves_no_nme():
         "missed_detections": 2,
         "nme_inter_pupil": None,
         "nme_inter_ocular": None,
+        "nme_inter_pupil_interval": None,
+        "nme_inter_ocular_interval": None,
         **{f"failure_rate_{limit}{norm}": 1.0 for limit in ("08", "10") for norm in ("", "_inter_pupil")},
         **{f"auc_{limit}{norm}": 0.0 for limit in ("08", "10") for norm in ("", "_inter_pupil")},
     }
@@ -249,12 +254,86 @@ def test_the_box_of_another_picture_is_refused(root):
         listed_box(faces, "faces.json")(sample, np.zeros((200, 240, 3), np.uint8))
 
 
-def test_a_further_subset_holds_all_that_was_measured(root):
-    samples = scan(root).samples[:6]
+def test_the_faces_that_validate_are_a_subset_of_their_own(root):
+    samples = scan(root).samples
+    validation = {sample.relative for sample in samples[:3]}  # afw and two of HELEN's test set
+    oracle = Oracle(lambda points: points + np.array([3.0, 4.0]))
+    data = results(samples, measure(samples, oracle.find, oracle.align), SETTINGS, validation)
+    assert next(iter(data["subsets"])) == "validation"
+    assert data["members"]["validation"] == [sample.relative for sample in samples[:3]]
+    assert data["subsets"]["common"]["images"] == 3
+    assert "afw" not in data["subsets"]
+    assert data["absent"] == []
+    faces = [eye_distances(sample.points)[0] for sample in samples[:3]]
+    assert data["subsets"]["validation"]["nme_inter_pupil"] == pytest.approx(
+        100 * np.mean(5 / np.array(faces))
+    )
+    by_set = {row["name"]: row["images"] for row in data["breakdown"] if row["by"] == "data set"}
+    assert by_set == {"afw": 1, "helen/testset": 2}
+
+
+def test_errors_are_told_apart_by_group_and_pose(root):
+    def only_the_nose(points):
+        points[27:36] += np.array([3.0, 4.0])
+        return points
+
+    samples = scan(root).samples
+    oracle = Oracle(only_the_nose, missed=[samples[0].relative])
+    data = evaluate(root, oracle)
+    rows = {(row["by"], row["name"]): row for row in data["breakdown"]}
+    distances = np.array([eye_distances(sample.points) for sample in samples[1:]])
+    for group in ("contour", "brows", "nose", "eyes", "mouth"):
+        row = rows["landmarks", group]
+        assert (row["images"], row["missed_detections"]) == (10, 1)
+        for index, name in enumerate(("inter_pupil", "inter_ocular")):
+            expected = 100 * np.mean(5 / distances[:, index]) if group == "nose" else 0
+            assert row[f"nme_{name}"] == pytest.approx(expected, abs=1e-9)
+            low, high = row[f"nme_{name}_interval"]
+            assert low - 1e-9 <= expected <= high + 1e-9
+    for by in ("yaw", "pitch"):
+        assert sum(row["images"] for (kind, _), row in rows.items() if kind == by) == 10
+
+
+@pytest.mark.parametrize(
+    ("yaw", "pitch", "kinds"),
+    [
+        (0, 0, ("frontal", "level")),
+        (-9, 0, ("frontal", "level")),
+        (22, 0, ("half", "level")),
+        (-22, 18, ("half", "up")),
+        (40, 0, ("strong", "level")),
+        (0, -20, ("frontal", "down")),
+    ],
+)
+def test_a_head_turned_by_known_angles_is_told_by_its_pose(root, yaw, pitch, kinds):
+    sample = scan(root).samples[0]
+    points = turned_head(yaw, pitch)
+    sample = dataclasses.replace(sample, points=points)
     oracle = Oracle()
-    data = results(samples, measure(samples, oracle.find, oracle.align), SETTINGS, "validation")
-    assert data["subsets"]["validation"]["images"] == 6
-    assert data["members"]["validation"] == [sample.relative for sample in samples]
+    rows = breakdown([sample], measure([sample], oracle.find, oracle.align))
+    assert tuple(row["name"] for row in rows if row["by"] in ("yaw", "pitch")) == kinds
+
+
+def turned_head(yaw, pitch):
+    """The demo's head where its crop's camera expects it, its other points between the six."""
+    six = np.array(
+        [
+            (0, 0, 0),
+            (0, -330, -65),
+            (-225, 170, -135),
+            (225, 170, -135),
+            (-150, -150, -125),
+            (150, -150, -125),
+        ]
+    )
+    turn = Rotation.from_rotvec([-np.deg2rad(pitch), 0, 0]) * Rotation.from_rotvec([0, np.deg2rad(yaw), 0])
+    x, y, z = turn.apply(six).T
+    depth = 680 - z
+    seen = np.column_stack([100 + 160 * x / depth, 100 - 160 * y / depth])
+    points = np.tile(seen.mean(axis=0), (68, 1))
+    points[[30, 8, 36, 45, 48, 54]] = seen
+    points[37:42], points[42:45], points[46:48] = seen[2], seen[3], seen[3]
+    return points
 
 
 def test_results_survive_the_file(root, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facealign.metrics import auc, ced, failure_rate, nme, point_errors
+from facealign.metrics import auc, bootstrap_interval, ced, failure_rate, group_nme, nme, point_errors
 
 errors = st.lists(st.floats(0, 0.5), min_size=1, max_size=40).map(np.array)
 
@@ -114,3 +114,64 @@ def test_no_face_is_refused():
     for measure in (lambda e: failure_rate(e, 0.1), lambda e: ced(e, e), lambda e: auc(e, 0.1)):
         with pytest.raises(ValueError, match="no face"):
             measure(np.array([]))
+
+
+def test_group_errors_by_hand():
+    truth, predicted = faces(4), faces(4, seed=1)
+    members = {
+        "contour": range(17),
+        "brows": range(17, 27),
+        "nose": range(27, 36),
+        "eyes": range(36, 48),
+        "mouth": range(48, 68),
+    }
+    by_group = group_nme(predicted, truth, "inter_ocular")
+    assert list(by_group) == list(members)
+    for name, points in members.items():
+        for index in range(4):
+            distances = [math.dist(predicted[index, point], truth[index, point]) for point in points]
+            expected = sum(distances) / len(points) / math.dist(truth[index, 36], truth[index, 45])
+            assert by_group[name][index] == pytest.approx(expected)
+    weighted = sum(len(points) * by_group[name] for name, points in members.items()) / 68
+    np.testing.assert_allclose(weighted, nme(predicted, truth, "inter_ocular"))
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95])
+@pytest.mark.parametrize("shape", ["normal", "exponential"])
+def test_the_bootstrap_agrees_with_the_normal_approximation(level, shape):
+    """Of many faces the mean is normal: its interval is z standard errors to either side."""
+    rng = np.random.default_rng(5)
+    values = rng.normal(6, 2, 2000) if shape == "normal" else rng.exponential(6, 2000)
+    z = {0.5: 0.674490, 0.9: 1.644854, 0.95: 1.959964}[level]
+    error = values.std() / math.sqrt(len(values))
+    low, high = bootstrap_interval(values, level)
+    # 10,000 resamples tell a quantile to about 0.03 of a standard error.
+    assert low == pytest.approx(values.mean() - z * error, abs=0.1 * error)
+    assert high == pytest.approx(values.mean() + z * error, abs=0.1 * error)
+
+
+def test_the_interval_holds_the_true_mean_as_often_as_it_says():
+    """300 samples of 100 faces from a skewed distribution whose mean is known."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(300):
+        low, high = bootstrap_interval(rng.gamma(4, 1.5, 100), resamples=400)
+        held += low <= 6 <= high
+    # binomial: 300 x 0.95 = 285 +- 3.8; a few less, as 100 faces are not many
+    assert 272 <= held <= 295
+
+
+def test_the_bootstrap_is_seeded_and_does_not_depend_on_how_much_is_drawn_at_a_time():
+    values = np.random.default_rng(1).normal(5, 1, 300)
+    assert bootstrap_interval(values) == bootstrap_interval(values)
+    assert bootstrap_interval(values, seed=1) != bootstrap_interval(values)
+    assert bootstrap_interval(np.full(7, 3.0)) == (3.0, 3.0)
+    many = np.random.default_rng(1).normal(5, 1, 200_000)
+    low, high = bootstrap_interval(many, resamples=200)
+    assert high - low == pytest.approx(2 * 1.96 / math.sqrt(200_000), rel=0.25)
+
+
+@pytest.mark.parametrize(("values", "level"), [([], 0.95), ([[1.0]], 0.95), ([1.0], 0), ([1.0], 1)])
+def test_what_cannot_be_bootstrapped_is_refused(values, level):
+    with pytest.raises(ValueError, match=r"values of shape|level is"):
+        bootstrap_interval(np.array(values), level)

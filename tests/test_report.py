@@ -11,7 +11,7 @@ import pytest
 
 from facealign.errors import FaceAlignError
 from facealign.evaluation import figures
-from facealign.report import comparison, curves, details, markdown, plot_ced, table
+from facealign.report import comparison, curves, details, markdown, plot_ced, table, validation
 
 ROOT = Path(__file__).parent.parent
 
@@ -68,7 +68,14 @@ def test_absent_subsets_are_said_in_both_tables():
 
 def test_details_hold_every_figure():
     rows = cells(details(evaluation()))
-    assert rows[2] == ["common (of 554)", "3", "1", "7.00", "5.50", "0.3333", "0.2083", "0.3333", "0.3000"]
+    assert rows[2] == [
+        "common (of 554)",
+        "3",
+        "1",
+        "7.00 [5.00, 9.00]",
+        "5.50 [4.00, 7.00]",
+        *["0.3333", "0.2083", "0.3333", "0.3000"],
+    ]
     assert rows[3][0] == "challenging"
 
 
@@ -86,6 +93,37 @@ def test_markdown_names_the_normalisers_and_explains_the_star():
         markdown([])
 
 
+def test_methods_on_the_validation_part_and_their_differences_face_by_face():
+    rng = np.random.default_rng(0)
+    hard = rng.uniform(3, 15, 40)  # faces differ far more than methods do
+    first = evaluation("first", [(value, 0.7 * value) for value in hard], ("validation",))
+    better = evaluation("better", [(value - 0.5, 0.7 * value) for value in hard], ("validation",))
+    rows = cells(validation([first, better]))
+    assert rows[0][-1] == "Inter-pupil, to the first"
+    assert rows[2][:4] == ["first", "64x64", "40", "0"]
+    assert rows[2][-1] == "-"
+    assert rows[2][4].startswith(f"{hard.mean():.2f} [")
+    assert rows[3][-1] == "-0.50 [-0.50, -0.50]"
+    low, high = first["subsets"]["validation"]["nme_inter_pupil_interval"]
+    assert high - low > 1
+    text = markdown([first, better])
+    assert "reported" not in text
+    assert "| first | 64x64 |" in text
+
+    # Other faces, or one method alone: no difference to tell.
+    fewer = evaluation("fewer", [(5.0, 4.0)], ("validation",))
+    for some in ([first, fewer], [first], [first, evaluation("elsewhere")]):
+        assert cells(validation(some))[0][-1] == "Failures over 8 %"
+
+
+def test_a_face_that_one_method_missed_is_not_in_the_difference():
+    first = evaluation("first", [(5.0, 4.0), None, (6.0, 5.0)], ("validation",))
+    second = evaluation("second", [(7.0, 4.0), (90.0, 70.0), None], ("validation",))
+    assert cells(validation([first, second]))[3][-1] == "+2.00 [+2.00, +2.00]"
+    none = evaluation("none", [None, None, None], ("validation",))
+    assert cells(validation([first, none]))[3][-1] == "-"
+
+
 def test_a_bar_in_a_cell_is_escaped():
     assert table(["a"], [["x|y"]]) == "| a |\n| --- |\n| x\\|y |\n"
 
@@ -96,6 +134,9 @@ def test_missed_faces_lower_the_curve():
     np.testing.assert_array_equal(errors, [5.0, 9.0, np.inf])
     labels = [label for label, _ in curves([evaluation("a"), evaluation("b")], "inter_ocular")]
     assert labels == ["a: full", "b: full"]
+    both = evaluation(subsets=("validation", "common"))
+    assert [label for label, _ in curves([both], "inter_pupil")] == ["validation", "common"]
+    assert [label for label, _ in curves([both, both], "inter_pupil")] == ["ours: validation"] * 2
 
 
 def test_the_plot_is_a_picture_and_the_same_each_time(tmp_path):

@@ -1,4 +1,4 @@
-"""Measure landmark weights on annotated photos in the layout of 300-W.
+"""Measure landmark weights on annotated photos in the layout of 300-W: on its test sets and validation part.
 
 A face whose box is not found is a failure: it counts in the failure rate, the AUC and the CED, and is left
 out of the mean error (NME), beside which the number of missed faces is given.
@@ -31,7 +31,11 @@ from facealign.released import default_weights
 from facealign.report import markdown, plot_ced
 from facealign.snapshots import newest_weights
 from facealign.storage import read_meta
+from facealign.validation_part import in_validation
 from tools.cli import run
+
+FLIPPED = ", flip-averaged"
+"""What a method's name ends with where two answers were averaged."""
 
 
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
@@ -47,10 +51,20 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         help=".caffemodel or .onnx (default: the newest trained, else released)",
     )
     parser.add_argument(
+        "--all",
+        action="store_true",
+        help="also the faces that are for training (default: if no others are here)",
+    )
+    parser.add_argument(
         "--validation-of",
         type=Path,
         metavar="DIR",
-        help="only the faces that these LMDBs (tools/make_lmdb.py) set apart for validation",
+        help="only the faces that these LMDBs (tools/make_lmdb.py) set apart, as the validation part",
+    )
+    parser.add_argument(
+        "--flip",
+        action="store_true",
+        help="average with the landmarks of the mirrored crop: two runs a face; the method's name says so",
     )
     parser.add_argument("--engine", choices=("auto", "caffe", "onnx"), default="auto", help="default: auto")
     parser.add_argument(
@@ -83,16 +97,19 @@ def main() -> None:
         print(f"skipped: {reason if file in reason else f'{file}: {reason}'}", file=sys.stderr)
     if not found.samples:
         raise FaceAlignError(f"{arguments.data}: no image with 68 points in it; expected a 300-W tree")
-    samples = limit_per_folder(found.samples, arguments.limit)
-    if arguments.validation_of is not None:
-        samples = set_apart(samples, arguments.validation_of)
+    samples, validation = chosen(found.samples, arguments.validation_of, arguments.all)
+    samples = limit_per_folder(samples, arguments.limit)
     if arguments.weights is None:
         arguments.weights = newest()
         print(f"weights: {arguments.weights}", file=sys.stderr)
 
     detects = arguments.boxes == "mtcnn"
     aligner = FaceAligner.open(
-        arguments.weights, arguments.engine, detector=detects, published=arguments.published
+        arguments.weights,
+        arguments.engine,
+        detector=detects,
+        published=arguments.published,
+        flip=arguments.flip,
     )
     with tqdm(samples, unit="image", desc="evaluate") as bar:
         measured = measure(
@@ -113,15 +130,16 @@ def main() -> None:
         samples,
         measured,
         {
-            "method": arguments.name or f"{spec.network} {spec.stage}",
+            "method": (arguments.name or f"{spec.network} {spec.stage}") + FLIPPED * arguments.flip,
             "input": f"{spec.input_height}x{spec.input_width}",
             "weights": arguments.weights.name,
             "engine": type(aligner.engine).__name__,
             "boxes": arguments.boxes,
             "crop": spec.crop,
+            "flip": arguments.flip,
             "limit": arguments.limit,
         },
-        "validation" if arguments.validation_of is not None else None,
+        validation,
     )
     write_results(arguments.json, data)
     text = markdown([data])
@@ -144,6 +162,25 @@ def newest() -> Path:
             if weights is not None:
                 return weights
     return default_weights("auto")
+
+
+def chosen(
+    samples: list[Sample], lmdbs: Path | None, everything: bool
+) -> tuple[list[Sample], frozenset[str]]:
+    """The samples to measure, and the paths (`Sample.relative`) of those that validate.
+
+    These are 300-W's validation part and test sets, without others; of data with neither, all.
+    """
+    if lmdbs is not None:
+        kept = set_apart(samples, lmdbs)
+        return kept, frozenset(sample.relative for sample in kept)
+    validation = frozenset(sample.relative for sample in samples if in_validation(sample))
+    kept = [sample for sample in samples if sample.is_test or sample.relative in validation]
+    if everything or not kept:
+        return samples, validation
+    if len(kept) < len(samples):
+        print(f"left out: {len(samples) - len(kept)} faces for training (--all: not)", file=sys.stderr)
+    return kept, validation
 
 
 def set_apart(samples: list[Sample], directory: Path) -> list[Sample]:
