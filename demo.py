@@ -20,7 +20,7 @@ from facealign.drawing import draw
 from facealign.errors import FaceAlignError
 from facealign.files import replacing
 from facealign.images import SUFFIXES, read_image
-from facealign.released import default_weights
+from facealign.released import default_weights, second_of
 from tools.cli import run
 
 WRITABLE = (".jpg", ".jpeg", ".png", ".bmp")
@@ -51,6 +51,13 @@ def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
         help="take the boxes from DIR/NAME.txt (1-based `x1 y1 x2 y2`, a face a line) and detect nothing",
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the newest stage in models/")
+    parser.add_argument(
+        "--cascade",
+        nargs="?",
+        const=True,
+        metavar="FILE",
+        help="let a second network look at each face again, upright and tight (default: the one in models/)",
+    )
     parser.add_argument(
         "--published", action="store_true", help="the reference demo's arithmetic, for weights of its author"
     )
@@ -162,7 +169,11 @@ def main() -> None:
 
     weights = arguments.weights or default_weights(arguments.engine)
     aligner = FaceAligner.open(
-        weights, arguments.engine, detector=arguments.boxes is None, published=arguments.published
+        weights,
+        arguments.engine,
+        detector=arguments.boxes is None,
+        published=arguments.published,
+        cascade=second_of(arguments.cascade, arguments.engine),
     )
     arguments.output.mkdir(parents=True, exist_ok=True)
     records = []

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from facealign import crop as crop_tools
+from facealign.alignment import aligned_transform
 from facealign.arrays import Float32Array, FloatArray, Image
 from facealign.detection import MtcnnDetector, MtcnnSettings
 from facealign.engines.base import Engine
@@ -83,18 +84,60 @@ class LandmarkNet:
         return values
 
 
+class SecondNet(LandmarkNet):
+    """The second network of a cascade: looks at each face again, brought to the mean shape by the first."""
+
+    def __init__(self, engine: Engine, spec: ModelSpec, flip: bool = False) -> None:
+        """Raises FaceAlignError when `spec` describes no second network."""
+        super().__init__(engine, spec, flip)
+        if not spec.is_second_level:
+            raise FaceAlignError(
+                f"{spec.network} {spec.stage}: is no second network of a cascade: its crop is {spec.crop!r}, "
+                "not 'aligned'"
+            )
+
+    def refine(self, image: Image, landmarks: FloatArray) -> FloatArray:
+        """Better landmarks (n, 68, 2) of an image's faces, by one run of the network.
+
+        Raises FaceAlignError when a face's landmarks are all in one place.
+        """
+        try:
+            affines = [aligned_transform(points, self.spec) for points in landmarks]
+        except ValueError as error:
+            raise FaceAlignError(f"the first network's landmarks: {error}; damaged weights?") from error
+        crops = [crop_tools.warp(image, affine, self.size) for affine in affines]
+        refined = self.points(self(crops))
+        return np.stack(
+            [
+                crop_tools.apply(crop_tools.invert(affine), points)
+                for affine, points in zip(affines, refined, strict=True)
+            ]
+        )
+
+
 class FaceAligner:
     """Finds faces with `detector` and their landmarks with the network in `engine`, fed as `spec` says."""
 
     def __init__(
-        self, detector: MtcnnDetector | None, engine: Engine, spec: ModelSpec, flip: bool = False
+        self,
+        detector: MtcnnDetector | None,
+        engine: Engine,
+        spec: ModelSpec,
+        flip: bool = False,
+        second: SecondNet | None = None,
     ) -> None:
-        """flip: average each answer with that on the mirrored crop, at twice the time.
+        """flip: average each answer with that on the mirrored crop, at twice the time; second: the second
+        network of a cascade, which has the last word.
 
-        Raises FaceAlignError when `spec` describes an output that is not the 68-point markup, or a crop of
-        another size than its input.
+        Raises FaceAlignError when `spec` describes an output that is not the 68-point markup, a crop of
+        another size than its input, or a second network.
         """
         self.net = LandmarkNet(engine, spec, flip)
+        if spec.is_second_level:
+            raise FaceAlignError(
+                f"{spec.network} {spec.stage}: is the second network of a cascade, which needs another's "
+                "landmarks; give it as the cascade's"
+            )
         if spec.crop == "published" and (spec.input_height, spec.input_width) != (64, 64):
             raise FaceAlignError(
                 f"{spec.network} {spec.stage}: takes {spec.input_height}x{spec.input_width} pixels, but the "
@@ -103,6 +146,7 @@ class FaceAligner:
         self.detector = detector
         self.engine = engine
         self.spec = spec
+        self.second = second
 
     @classmethod
     def open(
@@ -113,18 +157,25 @@ class FaceAligner:
         published: bool = False,
         mtcnn: MtcnnSettings | None = None,
         flip: bool = False,
+        cascade: Path | None = None,
     ) -> "FaceAligner":
         """Open released or own weights (`.caffemodel` or `.onnx`).
 
         engine: "auto", "caffe" or "onnx"; detector: also open MTCNN, with the settings `mtcnn`;
         published: crop by the reference demo's arithmetic, for weights of its author, which need no `.json`;
-        flip: average with the mirrored crop's answer.
+        flip: average with the mirrored crop's answer, of each network; cascade: weights of a second network.
         Raises FaceAlignError on missing or unfit files.
         """
         network, spec = open_engine(engine, weights, published)
+        second = None
+        if cascade is not None:
+            try:
+                second = SecondNet(*open_engine(engine, cascade), flip)
+            except FaceAlignError as error:
+                raise FaceAlignError(f"{cascade}: {error}") from error
         finder = MtcnnDetector.open(engine, mtcnn) if detector else None
         try:
-            return cls(finder, network, spec, flip)
+            return cls(finder, network, spec, flip, second)
         except FaceAlignError as error:
             raise FaceAlignError(f"{weights}: {error}") from error
 
@@ -155,7 +206,7 @@ class FaceAligner:
         ]
 
     def align_boxes(self, image: Image, boxes: FloatArray) -> FloatArray:
-        """Landmarks (n, 68, 2) in the image's 0-based pixels for `boxes` (n, 4), by one run of the network.
+        """Landmarks (n, 68, 2) in the image's 0-based pixels for `boxes` (n, 4), by one run of each network.
 
         Raises FaceAlignError on a box without area or with a number that is not finite.
         """
@@ -175,6 +226,12 @@ class FaceAligner:
         in_image = np.stack(
             [back(value, points) for (_, back), value, points in zip(prepared, values, in_crops, strict=True)]
         )
+        if self.second is None:
+            return in_image, in_crops
+        in_image = self.second.refine(image, in_image)
+        size, widened = self.net.size, (self.spec.box_scale, self.spec.box_shift)
+        affines = [crop_tools.crop_transform(box, size, *widened) for box in boxes]
+        in_crops = np.stack([crop_tools.apply(*pair) for pair in zip(affines, in_image, strict=True)])
         return in_image, in_crops
 
     def _crop(

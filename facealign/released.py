@@ -9,10 +9,27 @@ MODELS = Path(__file__).resolve().parent.parent / "models"
 
 def default_weights(engine: str, folder: Path = MODELS) -> Path:
     """The released weights to use: stage 2, else stage 1. Raises FaceAlignError when there are none."""
+    return _released(engine, folder, ("stage2", "stage1"), "--weights")
+
+
+def second_of(given: str | bool | None, engine: str) -> Path | None:
+    """What `--cascade [FILE]` means: no second network (None), the released one (True), or that of a file."""
+    if given is None:
+        return None
+    return default_cascade(engine) if isinstance(given, bool) else Path(given)
+
+
+def default_cascade(engine: str, folder: Path = MODELS) -> Path:
+    """The released second network of the cascade. Raises FaceAlignError when there is none."""
+    return _released(engine, folder, ("cascade",), "--cascade")
+
+
+def _released(engine: str, folder: Path, stages: tuple[str, ...], option: str) -> Path:
+    """The first that is there of `stages`. Raises FaceAlignError, naming `option`, when there is none."""
     suffixes = {"onnx": (".onnx",), "caffe": (".caffemodel",)}.get(engine, (".caffemodel", ".onnx"))
-    for stage in ("stage2", "stage1"):
+    for stage in stages:
         for suffix in suffixes:
             path = folder / f"mobilenet_v2_{stage}{suffix}"
             if path.is_file():
                 return path
-    raise FaceAlignError(f"{folder}: no mobilenet_v2_stage2{suffixes[0]} in it; give --weights FILE")
+    raise FaceAlignError(f"{folder}: no mobilenet_v2_{stages[0]}{suffixes[0]} in it; give {option} FILE")

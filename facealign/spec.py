@@ -20,9 +20,11 @@ METADATA_KEY = "facealign"
 class ModelSpec:
     """How to feed a landmark network and read its answer.
 
-    crop: "square" (a clean, invertible affine crop of the widened, squared box) or "published" (the reference
-    demo's arithmetic). box_scale: side of the crop over the longer side of the box; box_shift: how far the
-    crop's centre lies right of and below the box's centre, as a fraction of that longer side.
+    crop: "square" (a clean, invertible affine crop of the widened, squared box), "published" (the reference
+    demo's arithmetic), or "aligned": of a second network, which looks at the crop in which the first one's
+    landmarks lie on mean_shape, by a least-squares similarity. mean_shape: all x, then all y, in 0-based
+    pixels of that crop; else empty. box_scale: side of the crop over the longer side of the box; box_shift:
+    how far the crop's centre lies right of and below the box's centre, as a fraction of that longer side.
     pixel = (value - mean) * scale, channels in the order named. The output is 2 * landmarks numbers, all x
     then all y; landmark pixel in the crop (0-based) = value * input side - origin.
     """
@@ -43,10 +45,21 @@ class ModelSpec:
     landmarks: int = 68
     landmark_order: str = "300-W 68-point, x then y"
     origin: int = 1
+    mean_shape: tuple[float, ...] = ()
+
+    @property
+    def is_second_level(self) -> bool:
+        """Whether it is of the second network of a cascade, which needs the landmarks of a first."""
+        return self.crop == "aligned"
 
     def to_json(self) -> str:
-        """The spec as a JSON object, one key a field."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        """The spec as a JSON object, a line a field."""
+        fields = dataclasses.asdict(self).items()
+        return (
+            "{\n"
+            + ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in fields)
+            + "\n}\n"
+        )
 
     def portable(self) -> "ModelSpec":
         """The spec without `deploy`, for a file that holds its own net."""
@@ -69,10 +82,16 @@ class ModelSpec:
         if unknown:
             raise FaceAlignError(f"{where}: unknown field {unknown[0]!r}: made by a newer version?")
         spec = ModelSpec(**{name: _typed(name, values[name], defaults[name], where) for name in values})
-        if spec.crop not in ("square", "published") or spec.channels not in ("BGR", "RGB"):
+        if spec.crop not in ("square", "published", "aligned") or spec.channels not in ("BGR", "RGB"):
             raise FaceAlignError(f"{where}: crop {spec.crop!r} or channels {spec.channels!r} is not known")
         if min(spec.input_height, spec.input_width, spec.landmarks, spec.box_scale) <= 0:
             raise FaceAlignError(f"{where}: the input's sides, landmarks and box_scale must be above 0")
+        numbers = 2 * spec.landmarks * spec.is_second_level
+        if len(spec.mean_shape) != numbers or (numbers and len(set(spec.mean_shape)) == 1):
+            raise FaceAlignError(
+                f"{where}: mean_shape has {len(spec.mean_shape)} numbers, expected {numbers} for crop "
+                f"{spec.crop!r}, not all the same"
+            )
         return spec
 
 
@@ -84,9 +103,10 @@ def _typed(name: str, value: Any, default: Any, where: str) -> Any:
         return finite and not isinstance(value, bool)
 
     if isinstance(default, tuple):
-        if isinstance(value, list) and len(value) == len(default) and all(map(number, value)):
+        fits = isinstance(value, list) and len(default) in (0, len(value))  # 0: of any length
+        if fits and all(map(number, value)):
             return tuple(map(float, value))
-        kind = f"a list of {len(default)} numbers"
+        kind = f"a list of {len(default) or 'all'} numbers"
     elif isinstance(default, float):
         if number(value):
             return float(value)

@@ -213,7 +213,9 @@ class Run:
                     f"{where}: samples with {name} {getattr(made, name)}, {recipe.network} wants "
                     f"{getattr(wanted, name)}; use `tools/make_lmdb.py --network {recipe.network}`"
                 )
-        crop = {name: getattr(made, name) for name in ("crop", "box_scale", "box_shift", "origin")}
+        crop = {
+            name: getattr(made, name) for name in ("crop", "box_scale", "box_shift", "origin", "mean_shape")
+        }
         return dataclasses.replace(wanted, **crop)
 
     def _read_part(self, part: str, limit: int | None = None) -> tuple[AnyArray, Float32Array]:

@@ -36,6 +36,31 @@ specs = st.builds(
 @given(specs)
 def test_json_round_trip(spec):
     assert ModelSpec.from_json(spec.to_json(), "here") == spec
+    assert not spec.is_second_level
+
+
+@given(st.lists(numbers, min_size=136, max_size=136, unique=True))
+def test_json_round_trip_of_a_second_level(shape):
+    spec = ModelSpec(crop="aligned", mean_shape=tuple(shape))
+    assert ModelSpec.from_json(spec.to_json(), "here") == spec
+    assert spec.is_second_level
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"crop": "aligned"},
+        {"crop": "aligned", "mean_shape": [1.0, 2.0]},
+        {"crop": "aligned", "mean_shape": [5] * 136},
+        {"crop": "square", "mean_shape": list(range(136))},
+        {"crop": "aligned", "mean_shape": ["1"] * 136},
+        {"crop": "aligned", "mean_shape": "1"},
+    ],
+    ids=str,
+)
+def test_a_mean_shape_goes_with_an_aligned_crop_alone(fields):
+    with pytest.raises(FaceAlignError, match=r"here: mean_shape"):
+        ModelSpec.from_json(json.dumps(fields), "here")
 
 
 def test_the_json_has_every_field_by_its_name():

@@ -27,15 +27,12 @@ from facealign.evaluation import (
 from facealign.face_boxes import read_boxes
 from facealign.files import replacing
 from facealign.networks.recipes import RECIPES
-from facealign.released import default_weights
+from facealign.released import default_weights, second_of
 from facealign.report import markdown, plot_ced
 from facealign.snapshots import newest_weights
 from facealign.storage import read_meta
 from facealign.validation_part import in_validation
 from tools.cli import run
-
-FLIPPED = ", flip-averaged"
-"""What a method's name ends with where two answers were averaged."""
 
 
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
@@ -60,6 +57,13 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         metavar="DIR",
         help="only the faces that these LMDBs (tools/make_lmdb.py) set apart, as the validation part",
+    )
+    parser.add_argument(
+        "--cascade",
+        nargs="?",
+        const=True,
+        metavar="FILE",
+        help="with a second network after the first (default: the one in models/); the method's name says so",
     )
     parser.add_argument(
         "--flip",
@@ -104,12 +108,14 @@ def main() -> None:
         print(f"weights: {arguments.weights}", file=sys.stderr)
 
     detects = arguments.boxes == "mtcnn"
+    second = second_of(arguments.cascade, arguments.engine)
     aligner = FaceAligner.open(
         arguments.weights,
         arguments.engine,
         detector=detects,
         published=arguments.published,
         flip=arguments.flip,
+        cascade=second,
     )
     with tqdm(samples, unit="image", desc="evaluate") as bar:
         measured = measure(
@@ -130,13 +136,14 @@ def main() -> None:
         samples,
         measured,
         {
-            "method": (arguments.name or f"{spec.network} {spec.stage}") + FLIPPED * arguments.flip,
+            "method": method(arguments.name, aligner),
             "input": f"{spec.input_height}x{spec.input_width}",
             "weights": arguments.weights.name,
             "engine": type(aligner.engine).__name__,
             "boxes": arguments.boxes,
             "crop": spec.crop,
             "flip": arguments.flip,
+            "cascade": None if second is None else second.name,
             "limit": arguments.limit,
         },
         validation,
@@ -152,6 +159,16 @@ def main() -> None:
         plot_ced(
             arguments.json.with_suffix(".png") if arguments.plot is True else Path(arguments.plot), [data]
         )
+
+
+def method(name: str | None, aligner: FaceAligner) -> str:
+    """The method's name in the tables, which tells all that was run."""
+    parts = [name or f"{aligner.spec.network} {aligner.spec.stage}"]
+    if aligner.second is not None:
+        parts.append(f"cascade with {aligner.second.spec.network} {aligner.second.spec.stage}")
+    if aligner.net.flip:
+        parts.append("flip-averaged")
+    return ", ".join(parts)
 
 
 def newest() -> Path:

@@ -1,0 +1,93 @@
+"""Shapes laid on shapes: the least-squares similarity, the mean shape, and the crop that these make together.
+
+A second network looks at the crop in which the first one's landmarks lie on the mean shape.
+"""
+
+import numpy as np
+
+from facealign.arrays import FloatArray
+from facealign.crop import apply
+from facealign.markup import MIRROR
+from facealign.spec import ModelSpec
+
+ROUNDS = 10
+"""Of laying shapes on their mean and averaging anew; the mean changes by less than a millionth after four."""
+
+
+def fit_similarity(source: FloatArray, target: FloatArray) -> FloatArray:
+    """The similarity (2, 3): scale, rotation, shift that bring source (n, 2) nearest to target (n, 2).
+
+    Least squares over the points; it never mirrors. (Umeyama 1991, whose solution in the plane is a division
+    of complex numbers: the best z with z (s_i - mean s) = t_i - mean t.)
+    Raises ValueError when all of `source` is one point.
+    """
+    from_, to = source.mean(axis=0), target.mean(axis=0)
+    start = (source - from_) @ np.array([1, 1j])
+    end = (target - to) @ np.array([1, 1j])
+    spread = float(np.vdot(start, start).real)
+    if spread <= 0:
+        raise ValueError("all points are in one place, which tells no scale and no angle")
+    turn = np.vdot(start, end) / spread
+    linear = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
+    return np.column_stack([linear, to - linear @ from_])
+
+
+def mean_shape(shapes: FloatArray, size: tuple[int, int], margin: float) -> FloatArray:
+    """The mean of faces (n, 68, 2), laid on each other by similarities, in a crop of `size` (height, width).
+
+    It is its own mirror image, upright, in the middle, and leaves `margin`, a share of the crop's side, free
+    around its box on the side where it is tightest. (68, 2), pixels of the crop. Does not depend on the
+    place, size and angle of the shapes.
+    Raises ValueError when there is no shape.
+    """
+    if len(shapes) == 0:
+        raise ValueError("no shape to take the mean of")
+    mean = _symmetric(shapes[0])
+    for _ in range(ROUNDS):
+        laid = np.stack([apply(fit_similarity(shape, mean), shape) for shape in shapes])
+        mean = _symmetric(laid.mean(axis=0))
+    height, width = size
+    low, high = mean.min(axis=0), mean.max(axis=0)
+    room = np.array([width, height]) * (1 - 2 * margin)
+    scale = float((room / (high - low)).min())
+    placed: FloatArray = (mean - (low + high) / 2) * scale + np.array([width - 1, height - 1]) / 2
+    return placed
+
+
+def shape_of(spec: ModelSpec) -> FloatArray:
+    """The mean shape (68, 2) that a second network's crops are made by."""
+    shape: FloatArray = np.array(spec.mean_shape).reshape(2, -1).T
+    return shape
+
+
+def numbers_of(shape: FloatArray) -> tuple[float, ...]:
+    """A mean shape (68, 2) as `ModelSpec` keeps it, to a thousandth of a pixel."""
+    return tuple(float(value) for value in shape.T.round(3).ravel())
+
+
+def aligned_transform(points: FloatArray, spec: ModelSpec) -> FloatArray:
+    """Affine (2, 3) from the image to the crop of the second network `spec`, by a face's landmarks (68, 2).
+
+    Raises ValueError when these are all in one place.
+    """
+    return fit_similarity(points, shape_of(spec))
+
+
+def _symmetric(shape: FloatArray) -> FloatArray:
+    """The shape (68, 2) turned upright and averaged with its mirror image; of unit size, centred on 0."""
+    mirrored = shape[MIRROR] * (-1.0, 1.0)
+    # Laid on its mirror image, a shape turns by twice the angle it leans: half of that, and both are upright.
+    turn = fit_similarity(shape, mirrored)
+    angle = np.arctan2(turn[1, 0], turn[0, 0]) / 2
+    upright = _turned(shape - shape.mean(axis=0), angle)
+    if upright[:17, 1].mean() < upright[17:, 1].mean():  # the outline is below the brows, eyes and nose
+        upright = -upright
+    both = (upright + upright[MIRROR] * (-1.0, 1.0)) / 2
+    symmetric: FloatArray = both / np.sqrt((both**2).sum() / len(both))
+    return symmetric
+
+
+def _turned(points: FloatArray, angle: float) -> FloatArray:
+    cosine, sine = np.cos(angle), np.sin(angle)
+    turned: FloatArray = points @ np.array([[cosine, sine], [-sine, cosine]])
+    return turned
