@@ -14,6 +14,7 @@ others, for short slices. So a peer is named by a function that returns what is 
     interleave("something, 2 threads", [ours, peer], threads=2, rounds=rounds)
 """
 
+import contextlib
 import json
 import math
 import os
@@ -122,9 +123,10 @@ def interleave(
     """
     workers: list[_Worker] = []
     try:
-        for peer in peers:  # one after the other: at once, they would get ready on each other's time
+        for peer in peers:  # all get ready at once, which nobody times
             workers.append(_Worker(peer, threads, slice_seconds))
-            workers[-1].get_ready()
+        for worker in workers:
+            worker.get_ready()
         for index in range(rounds):
             for worker in workers if index % 2 == 0 else reversed(workers):
                 worker.slice()
@@ -141,7 +143,6 @@ class _Worker:
         self.peer, self.rounds, self.problem = peer, list[float](), ""
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115, closed by stop
         self.process: subprocess.Popen[bytes] | None = None
-        self.slice_seconds = slice_seconds
         python = peer.python or Path(sys.executable)
         if not python.is_file():
             self.problem = "not installed"
@@ -157,25 +158,29 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
+            bufsize=0,
             start_new_session=True,  # so that all of its own processes can be ended with it
         )
+        order = {
+            "make": peer.make,
+            "arguments": dict(peer.arguments),
+            "processes": peer.processes,
+            "slice": slice_seconds,
+        }
+        self._tell(json.dumps(order))
 
     def get_ready(self) -> None:
-        order = {
-            "make": self.peer.make,
-            "arguments": dict(self.peer.arguments),
-            "processes": self.peer.processes,
-            "slice": self.slice_seconds,
-        }
-        self._ask(json.dumps(order), self.peer.start_seconds)
+        self._answer(self.peer.start_seconds)
 
     def slice(self) -> None:
-        answer = self._ask("slice", SLICE_LIMIT)
+        self._tell("slice")
+        answer = self._answer(SLICE_LIMIT)
         if answer is not None:
             self.rounds.append(answer["seconds"] / self.peer.units)
 
     def result(self, task: str) -> Measurement:
-        answer = self._ask("memory", 10)
+        self._tell("memory")
+        answer = self._answer(10)
         if answer is None:
             return Measurement(task, self.peer.name, (), note=self.problem)
         return Measurement(task, self.peer.name, tuple(self.rounds), answer["memory"], self.peer.note)
@@ -191,18 +196,17 @@ class _Worker:
             self.process = None
         self.errors.close()
 
-    def _ask(self, request: str, seconds: float) -> dict[str, Any] | None:
-        """The answer to a request; None, and a problem noted, when there is none in time."""
-        if self.problem or self.process is None:
+    def _tell(self, request: str) -> None:
+        if self.process is not None and self.process.stdin is not None and not self.problem:
+            with contextlib.suppress(BrokenPipeError):  # it has ended, which its answer will show
+                self.process.stdin.write(request.encode() + b"\n")
+                self.process.stdin.flush()
+
+    def _answer(self, seconds: float) -> dict[str, Any] | None:
+        """The next answer; None, and a problem noted, when there is none in time."""
+        if self.problem or self.process is None or self.process.stdout is None:
             return None
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            self.process.stdin.write(request.encode() + b"\n")
-            self.process.stdin.flush()
-            line = _line(self.process.stdout.fileno(), seconds)
-        except BrokenPipeError:
-            line = b""
+        line = _line(self.process.stdout.fileno(), seconds)
         if line is None:
             self.problem = f"gave no answer within {seconds:g} s"
         elif not line:
