@@ -5,6 +5,11 @@
 #define CAFFE_X86_LEVELS 1
 #endif
 
+#ifdef __GNUC__
+// Or a root cannot be taken of several numbers at once.
+#pragma GCC optimize("no-math-errno")
+#endif
+
 namespace caffe {
 
 namespace baseline {

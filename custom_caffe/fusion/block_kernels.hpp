@@ -65,6 +65,9 @@ struct BlockKernels {
   /// sums[c] += from, products[c] += from * (z - mean[c]); pixels x channels without gaps.
   void (*sum_moments)(int pixels, int channels, const float* from, const float* z, const float* mean, float* sums,
       float* products);
+
+  /// Adam's step (Kingma and Ba, 2015): m and v move on with the gradient g, which becomes rate * m / (sqrt(v) + e).
+  void (*adam)(int count, float rate, float beta1, float beta2, float e, float* g, float* m, float* v);
 };
 
 /// The kernels for the best instruction set of this machine.

@@ -317,5 +317,14 @@ void SumMoments(int pixels, int channels, const float* __restrict from, const fl
   }
 }
 
+void Adam(int count, float rate, float beta1, float beta2, float e, float* __restrict g, float* __restrict m,
+    float* __restrict v) {
+  for (int i = 0; i < count; ++i) {
+    m[i] = beta1 * m[i] + (1 - beta1) * g[i];
+    v[i] = beta2 * v[i] + (1 - beta2) * g[i] * g[i];
+    g[i] = rate * m[i] / (__builtin_sqrtf(v[i]) + e);
+  }
+}
+
 const BlockKernels kKernels = {Multiply, MultiplyActivate, Gather, GatherGradient, Affine, AffineAdd, Moments,
-    MaskSum, MaskMoments, Combine, SumMoments};
+    MaskSum, MaskMoments, Combine, SumMoments, Adam};

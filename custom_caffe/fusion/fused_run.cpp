@@ -77,6 +77,7 @@ class BlockRun : public FusedRun {
   void Backward() override {
     const int num = shape_[0], channels = units_.back()->channels(), pixels = units_.back()->pixels();
     Disarm(&armed_diffs_);
+    scratch_.resize(std::max<size_t>(scratch_.size(), thread_count()));
     const float* top_diff = top_->cpu_diff();
     out_gradient_.resize(top_->count());
     ForEach(num, [&](int n, int) {
@@ -537,16 +538,16 @@ class Finder {
   std::map<const Blob<float>*, vector<int> > readers_;
 };
 
-bool Wanted() {
+}  // namespace
+
+bool FusionWanted() {
   const char* setting = std::getenv("CAFFE_FUSE");
   return setting == nullptr || string(setting) != "0";
 }
 
-}  // namespace
-
 template <>
 vector<shared_ptr<FusedRun> > FindFusedRuns(const Net<float>& net) {
-  return Wanted() ? Finder(net).Find() : vector<shared_ptr<FusedRun> >();
+  return FusionWanted() ? Finder(net).Find() : vector<shared_ptr<FusedRun> >();
 }
 
 template <>

@@ -33,7 +33,10 @@ class FusedRun {
   virtual void HandOver() = 0;
 };
 
-/// The runs of a net that can be fused; none if the environment has CAFFE_FUSE=0 or Dtype is not float.
+/// Whether what can be fused is: unless the environment has CAFFE_FUSE=0.
+bool FusionWanted();
+
+/// The runs of a net that can be fused; none if it is not wanted or Dtype is not float.
 template <typename Dtype>
 std::vector<shared_ptr<FusedRun> > FindFusedRuns(const Net<Dtype>& net);
 

@@ -1,51 +1,21 @@
 #ifndef CAFFE_FUSION_THREADS_HPP_
 #define CAFFE_FUSION_THREADS_HPP_
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-#ifdef __SSE__
-#include <xmmintrin.h>
-#endif
+#include <functional>
 
 namespace caffe {
 
-/// While it lives, this thread computes with denormal numbers as zeros: they cost a hundred times as much.
-class FlushDenormals {
- public:
-#ifdef __SSE__
-  FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
-  ~FlushDenormals() { _mm_setcsr(before_); }
+/// The most threads that ForEach uses: OpenMP's number (OMP_NUM_THREADS).
+int thread_count();
 
- private:
-  const unsigned before_;
-#endif
-};
-
-/// The most threads that ForEach uses.
-inline int thread_count() {
-#ifdef _OPENMP
-  return omp_get_max_threads();
-#else
-  return 1;
-#endif
-}
-
-/// Calls work(i, thread) for i from 0 to count - 1, on as many threads as OpenMP is set to (OMP_NUM_THREADS).
-template <typename F>
-void ForEach(int count, F work) {
-#ifdef _OPENMP
-#pragma omp parallel if (count > 1)
-  {
-    FlushDenormals flush;
-#pragma omp for schedule(static)
-    for (int i = 0; i < count; ++i) { work(i, omp_get_thread_num()); }
-  }
-#else
-  FlushDenormals flush;
-  for (int i = 0; i < count; ++i) { work(i, 0); }
-#endif
-}
+/**
+ * @brief Calls work(i, thread) for i from 0 to count - 1, with thread less than thread_count().
+ *
+ * Threads take the next i when they are free, so that one that the system holds up delays nothing but its own, and
+ * those that find no work sleep after a moment. Denormal numbers count as zeros meanwhile: they cost a hundred times
+ * as much. Called by several threads at once, or from within itself, it works through the numbers on the spot.
+ */
+void ForEach(int count, const std::function<void(int, int)>& work);
 
 }  // namespace caffe
 

@@ -1,10 +1,31 @@
+#include <algorithm>
+#include <boost/random/normal_distribution.hpp>
+#include <boost/random/taus88.hpp>
+#include <boost/random/uniform_real_distribution.hpp>
 #include <cmath>
+#include <cstdint>
+#include <numeric>
 #include <vector>
 
+#include "caffe/fusion/threads.hpp"
 #include "caffe/layers/noise_layer.hpp"
 #include "caffe/util/math_functions.hpp"
 
 namespace caffe {
+
+namespace {
+
+// Numbers drawn by one generator.
+const int kPart = 1 << 14;
+
+// Seeds that have nothing in common, of numbers that follow each other (the finaliser of MurmurHash3).
+uint32_t Scattered(uint32_t number) {
+  number = (number ^ (number >> 16)) * 0x85ebca6bu;
+  number = (number ^ (number >> 13)) * 0xc2b2ae35u;
+  return number ^ (number >> 16);
+}
+
+}  // namespace
 
 template <typename Dtype>
 void NoiseLayer<Dtype>::LayerSetUp(const vector<Blob<Dtype>*>& bottom,
@@ -39,20 +60,35 @@ void NoiseLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
   }
   const NoiseParameter& param = this->layer_param_.noise_param();
   const Dtype bias = param.bias();
-  Dtype* noise = noise_.mutable_cpu_data();
-  // Caffe's generators refuse a spread of zero.
-  caffe_set(count, bias, noise);
-  if (param.uniform_range() > 0) {
-    caffe_rng_uniform<Dtype>(count, bias - param.uniform_range(),
-        bias + param.uniform_range(), noise);
-  } else if (param.gaussian_std() > 0) {
-    const Dtype squares = caffe_cpu_dot(count, bottom_data, bottom_data);
-    const Dtype deviation = param.gaussian_std() * std::sqrt(squares / count);
-    if (deviation > 0) {
-      caffe_rng_gaussian<Dtype>(count, bias, deviation, noise);
-    }
+  Dtype deviation = 0;
+  if (param.uniform_range() <= 0 && param.gaussian_std() > 0) {
+    const int parts = (count + kPart - 1) / kPart;
+    std::vector<double> squares(parts);
+    ForEach(parts, [&](int part, int) {
+      const int end = std::min(count, (part + 1) * kPart);
+      double sum = 0;
+      for (int i = part * kPart; i < end; ++i) { sum += bottom_data[i] * bottom_data[i]; }
+      squares[part] = sum;
+    });
+    const double total = std::accumulate(squares.begin(), squares.end(), 0.);
+    deviation = param.gaussian_std() * std::sqrt(total / count);
   }
-  caffe_add(count, bottom_data, noise, top_data);
+  // Each part has a generator of its own: the result is the same whatever the number of threads.
+  const uint32_t seed = caffe_rng_rand();
+  ForEach((count + kPart - 1) / kPart, [&](int part, int) {
+    boost::random::taus88 generator(Scattered(seed + part));
+    const int begin = part * kPart, end = std::min(count, begin + kPart);
+    if (param.uniform_range() > 0) {
+      boost::random::uniform_real_distribution<Dtype> draw(bias - param.uniform_range(),
+          bias + param.uniform_range());
+      for (int i = begin; i < end; ++i) { top_data[i] = bottom_data[i] + draw(generator); }
+    } else {
+      boost::random::normal_distribution<Dtype> draw(0, 1);
+      for (int i = begin; i < end; ++i) {
+        top_data[i] = bottom_data[i] + (bias + (deviation > 0 ? deviation * draw(generator) : 0));
+      }
+    }
+  });
 }
 
 template <typename Dtype>

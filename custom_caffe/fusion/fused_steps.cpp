@@ -1,0 +1,78 @@
+#include "caffe/fusion/fused_steps.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "caffe/fusion/block_kernels.hpp"
+#include "caffe/fusion/fused_run.hpp"
+#include "caffe/fusion/threads.hpp"
+
+namespace caffe {
+
+namespace {
+
+const int kValues = 1 << 14;  // of a parameter, that a thread updates at a time
+const int kRows = 16;         // of a product, that a thread computes at a time
+const int kBlock = 16;        // side of the squares a matrix is transposed by
+// Below it a product reads its weights once and is as fast as memory is, and to turn them would cost as much.
+const int kLeastRows = 8;
+
+int Parts(int count, int size) { return (count + size - 1) / size; }
+
+void Transpose(const float* from, int rows, int columns, float* to) {
+  ForEach(Parts(rows, kBlock), [&](int part, int) {
+    const int end = std::min(rows, (part + 1) * kBlock);
+    for (int left = 0; left < columns; left += kBlock) {
+      const int right = std::min(columns, left + kBlock);
+      for (int j = left; j < right; ++j) {
+        for (int i = part * kBlock; i < end; ++i) { to[j * rows + i] = from[i * columns + j]; }
+      }
+    }
+  });
+}
+
+}  // namespace
+
+bool FusedAdam(int count, float rate, float beta1, float beta2, float e, float* g, float* m, float* v) {
+  if (!FusionWanted()) { return false; }
+  ForEach(Parts(count, kValues), [&](int part, int) {
+    const int begin = part * kValues;
+    block_kernels().adam(std::min(kValues, count - begin), rate, beta1, beta2, e, g + begin, m + begin, v + begin);
+  });
+  return true;
+}
+
+bool FusedInnerProduct(int m, int n, int k, const float* bottom, const float* weight, const float* bias, float* top) {
+  if (m < kLeastRows || !FusionWanted()) { return false; }
+  std::vector<float> transposed(static_cast<size_t>(n) * k), start(n, 0.f);
+  Transpose(weight, n, k, transposed.data());
+  if (bias != nullptr) { start.assign(bias, bias + n); }
+  ForEach(Parts(m, kRows), [&](int part, int) {
+    const size_t row = static_cast<size_t>(part) * kRows;
+    block_kernels().multiply_activate(std::min<int>(kRows, m - row), n, k, bottom + row * k, k, 1, transposed.data(),
+        n, start.data(), 1, top + row * n, n);
+  });
+  return true;
+}
+
+bool FusedWeightGradient(int m, int n, int k, const float* top_diff, const float* bottom, float* weight_diff) {
+  if (m < kLeastRows || !FusionWanted()) { return false; }
+  ForEach(Parts(n, kRows), [&](int part, int) {
+    const size_t row = static_cast<size_t>(part) * kRows;
+    block_kernels().multiply(std::min<int>(kRows, n - row), k, m, top_diff + row, 1, n, bottom, k,
+        weight_diff + row * k, k, true);
+  });
+  return true;
+}
+
+bool FusedBottomGradient(int m, int n, int k, const float* top_diff, const float* weight, float* bottom_diff) {
+  if (m < kLeastRows || !FusionWanted()) { return false; }
+  ForEach(Parts(m, kRows), [&](int part, int) {
+    const size_t row = static_cast<size_t>(part) * kRows;
+    block_kernels().multiply(std::min<int>(kRows, m - row), k, n, top_diff + row * n, n, 1, weight, k,
+        bottom_diff + row * k, k, false);
+  });
+  return true;
+}
+
+}  // namespace caffe

@@ -1,0 +1,27 @@
+#ifndef CAFFE_FUSION_FUSED_STEPS_HPP_
+#define CAFFE_FUSION_FUSED_STEPS_HPP_
+
+namespace caffe {
+
+// Each does its work and returns true, or does nothing and returns false where the caller's own way is the better:
+// for doubles, small batches, or if fusion is not wanted (see FusionWanted).
+
+/// Adam's step on a parameter: see BlockKernels::adam.
+bool FusedAdam(int count, float rate, float beta1, float beta2, float e, float* g, float* m, float* v);
+inline bool FusedAdam(int, double, double, double, double, double*, double*, double*) { return false; }
+
+/// top (m x n) = bottom (m x k) times weight^T (n x k), plus bias (n), if it is not NULL.
+bool FusedInnerProduct(int m, int n, int k, const float* bottom, const float* weight, const float* bias, float* top);
+inline bool FusedInnerProduct(int, int, int, const double*, const double*, const double*, double*) { return false; }
+
+/// weight_diff (n x k) += top_diff^T (m x n) times bottom (m x k).
+bool FusedWeightGradient(int m, int n, int k, const float* top_diff, const float* bottom, float* weight_diff);
+inline bool FusedWeightGradient(int, int, int, const double*, const double*, double*) { return false; }
+
+/// bottom_diff (m x k) = top_diff (m x n) times weight (n x k).
+bool FusedBottomGradient(int m, int n, int k, const float* top_diff, const float* weight, float* bottom_diff);
+inline bool FusedBottomGradient(int, int, int, const double*, const double*, double*) { return false; }
+
+}  // namespace caffe
+
+#endif  // CAFFE_FUSION_FUSED_STEPS_HPP_
