@@ -23,7 +23,7 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--stage", type=int, choices=(1, 2), help="of mobilenet_v2")
+    which.add_argument("--stage", type=int, choices=(1, 2, 3), help="of mobilenet_v2")
     which.add_argument("--recipe", choices=RECIPES, help="any recipe by its name")
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="LMDBs (default: data/lmdb or data/lmdb_70x60)"

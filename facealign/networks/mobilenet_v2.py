@@ -159,7 +159,9 @@ def train_val(recipe: Recipe, source: DataSource | None = None) -> caffe_pb2.Net
             *data_layers(source or LmdbSource(), recipe.batch_size, SIZE),
             p.noise("data", 0.001),
             *_trunk(deploy=False),
-            p.landmark_loss("landmarkloss", OUTPUT, recipe.normalized, phase=caffe_pb2.TRAIN),
+            p.landmark_loss(
+                "landmarkloss", OUTPUT, recipe.normalized, phase=caffe_pb2.TRAIN, function=recipe.function
+            ),
             p.test_error(OUTPUT),
         ],
     )

@@ -80,19 +80,28 @@ def landmark_loss(
     normalized: int,
     weights: tuple[float, float, float] = (1, 1, 1),
     phase: int | None = None,
+    function: str | None = None,
 ) -> caffe_pb2.LayerParameter:
-    """WeightEuclideanLoss of `prediction` and the blob `landmark`; weights of contour, main, coarse."""
-    contour, main, coarse = weights
-    return caffe_pb2.LayerParameter(
+    """The loss of `prediction` and the blob `landmark`.
+
+    WeightEuclideanLoss with weights of contour, main, coarse; or LandmarkLoss, if its `function` is given.
+    """
+    layer = caffe_pb2.LayerParameter(
         name=name,
-        type="WeightEuclideanLoss",
+        type="WeightEuclideanLoss" if function is None else "LandmarkLoss",
         bottom=[prediction, "landmark"],
         top=[name],
         include=[] if phase is None else include(phase),
-        weight_euclidean_loss_param=caffe_pb2.WeightEuclideanLossParameter(
-            contour_weight=contour, main_weight=main, coarse_weight=coarse, normalized=normalized
-        ),
     )
+    if function is None:
+        contour, main, coarse = weights
+        message = layer.weight_euclidean_loss_param
+        message.contour_weight, message.main_weight, message.coarse_weight = contour, main, coarse
+        message.normalized = normalized
+    else:
+        layer.landmark_loss_param.function = caffe_pb2.LandmarkLossParameter.Function.Value(function)
+        layer.landmark_loss_param.normaliser = caffe_pb2.LandmarkLossParameter.INTER_PUPIL
+    return layer
 
 
 def test_error(prediction: str) -> caffe_pb2.LayerParameter:

@@ -11,9 +11,10 @@ from facealign.errors import FaceAlignError
 class Recipe:
     """One stage of one network.
 
-    normalized: of WeightEuclideanLoss, 1 to divide each face's error by its eye distance; starts_from: the
-    recipe whose newest weights are the starting point; the rest are Caffe's solver settings by their names,
-    None where the policy has no use for one.
+    normalized: of WeightEuclideanLoss, 1 to divide each face's error by its eye distance; function: that of
+    LandmarkLoss, which then takes its place, divided by the inter-pupil distance; starts_from: the recipe
+    whose newest weights are the starting point; the rest are Caffe's solver settings by their names, None
+    where the policy has no use for one.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Recipe:
     test_iter: int = 100
     test_interval: int = 5000
     dropout: float = 0.0
+    function: str | None = None
     starts_from: str | None = None
 
     @property
@@ -94,6 +96,22 @@ RECIPES: dict[str, Recipe] = {
             gamma=1e-5,
             power=0.75,
             starts_from="mobilenet_v2/stage1",
+        ),
+        Recipe(
+            name="mobilenet_v2/stage3",
+            network="mobilenet_v2",
+            stage="stage3",
+            description=(
+                "From random weights with the mean point-to-point error over the inter-pupil distance.\n"
+                "Ours: the published network by another recipe."
+            ),
+            normalized=0,
+            function="DISTANCE",
+            base_lr=0.003,
+            lr_policy="cosine",
+            warmup_iter=500,
+            weight_decay=1e-6,
+            max_iter=100_000,
         ),
         Recipe(
             name="vgg_shadow",

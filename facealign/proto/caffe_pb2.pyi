@@ -271,8 +271,33 @@ class InputParameter(_message.Message):
     shape: _containers.RepeatedCompositeFieldContainer[BlobShape]
     def __init__(self, shape: _Optional[_Iterable[_Union[BlobShape, _Mapping]]] = ...) -> None: ...
 
+class LandmarkLossParameter(_message.Message):
+    __slots__ = ["curvature", "function", "min_size", "normaliser", "width"]
+    class Function(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = []
+    class Normaliser(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = []
+    CURVATURE_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE: LandmarkLossParameter.Function
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    INTER_OCULAR: LandmarkLossParameter.Normaliser
+    INTER_PUPIL: LandmarkLossParameter.Normaliser
+    L1: LandmarkLossParameter.Function
+    MIN_SIZE_FIELD_NUMBER: _ClassVar[int]
+    NONE: LandmarkLossParameter.Normaliser
+    NORMALISER_FIELD_NUMBER: _ClassVar[int]
+    SMOOTH_L1: LandmarkLossParameter.Function
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    WING: LandmarkLossParameter.Function
+    curvature: float
+    function: LandmarkLossParameter.Function
+    min_size: float
+    normaliser: LandmarkLossParameter.Normaliser
+    width: float
+    def __init__(self, function: _Optional[_Union[LandmarkLossParameter.Function, str]] = ..., normaliser: _Optional[_Union[LandmarkLossParameter.Normaliser, str]] = ..., min_size: _Optional[float] = ..., width: _Optional[float] = ..., curvature: _Optional[float] = ...) -> None: ...
+
 class LayerParameter(_message.Message):
-    __slots__ = ["batch_norm_param", "blobs", "bottom", "concat_param", "convolution_param", "data_param", "dropout_param", "eltwise_param", "exclude", "flatten_param", "hdf5_data_param", "image_data_param", "image_float_data_param", "include", "inner_product_param", "input_param", "loss_param", "loss_weight", "name", "noise_param", "param", "phase", "pooling_param", "prelu_param", "propagate_down", "relu_param", "reshape_param", "scale_param", "softmax_param", "top", "transform_param", "type", "weight_euclidean_loss_param"]
+    __slots__ = ["batch_norm_param", "blobs", "bottom", "concat_param", "convolution_param", "data_param", "dropout_param", "eltwise_param", "exclude", "flatten_param", "hdf5_data_param", "image_data_param", "image_float_data_param", "include", "inner_product_param", "input_param", "landmark_loss_param", "loss_param", "loss_weight", "name", "noise_param", "param", "phase", "pooling_param", "prelu_param", "propagate_down", "relu_param", "reshape_param", "scale_param", "softmax_param", "top", "transform_param", "type", "weight_euclidean_loss_param"]
     BATCH_NORM_PARAM_FIELD_NUMBER: _ClassVar[int]
     BLOBS_FIELD_NUMBER: _ClassVar[int]
     BOTTOM_FIELD_NUMBER: _ClassVar[int]
@@ -289,6 +314,7 @@ class LayerParameter(_message.Message):
     INCLUDE_FIELD_NUMBER: _ClassVar[int]
     INNER_PRODUCT_PARAM_FIELD_NUMBER: _ClassVar[int]
     INPUT_PARAM_FIELD_NUMBER: _ClassVar[int]
+    LANDMARK_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
     LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
     LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -322,6 +348,7 @@ class LayerParameter(_message.Message):
     include: _containers.RepeatedCompositeFieldContainer[NetStateRule]
     inner_product_param: InnerProductParameter
     input_param: InputParameter
+    landmark_loss_param: LandmarkLossParameter
     loss_param: LossParameter
     loss_weight: _containers.RepeatedScalarFieldContainer[float]
     name: str
@@ -339,7 +366,7 @@ class LayerParameter(_message.Message):
     transform_param: TransformationParameter
     type: str
     weight_euclidean_loss_param: WeightEuclideanLossParameter
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., bottom: _Optional[_Iterable[str]] = ..., top: _Optional[_Iterable[str]] = ..., loss_weight: _Optional[_Iterable[float]] = ..., param: _Optional[_Iterable[_Union[ParamSpec, _Mapping]]] = ..., blobs: _Optional[_Iterable[_Union[BlobProto, _Mapping]]] = ..., include: _Optional[_Iterable[_Union[NetStateRule, _Mapping]]] = ..., exclude: _Optional[_Iterable[_Union[NetStateRule, _Mapping]]] = ..., phase: _Optional[_Union[Phase, str]] = ..., propagate_down: _Optional[_Iterable[bool]] = ..., transform_param: _Optional[_Union[TransformationParameter, _Mapping]] = ..., loss_param: _Optional[_Union[LossParameter, _Mapping]] = ..., concat_param: _Optional[_Union[ConcatParameter, _Mapping]] = ..., convolution_param: _Optional[_Union[ConvolutionParameter, _Mapping]] = ..., data_param: _Optional[_Union[DataParameter, _Mapping]] = ..., dropout_param: _Optional[_Union[DropoutParameter, _Mapping]] = ..., eltwise_param: _Optional[_Union[EltwiseParameter, _Mapping]] = ..., hdf5_data_param: _Optional[_Union[HDF5DataParameter, _Mapping]] = ..., image_data_param: _Optional[_Union[ImageDataParameter, _Mapping]] = ..., inner_product_param: _Optional[_Union[InnerProductParameter, _Mapping]] = ..., pooling_param: _Optional[_Union[PoolingParameter, _Mapping]] = ..., relu_param: _Optional[_Union[ReLUParameter, _Mapping]] = ..., softmax_param: _Optional[_Union[SoftmaxParameter, _Mapping]] = ..., prelu_param: _Optional[_Union[PReLUParameter, _Mapping]] = ..., reshape_param: _Optional[_Union[ReshapeParameter, _Mapping]] = ..., flatten_param: _Optional[_Union[FlattenParameter, _Mapping]] = ..., batch_norm_param: _Optional[_Union[BatchNormParameter, _Mapping]] = ..., scale_param: _Optional[_Union[ScaleParameter, _Mapping]] = ..., input_param: _Optional[_Union[InputParameter, _Mapping]] = ..., noise_param: _Optional[_Union[NoiseParameter, _Mapping]] = ..., weight_euclidean_loss_param: _Optional[_Union[WeightEuclideanLossParameter, _Mapping]] = ..., image_float_data_param: _Optional[_Union[ImageFloatDataParameter, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., bottom: _Optional[_Iterable[str]] = ..., top: _Optional[_Iterable[str]] = ..., loss_weight: _Optional[_Iterable[float]] = ..., param: _Optional[_Iterable[_Union[ParamSpec, _Mapping]]] = ..., blobs: _Optional[_Iterable[_Union[BlobProto, _Mapping]]] = ..., include: _Optional[_Iterable[_Union[NetStateRule, _Mapping]]] = ..., exclude: _Optional[_Iterable[_Union[NetStateRule, _Mapping]]] = ..., phase: _Optional[_Union[Phase, str]] = ..., propagate_down: _Optional[_Iterable[bool]] = ..., transform_param: _Optional[_Union[TransformationParameter, _Mapping]] = ..., loss_param: _Optional[_Union[LossParameter, _Mapping]] = ..., concat_param: _Optional[_Union[ConcatParameter, _Mapping]] = ..., convolution_param: _Optional[_Union[ConvolutionParameter, _Mapping]] = ..., data_param: _Optional[_Union[DataParameter, _Mapping]] = ..., dropout_param: _Optional[_Union[DropoutParameter, _Mapping]] = ..., eltwise_param: _Optional[_Union[EltwiseParameter, _Mapping]] = ..., hdf5_data_param: _Optional[_Union[HDF5DataParameter, _Mapping]] = ..., image_data_param: _Optional[_Union[ImageDataParameter, _Mapping]] = ..., inner_product_param: _Optional[_Union[InnerProductParameter, _Mapping]] = ..., pooling_param: _Optional[_Union[PoolingParameter, _Mapping]] = ..., relu_param: _Optional[_Union[ReLUParameter, _Mapping]] = ..., softmax_param: _Optional[_Union[SoftmaxParameter, _Mapping]] = ..., prelu_param: _Optional[_Union[PReLUParameter, _Mapping]] = ..., reshape_param: _Optional[_Union[ReshapeParameter, _Mapping]] = ..., flatten_param: _Optional[_Union[FlattenParameter, _Mapping]] = ..., batch_norm_param: _Optional[_Union[BatchNormParameter, _Mapping]] = ..., scale_param: _Optional[_Union[ScaleParameter, _Mapping]] = ..., input_param: _Optional[_Union[InputParameter, _Mapping]] = ..., noise_param: _Optional[_Union[NoiseParameter, _Mapping]] = ..., weight_euclidean_loss_param: _Optional[_Union[WeightEuclideanLossParameter, _Mapping]] = ..., image_float_data_param: _Optional[_Union[ImageFloatDataParameter, _Mapping]] = ..., landmark_loss_param: _Optional[_Union[LandmarkLossParameter, _Mapping]] = ...) -> None: ...
 
 class LegacyLayerParameter(_message.Message):
     __slots__ = ["blobs", "name"]

@@ -137,7 +137,7 @@ def test_netspec_knows_our_layers() -> None:
 
 
 def test_our_layers_are_registered() -> None:
-    ours = {"ConvolutionDepthwise", "Noise", "WeightEuclideanLoss", "ImageFloatData"}
+    ours = {"ConvolutionDepthwise", "Noise", "WeightEuclideanLoss", "ImageFloatData", "LandmarkLoss"}
     assert ours | {"Python", "ImageData", "Data", "HDF5Data", "BatchNorm"} <= set(caffe.layer_type_list())
 
 
