@@ -47,7 +47,7 @@ def test_inner_product(
 
 @pytest.mark.parametrize("fuse", ["0", "1"])
 def test_adam(fuse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten steps against Kingma and Ba's formulas, the epsilon outside of the bias correction as Caffe has it."""
+    """Ten steps against Kingma and Ba's formulas; Caffe's epsilon is outside of the correction."""
     monkeypatch.setenv("CAFFE_FUSE", fuse)
     outputs, inputs, rate = 130, 150, 0.01
     (tmp_path / "net.prototxt").write_text(
@@ -59,8 +59,8 @@ def test_adam(fuse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         " reduction_param { operation: SUMSQ } }"
     )
     (tmp_path / "solver.prototxt").write_text(
-        f'net: "{tmp_path}/net.prototxt" type: "Adam" base_lr: {rate} lr_policy: "fixed" max_iter: 10 random_seed: 1'
-        " momentum: 0.9 momentum2: 0.99 delta: 1e-3 weight_decay: 0 snapshot_after_train: false"
+        f'net: "{tmp_path}/net.prototxt" type: "Adam" base_lr: {rate} lr_policy: "fixed" max_iter: 10'
+        " random_seed: 1 momentum: 0.9 momentum2: 0.99 delta: 1e-3 weight_decay: 0 snapshot_after_train: false"
     )
     solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
     weights = solver.net.params["y"][0].data.astype(float)
