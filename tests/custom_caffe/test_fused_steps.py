@@ -59,8 +59,9 @@ def test_adam(fuse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         " reduction_param { operation: SUMSQ } }"
     )
     (tmp_path / "solver.prototxt").write_text(
-        f'net: "{tmp_path}/net.prototxt" type: "Adam" base_lr: {rate} lr_policy: "fixed" max_iter: 10'
-        " random_seed: 1 momentum: 0.9 momentum2: 0.99 delta: 1e-3 weight_decay: 0 snapshot_after_train: false"
+        f'net: "{tmp_path}/net.prototxt" type: "Adam" base_lr: {rate} lr_policy: "fixed"'
+        " max_iter: 10 random_seed: 1 momentum: 0.9 momentum2: 0.99 delta: 1e-3 weight_decay: 0"
+        " snapshot_after_train: false"
     )
     solver = caffe.get_solver(str(tmp_path / "solver.prototxt"))
     weights = solver.net.params["y"][0].data.astype(float)

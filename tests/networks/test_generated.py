@@ -10,6 +10,7 @@ from google.protobuf import text_format
 
 from facealign.engines.caffe_engine import import_caffe
 from facealign.networks.generated import files
+from facealign.networks.recipes import RECIPES
 from facealign.proto import caffe_pb2
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +62,7 @@ def test_each_file_says_what_it_is_and_that_it_is_generated():
 
 def test_solvers_point_to_the_net_beside_them():
     solvers = [name for name in files() if name.endswith("solver.prototxt")]
-    assert len(solvers) == 3
+    assert len(solvers) == len(RECIPES)
     for name in solvers:
         message = text_format.Parse(files()[name], caffe_pb2.SolverParameter())
         net = ROOT / message.net
