@@ -262,7 +262,7 @@ def test_the_plain_command_trains_with_what_was_written(finished):
     "arguments",
     [
         [],
-        ["--stage", "3"],
+        ["--stage", "9"],
         ["--stage", "1", "--recipe", "vgg_shadow"],
         ["--recipe", "resnet"],
         ["--stage", "1", "--iterations", "0"],

@@ -99,8 +99,11 @@ def landmark_loss(
         message.contour_weight, message.main_weight, message.coarse_weight = contour, main, coarse
         message.normalized = normalized
     else:
-        layer.landmark_loss_param.function = caffe_pb2.LandmarkLossParameter.Function.Value(function)
-        layer.landmark_loss_param.normaliser = caffe_pb2.LandmarkLossParameter.INTER_PUPIL
+        layer.landmark_loss_param.CopyFrom(
+            caffe_pb2.LandmarkLossParameter(
+                function=function, normaliser=caffe_pb2.LandmarkLossParameter.INTER_PUPIL
+            )
+        )
     return layer
 
 

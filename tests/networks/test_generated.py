@@ -92,7 +92,7 @@ def test_check_fails_on_a_stale_tree_and_leaves_it(fault, tmp_path):
     elif fault == "missing":
         file.unlink()
     elif fault == "foreign":
-        file = tree / "mobilenet_v2/stage3/solver.prototxt"
+        file = tree / "mobilenet_v2/stage9/solver.prototxt"
         file.parent.mkdir()
         file.write_text('type: "SGD"\n')
     else:

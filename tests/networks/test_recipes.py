@@ -8,14 +8,14 @@ from facealign.networks.recipes import RECIPES, recipe_named
 
 
 def test_an_unknown_recipe_names_those_there_are():
-    with pytest.raises(FaceAlignError, match="mobilenet_v2/stage3") as caught:
-        recipe_named("mobilenet_v2/stage3")
+    with pytest.raises(FaceAlignError, match="mobilenet_v2/stage9") as caught:
+        recipe_named("mobilenet_v2/stage9")
     assert all(name in str(caught.value) for name in RECIPES)
     assert "\n" not in str(caught.value)
 
 
 def test_recipes_go_by_their_names():
-    assert set(RECIPES) == {"mobilenet_v2/stage1", "mobilenet_v2/stage2", "vgg_shadow"}
+    assert set(RECIPES) == {"mobilenet_v2/stage1", "mobilenet_v2/stage2", "mobilenet_v2/stage3", "vgg_shadow"}
     for name, recipe in RECIPES.items():
         assert recipe.name == name
         assert recipe_named(name) is recipe
@@ -26,6 +26,7 @@ def test_stage_2_starts_from_stage_1_and_nothing_else_from_anything():
     assert {name: recipe.starts_from for name, recipe in RECIPES.items()} == {
         "mobilenet_v2/stage1": None,
         "mobilenet_v2/stage2": "mobilenet_v2/stage1",
+        "mobilenet_v2/stage3": None,
         "vgg_shadow": None,
     }
 

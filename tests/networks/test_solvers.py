@@ -62,7 +62,9 @@ def test_stage_1_decays_to_nothing_from_ten_times_the_rate():
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_policy_has_what_caffe_asks_of_it(name):
     read = in_caffe_s_schema(solver(RECIPES[name], "net.prototxt"))
-    needed = {"inv": ("gamma", "power"), "poly": ("power", "max_iter")}[read.lr_policy]
+    needed = {"inv": ("gamma", "power"), "poly": ("power", "max_iter"), "cosine": ("max_iter",)}[
+        read.lr_policy
+    ]
     assert all(read.HasField(field) for field in needed)
     assert read.max_iter % read.snapshot == 0
 
