@@ -75,7 +75,7 @@ def _system() -> str:
     release = Path("/etc/os-release")
     text = release.read_text(encoding="utf-8") if release.is_file() else ""
     name = re.search(r'^PRETTY_NAME="?([^"\n]*)', text, re.MULTILINE)
-    return f"{name[1] if name else os.uname().sysname}, Linux {os.uname().release}"
+    return f"{name[1] if name else os.uname().sysname}, Linux {os.uname().release.split('-')[0]}"
 
 
 def _first_line(command: list[str]) -> str:
