@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "caffe/fusion/threads.hpp"
@@ -64,17 +65,33 @@ void AddGradient(const Parameter& parameter, const vector<double>& gradient) {
   for (size_t i = 0; i < gradient.size(); ++i) { diff[i] += gradient[i]; }
 }
 
-// Appends blobs' values, to tell later whether they changed.
-void Append(const Blob<float>* blob, Floats* values) {
-  values->insert(values->end(), blob->cpu_data(), blob->cpu_data() + blob->count());
-}
-
-void Append(const Normalisation& from, Floats* values) {
-  for (const Blob<float>* blob :
-      {from.mean_sum, from.variance_sum, from.weight_sum, from.gamma.blob, from.beta.blob}) {
-    Append(blob, values);
+// Whether blobs hold what they held the last time they were looked at in the same order.
+class Comparison {
+ public:
+  explicit Comparison(Floats* seen) : seen_(seen) {}
+  void Look(const Blob<float>* blob) {
+    const size_t count = blob->count();
+    if (seen_->size() < at_ + count) { seen_->resize(at_ + count, NAN); }
+    // As bytes: a weight that is not a number is the same as before too.
+    if (std::memcmp(&(*seen_)[at_], blob->cpu_data(), count * sizeof(float)) != 0) {
+      same_ = false;
+      std::copy(blob->cpu_data(), blob->cpu_data() + count, seen_->begin() + at_);
+    }
+    at_ += count;
   }
-}
+  void Look(const Normalisation& normalisation) {
+    for (const Blob<float>* blob : {normalisation.mean_sum, normalisation.variance_sum, normalisation.weight_sum,
+             normalisation.gamma.blob, normalisation.beta.blob}) {
+      Look(blob);
+    }
+  }
+  bool same() const { return same_; }
+
+ private:
+  Floats* const seen_;
+  size_t at_ = 0;
+  bool same_ = true;
+};
 
 }  // namespace
 
@@ -274,12 +291,11 @@ float* FusedStem::Backward(const float* from, float* gradient, vector<Scratch>* 
 }
 
 void FusedStem::Fold() {
-  Floats now;
-  Append(weights_.blob, &now);
-  if (bias_.blob != nullptr) { Append(bias_.blob, &now); }
-  Append(normalisation_, &now);
-  if (now == seen_) { return; }
-  seen_.swap(now);
+  Comparison before(&seen_);
+  before.Look(weights_.blob);
+  if (bias_.blob != nullptr) { before.Look(bias_.blob); }
+  before.Look(normalisation_);
+  if (before.same()) { return; }
   normalisation_.SetGlobal();
   transposed_.resize(taps() * shape_.outputs);
   start_.resize(shape_.outputs);
@@ -557,11 +573,10 @@ float* FusedBlock::Backward(const float* from, float* gradient, vector<Scratch>*
 }
 
 void FusedBlock::Fold() {
-  Floats now;
-  for (const Parameter& parameter : {expand_, depthwise_, project_}) { Append(parameter.blob, &now); }
-  for (const Normalisation* normalisation : {&expanded_, &filtered_, &projected_}) { Append(*normalisation, &now); }
-  if (now == seen_) { return; }
-  seen_.swap(now);
+  Comparison before(&seen_);
+  for (const Parameter* parameter : {&expand_, &depthwise_, &project_}) { before.Look(parameter->blob); }
+  for (const Normalisation* normalisation : {&expanded_, &filtered_, &projected_}) { before.Look(*normalisation); }
+  if (before.same()) { return; }
   expanded_.SetGlobal();
   filtered_.SetGlobal();
   projected_.SetGlobal();
