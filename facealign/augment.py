@@ -1,11 +1,14 @@
 """Random variations of a face crop: flip, shift, scale and rotation in ONE warp, then Gaussian noise."""
 
+import functools
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
+import cv2
 import numpy as np
 
-from facealign.arrays import FloatArray, Image
+from facealign.arrays import BoolArray, Float32Array, FloatArray, Image
 from facealign.crop import apply, compose, crop_transform, warp
 from facealign.markup import MIRROR
 from facealign.spec import ModelSpec
@@ -41,25 +44,28 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Jitter:
-    """One draw of an Augmentation: shift as a fraction of the crop's side, angle in degrees."""
+    """One draw of an Augmentation, or n of them as arrays (n,).
 
-    flip: bool = False
-    shift_x: float = 0.0
-    shift_y: float = 0.0
-    scale: float = 1.0
-    angle: float = 0.0
-    noise_std: float = 0.0
+    Shift as a fraction of the crop's side, angle in degrees.
+    """
+
+    flip: bool | BoolArray = False
+    shift_x: float | FloatArray = 0.0
+    shift_y: float | FloatArray = 0.0
+    scale: float | FloatArray = 1.0
+    angle: float | FloatArray = 0.0
+    noise_std: float | FloatArray = 0.0
 
 
-def draw(settings: Augmentation, rng: np.random.Generator) -> Jitter:
-    """Draw how one sample varies; uniform over each range."""
+def draw(settings: Augmentation, rng: np.random.Generator, count: int | None = None) -> Jitter:
+    """Draw how one sample varies, or `count` of them; uniform over each range."""
     return Jitter(
-        flip=bool(rng.random() < settings.flip),
-        shift_x=float(rng.uniform(-settings.shift, settings.shift)),
-        shift_y=float(rng.uniform(-settings.shift, settings.shift)),
-        scale=float(rng.uniform(*settings.scale_range)),
-        angle=float(rng.uniform(*settings.rotate_range)),
-        noise_std=float(rng.uniform(*settings.noise_std)),
+        flip=rng.random(count) < settings.flip,
+        shift_x=rng.uniform(-settings.shift, settings.shift, count),
+        shift_y=rng.uniform(-settings.shift, settings.shift, count),
+        scale=rng.uniform(*settings.scale_range, count),
+        angle=rng.uniform(*settings.rotate_range, count),
+        noise_std=rng.uniform(*settings.noise_std, count),
     )
 
 
@@ -67,19 +73,21 @@ def jitter_transform(jitter: Jitter, size: tuple[int, int]) -> FloatArray:
     """Affine (2, 3) from the plain crop's pixels to the varied crop's, of the same `size` (height, width).
 
     About the crop's centre: scale, then rotate (clockwise on the screen for a positive angle), then shift,
-    then flip.
+    then flip. For a jitter of n draws (n, 2, 3).
     """
     height, width = size
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    angle = math.radians(jitter.angle)
-    cosine, sine = jitter.scale * math.cos(angle), jitter.scale * math.sin(angle)
-    linear = np.array([[cosine, -sine], [sine, cosine]])
-    move = np.array([jitter.shift_x * width, jitter.shift_y * height])
-    turned = np.column_stack([linear, centre - linear @ centre + move])
-    if not jitter.flip:
-        return turned
-    mirror = np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]])
-    return compose(mirror, turned)
+    angle = np.radians(jitter.angle)
+    cosine, sine = jitter.scale * np.cos(angle), jitter.scale * np.sin(angle)
+    turned = np.empty((*np.shape(angle), 2, 3))
+    turned[..., 0, 0], turned[..., 0, 1] = cosine, -sine
+    turned[..., 1, 0], turned[..., 1, 1] = sine, cosine
+    turned[..., 2] = centre - turned[..., :2] @ centre
+    turned[..., 0, 2] += np.multiply(jitter.shift_x, width)
+    turned[..., 1, 2] += np.multiply(jitter.shift_y, height)
+    mirrored = np.array([0.0, 0.0, width - 1.0]) - turned[..., 0, :]
+    turned[..., 0, :] = np.where(np.asarray(jitter.flip)[..., None], mirrored, turned[..., 0, :])
+    return turned
 
 
 def transform(
@@ -89,7 +97,7 @@ def transform(
     scale: float = 1.0,
     shift: tuple[float, float] = (0.0, 0.0),
 ) -> FloatArray:
-    """ONE affine (2, 3) from the image to the varied crop of `box`, flip included."""
+    """ONE affine (2, 3) from the image to the varied crop of `box`, flip included; or n, of boxes (n, 4)."""
     return compose(jitter_transform(jitter, size), crop_transform(box, size, scale, shift))
 
 
@@ -108,20 +116,51 @@ def augment(
     jitter = draw(settings, rng)
     size = (spec.input_height, spec.input_width)
     affine = transform(box, jitter, size, spec.box_scale, spec.box_shift)
-    crop = add_noise(warp(image, affine, size), jitter.noise_std, rng)
+    crop = add_noise(warp(image, affine, size), float(jitter.noise_std), rng)
+    return crop, moved(points, affine, jitter)
+
+
+def moved(points: FloatArray, affine: FloatArray, jitter: Jitter) -> FloatArray:
+    """Landmarks (68, 2) in the pixels of the crop that `affine` (2, 3), of `jitter`, makes; or n of each.
+
+    The affine moves the points; which is which after a flip is left to do.
+    """
     landmarks = apply(affine, points)
-    if jitter.flip:
-        landmarks = landmarks[MIRROR]  # the warp moved the points; which is which is left to do
-    return crop, landmarks
+    return np.where(np.asarray(jitter.flip)[..., None, None], landmarks[..., MIRROR, :], landmarks)
 
 
-def add_noise(image: Image, std: float, rng: np.random.Generator) -> Image:
-    """The picture plus independent Gaussian noise of `std` grey levels, rounded and cut off at 0 and 255."""
-    if std <= 0:
+def add_noise(image: Image, std: float, rng: np.random.Generator, out: Image | None = None) -> Image:
+    """The picture plus independent Gaussian noise of `std` grey levels, rounded and cut off at 0 and 255.
+
+    rng: as `standard_normal` takes it; out: where the result goes, of the picture's shape.
+    """
+    if std > 0:
+        noise = standard_normal(rng, image.shape)
+        noise *= np.float32(std)
+        # In one pass, without a picture of floats in between.
+        noisy: Image = cv2.add(image, noise, dst=out, dtype=cv2.CV_8U)  # type: ignore[assignment]
+        return noisy
+    if out is None:
         return image
-    noise = rng.standard_normal(image.shape, dtype=np.float32)
-    noise *= np.float32(std)
-    noise += image
-    noise += np.float32(0.5)
-    np.clip(noise, 0, 255, out=noise)
-    return noise.astype(np.uint8)
+    out[...] = image
+    return out
+
+
+def standard_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Float32Array:
+    """Independent numbers of the standard normal distribution, each one of its 65,536 quantiles.
+
+    In a fifth of the time of NumPy's method of that name, and the same with every version of NumPy: made of
+    the generator's raw bits, 16 for a number.
+    rng: over a bit generator of 64 bits a time (PCG64, SFC64, Philox).
+    """
+    count = math.prod(shape)
+    bits = rng.bit_generator.random_raw(-(-count // 4)).astype("<u8", copy=False).view("<u2")[:count]
+    return _quantiles().take(bits, mode="clip").reshape(shape)
+
+
+@functools.cache
+def _quantiles() -> Float32Array:
+    """The middles of the 65,536 parts, equally likely, of the standard normal distribution; -4.3 to 4.3."""
+    inverse = NormalDist().inv_cdf
+    upper = np.array([inverse(0.5 + (index + 0.5) / 65536) for index in range(32768)])
+    return np.concatenate([-upper[::-1], upper]).astype(np.float32)

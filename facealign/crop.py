@@ -19,15 +19,16 @@ MAX_SHRINK = 2.0
 
 
 def apply(affine: FloatArray, points: FloatArray) -> FloatArray:
-    """Map points (..., 2) by an affine (2, 3)."""
-    mapped: FloatArray = points @ affine[:, :2].T + affine[:, 2]
+    """Map points (..., 2) by an affine (2, 3), or points (k, n, 2) by k affines (k, 2, 3)."""
+    offset = affine[..., 2] if affine.ndim == 2 else affine[..., None, :, 2]
+    mapped: FloatArray = points @ np.swapaxes(affine[..., :2], -1, -2) + offset
     return mapped
 
 
 def compose(second: FloatArray, first: FloatArray) -> FloatArray:
-    """The affine (2, 3) that does `first`, then `second`."""
-    linear = second[:, :2] @ first
-    linear[:, 2] += second[:, 2]
+    """The affine (..., 2, 3) that does `first`, then `second`."""
+    linear = second[..., :2] @ first
+    linear[..., 2] += second[..., 2]
     composed: FloatArray = linear
     return composed
 
@@ -41,44 +42,67 @@ def invert(affine: FloatArray) -> FloatArray:
 def crop_transform(
     box: FloatArray, size: tuple[int, int], scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)
 ) -> FloatArray:
-    """Affine (2, 3) from image pixels to pixels of a crop of `size` (height, width).
+    """Affine (2, 3) from image pixels to pixels of a crop of `size` (height, width); for boxes (n, 4), n.
 
     The crop's longer side shows the side of `square(box, scale, shift)`, its shorter one the middle part: a
     similarity. Edges fall on edges: the square's left one on crop x = -0.5, its right one on width - 0.5
     (pixel centres are whole numbers), and so for y.
     """
-    x1, y1, x2, y2 = square(np.asarray(box, dtype=np.float64), scale, shift)
-    zoom = max(size) / (x2 - x1)
+    shown = square(np.asarray(box, dtype=np.float64), scale, shift)
     height, width = size
-    return np.array(
-        [
-            [zoom, 0.0, (width - 1) / 2 - zoom * (x1 + x2) / 2],
-            [0.0, zoom, (height - 1) / 2 - zoom * (y1 + y2) / 2],
-        ]
-    )
+    zoom = max(size) / (shown[..., 2] - shown[..., 0])
+    affine = np.zeros((*zoom.shape, 2, 3))
+    affine[..., 0, 0] = affine[..., 1, 1] = zoom
+    affine[..., 0, 2] = (width - 1) / 2 - zoom * (shown[..., 0] + shown[..., 2]) / 2
+    affine[..., 1, 2] = (height - 1) / 2 - zoom * (shown[..., 1] + shown[..., 3]) / 2
+    return affine
 
 
 def warp(image: Image, affine: FloatArray, size: tuple[int, int]) -> Image:
-    """The picture (height, width, 3) that `affine` (image to crop, (2, 3)) shows of `image`; black outside.
+    """The picture (height, width, c) that `affine` (image to crop, (2, 3)) shows of `image` (h, w, c).
 
-    Bilinear; a part that shrinks by 2 or more is averaged over whole blocks of pixels first.
+    Black outside. Bilinear; a part that shrinks by 2 or more is averaged over whole blocks of pixels first.
     """
     height, width = size
-    shrink = 1.0 / math.sqrt(abs(np.linalg.det(affine[:, :2])))
+    shrink = shrinking(affine)
     if shrink < MAX_SHRINK:
         return _sample(image, affine, size)
     factor = min(int(shrink), max(image.shape[:2]))  # a larger block would be all but empty
-    corners = np.array([[-1.0, -1.0], [width, -1.0], [-1.0, height], [width, height]])
-    reach = apply(invert(affine), corners)
-    x1, y1 = np.floor(reach.min(axis=0)).astype(int) - factor
-    x2, y2 = np.ceil(reach.max(axis=0)).astype(int) + factor
-    x1, y1 = max(x1, 0), max(y1, 0)
-    x2, y2 = min(x2, image.shape[1]), min(y2, image.shape[0])
+    x1, y1, x2, y2 = reach(affine, size)
+    x1, y1 = max(x1 - factor, 0), max(y1 - factor, 0)
+    x2, y2 = min(x2 + factor, image.shape[1]), min(y2 + factor, image.shape[0])
     if x2 <= x1 or y2 <= y1:
-        return np.zeros((height, width, 3), dtype=np.uint8)
+        return np.zeros((height, width, image.shape[2]), dtype=np.uint8)
     small, grid = block_average(image[y1:y2, x1:x2], factor)
     grid[:, 2] += (x1, y1)
     return _sample(small, compose(affine, grid), size)
+
+
+def shrinking(affine: FloatArray) -> float:
+    """How many pixels of the image, along a line, become one of the crop that an affine (2, 3) makes."""
+    (a, b, _), (c, d, _) = affine.tolist()
+    return 1.0 / math.sqrt(abs(a * d - b * c))
+
+
+def reach(affine: FloatArray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The pixels x1 y1 x2 y2 (the last ones not included) of the image that a crop of `size` can show.
+
+    affine: (2, 3), image to crop.
+    """
+    height, width = size
+    (a, b, x), (c, d, y) = affine.tolist()
+    det = a * d - b * c
+    # Where the crop's centre lies, and how far from it what its outermost pixels are mixed from.
+    right, down = (width - 1) / 2 - x, (height - 1) / 2 - y
+    middle_x, middle_y = (d * right - b * down) / det, (a * down - c * right) / det
+    wide, high = (width + 1) / 2 / abs(det), (height + 1) / 2 / abs(det)
+    reach_x, reach_y = abs(d) * wide + abs(b) * high, abs(c) * wide + abs(a) * high
+    return (
+        math.floor(middle_x - reach_x),
+        math.floor(middle_y - reach_y),
+        math.ceil(middle_x + reach_x) + 1,
+        math.ceil(middle_y + reach_y) + 1,
+    )
 
 
 def block_average(image: Image, factor: int) -> tuple[Image, FloatArray]:
@@ -91,9 +115,14 @@ def block_average(image: Image, factor: int) -> tuple[Image, FloatArray]:
     if any(missing):
         image = cv2.copyMakeBorder(image, 0, missing[0], 0, missing[1], cv2.BORDER_CONSTANT)  # type: ignore[assignment]
     small: Image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    return small, block_grid(factor)
+
+
+def block_grid(factor: int) -> FloatArray:
+    """The affine (2, 3) from a picture reduced by blocks, `factor` pixels wide, to the picture before."""
     # Pixel u of the reduced picture has its centre at factor * u + (factor - 1) / 2.
     offset = (factor - 1) / 2
-    return small, np.array([[factor, 0.0, offset], [0.0, factor, offset]])
+    return np.array([[factor, 0.0, offset], [0.0, factor, offset]])
 
 
 def _sample(image: Image, affine: FloatArray, size: tuple[int, int]) -> Image:

@@ -2,29 +2,33 @@
 
 import dataclasses
 import hashlib
+import math
+import mmap
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from facealign.arrays import AnyArray, FloatArray
-from facealign.augment import Augmentation, augment
+from facealign.arrays import AnyArray, FloatArray, Image
+from facealign.augment import Augmentation, add_noise, draw, moved, transform
 from facealign.crop import apply as map_points
 from facealign.crop import crop_face, encode_landmarks
 from facealign.datasets import Sample
 from facealign.errors import FaceAlignError
 from facealign.images import read_image
 from facealign.loose_crop import LooseCrop, loose_crop
-from facealign.parallel import ordered_map
+from facealign.parallel import AHEAD, ordered_map
 from facealign.spec import ModelSpec
-from facealign.storage import encode_image, write_part
+from facealign.storage import Records, encode_image, write_part
 from facealign.storage import encode_landmarks as encode_values
 
-CHUNK = 512
-"""Samples a worker makes at once. The digests of contents depend on it."""
+CHUNK = 256
+"""Samples a worker makes at once. What is drawn, and the digests of contents, depend on it."""
 
 Wrap = Callable[[Iterator[Any], int, str], Iterable[Any]]
 """(items, how many, what they are) -> the same items: where a progress bar goes."""
@@ -63,30 +67,66 @@ class CutStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.records: list[tuple[int, tuple[int, ...], FloatArray, FloatArray]] = []
+        self.records: list[tuple[int, list[tuple[int, ...]], FloatArray, FloatArray]] = []
 
     def append(self, stream: Any, cut: LooseCrop) -> None:
-        self.records.append((stream.tell(), cut.pixels.shape, cut.points, cut.box))
-        stream.write(cut.pixels.tobytes())
+        pictures = [cut.pixels] if cut.half is None else [cut.pixels, cut.half]
+        self.records.append((stream.tell(), [picture.shape for picture in pictures], cut.points, cut.box))
+        for picture in pictures:
+            stream.write(picture)
 
     def __getitem__(self, index: int) -> LooseCrop:
-        offset, shape, points, box = self.records[index]
+        offset, shapes, points, box = self.records[index]
         if not hasattr(self, "_pixels"):
-            self._pixels = np.memmap(self.path, dtype=np.uint8, mode="r")
-        pixels = self._pixels[offset : offset + int(np.prod(shape))].reshape(shape)
-        return LooseCrop(pixels, points, box)
+            with self.path.open("rb") as stream:
+                mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            self._pixels: Image = np.frombuffer(mapped, np.uint8)
+        pictures = []
+        for shape in shapes:
+            end = offset + math.prod(shape)
+            pictures.append(self._pixels[offset:end].reshape(shape))
+            offset = end
+        return LooseCrop(pictures[0], points, box, *pictures[1:])
+
+
+class Slots:
+    """Places for encoded chunks in one file, so that they need not be sent from the workers to the writer."""
+
+    def __init__(self, path: Path, slot_bytes: int) -> None:
+        self.slot_bytes = slot_bytes
+        with path.open("r+b") as stream:
+            self._mapped = mmap.mmap(stream.fileno(), 0)
+
+    def __getitem__(self, index: int) -> memoryview:
+        return memoryview(self._mapped)[index * self.slot_bytes : (index + 1) * self.slot_bytes]
+
+    @staticmethod
+    def create(path: Path, slots: int, slot_bytes: int) -> None:
+        """Raises FaceAlignError when the disk is full: who wrote there later would be killed."""
+        with path.open("wb") as stream:
+            try:
+                os.posix_fallocate(stream.fileno(), 0, slots * slot_bytes)
+            except OSError as error:
+                raise FaceAlignError(
+                    f"{path}: cannot be written ({error.strerror}); is the disk full?"
+                ) from error
 
 
 _recipe: Recipe
-_cuts: CutStore | None
+_cuts: CutStore
+_slots: Slots
 
 
-def _setup(recipe: Recipe, path: Path | None, records: list[Any]) -> None:
-    global _recipe, _cuts
-    _recipe, _cuts = recipe, None
-    if path is not None:
-        _cuts = CutStore(path)
-        _cuts.records = records
+def _setup(recipe: Recipe) -> None:
+    global _recipe
+    _recipe = recipe
+
+
+def _setup_varying(recipe: Recipe, cuts: Path, records: list[Any], slots: Path, slot_bytes: int) -> None:
+    global _cuts, _slots
+    _setup(recipe)
+    _cuts, _slots = CutStore(cuts), Slots(slots, slot_bytes)
+    _cuts.records = records
 
 
 def _cut(job: Job) -> LooseCrop | FaceAlignError:
@@ -97,20 +137,33 @@ def _cut(job: Job) -> LooseCrop | FaceAlignError:
     return loose_crop(image, job.sample.points, job.box, _recipe.spec, _recipe.augmentation)
 
 
-def _vary(chunk: list[tuple[int, int]]) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The encoded samples (face, copy) of a chunk, and their digest."""
-    assert _cuts is not None
+def _vary(chunk: tuple[int, int, list[int]]) -> bytes:
+    """Encode a variation of each of the `faces` of chunk `number` into a slot; their digest."""
+    number, slot, faces = chunk
     spec = _recipe.spec
     size = (spec.input_height, spec.input_width)
-    encoded = []
-    for face, copy in chunk:
-        cut = _cuts[face]
-        # Each sample has a generator of its own, so that it does not matter who makes it, and when.
-        rng = np.random.default_rng((_recipe.seed, face, copy))
-        image, points = augment(cut.pixels, cut.points, cut.box, _recipe.augmentation, rng, spec)
-        values = encode_landmarks(points, size, spec.origin)
-        encoded.append((encode_image(image), encode_values(values)))
-    return encoded, _digest(encoded)
+    # A generator for each chunk, so that it does not matter who makes it, and when. Both it and SeedSequence
+    # are cheap to begin with, and SFC64 has the fastest bits, of which noise takes many.
+    rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(_recipe.seed, spawn_key=(number,))))
+    jitter = draw(_recipe.augmentation, rng, len(faces))
+    cuts = [_cuts[face] for face in faces]
+    boxes, points = np.stack([cut.box for cut in cuts]), np.stack([cut.points for cut in cuts])
+    affines = transform(boxes, jitter, size, spec.box_scale, spec.box_shift)
+    records, buffer = _records(spec), _slots[slot]
+    pixels, values = records.blank(buffer, len(faces))
+    values[:] = encode_landmarks(moved(points, affines, jitter), size, spec.origin)
+    unused = np.empty(size, np.uint8)
+    for cut, affine, std, planes in zip(
+        cuts, affines, np.asarray(jitter.noise_std).tolist(), pixels, strict=True
+    ):
+        cv2.split(cut.show(affine, size), [*planes, unused])
+        flat = planes.reshape(-1, size[1])
+        add_noise(flat, std, rng, out=flat)
+    return hashlib.sha256(buffer[: len(faces) * records.bytes]).digest()
+
+
+def _records(spec: ModelSpec) -> Records:
+    return Records((spec.input_height, spec.input_width), 2 * spec.landmarks)
 
 
 def _plain(job: Job) -> tuple[bytes, bytes] | FaceAlignError:
@@ -154,7 +207,7 @@ def write_training_part(
         store = CutStore(Path(temporary) / "pixels")
         used: list[Sample] = []
         skipped = []
-        cuts = ordered_map(_cut, jobs, workers, _setup, (recipe, None, []))
+        cuts = ordered_map(_cut, jobs, workers, _setup, (recipe,))
         with store.path.open("wb") as stream:
             for job, cut in zip(jobs, wrap(cuts, len(jobs), "cut"), strict=True):
                 if isinstance(cut, FaceAlignError):
@@ -166,19 +219,28 @@ def write_training_part(
         if not used:
             raise FaceAlignError("no photo of the training part can be read")
         shares = copies_of or {}
-        counts = np.array([shares.get(sample.subset, copies) for sample in used])
-        ends = np.cumsum(counts)
-        order = np.random.default_rng(recipe.seed).permutation(int(ends[-1]))
-        faces = np.searchsorted(ends, order, side="right")
-        members = np.column_stack([faces, order - (ends - counts)[faces]]).tolist()
-        chunks = (members[start : start + CHUNK] for start in range(0, len(order), CHUNK))
+        counts = [shares.get(sample.subset, copies) for sample in used]
+        order = np.random.default_rng(recipe.seed).permutation(np.repeat(np.arange(len(used)), counts))
+        # As many as are under way or being written at a time.
+        slots = AHEAD * workers if workers > 1 else 1
+        records, place = _records(recipe.spec), Path(temporary) / "samples"
+        slot_bytes = min(CHUNK, len(order)) * records.bytes
+        Slots.create(place, slots, slot_bytes)
+        chunks = [order[start : start + CHUNK].tolist() for start in range(0, len(order), CHUNK)]
         total = hashlib.sha256()
 
-        def samples() -> Iterator[tuple[bytes, bytes]]:
-            made = ordered_map(_vary, chunks, workers, _setup, (recipe, store.path, store.records))
-            for encoded, digest in made:
+        def samples() -> Iterator[tuple[memoryview, memoryview]]:
+            made = ordered_map(
+                _vary,
+                ((number, number % slots, faces) for number, faces in enumerate(chunks)),
+                workers,
+                _setup_varying,
+                (recipe, store.path, store.records, place, slot_bytes),
+            )
+            filled = Slots(place, slot_bytes)
+            for number, digest in enumerate(made):
                 total.update(digest)
-                yield from encoded
+                yield from records.pairs(filled[number % slots], len(chunks[number]))
 
         size = (recipe.spec.input_height, recipe.spec.input_width)
         write_part(directory, part, len(order), size, wrap(samples(), len(order), part))
@@ -198,7 +260,7 @@ def write_validation_part(
     encoded: list[tuple[bytes, bytes]] = []
     used: list[Sample] = []
     skipped = []
-    made = ordered_map(_plain, jobs, workers, _setup, (recipe, None, []))
+    made = ordered_map(_plain, jobs, workers, _setup, (recipe,))
     for job, sample in zip(jobs, wrap(made, len(jobs), part), strict=True):
         if isinstance(sample, FaceAlignError):
             on_skip(sample)

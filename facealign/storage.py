@@ -7,6 +7,7 @@ for the same sample in both. `meta.json` beside them says how they were made.
 import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from facealign.errors import FaceAlignError
 from facealign.proto import caffe_pb2
 
 META = "meta.json"
-COMMIT_EVERY = 2048
-"""Samples written between two commits."""
+COMMIT_EVERY = 512
+"""Samples written between two commits: more are no faster, as what is not committed has to be kept."""
+Buffer = bytes | bytearray | memoryview | mmap
+"""What holds encoded samples."""
 PAGE = 4096
 
 
@@ -34,6 +37,47 @@ def encode_landmarks(values: Float32Array) -> bytes:
     return caffe_pb2.Datum(
         channels=len(values), height=1, width=1, float_data=values.tolist()
     ).SerializeToString()
+
+
+class Records:
+    """Samples encoded many at a time: an array with the bytes of their Datums, one sample after the other.
+
+    size: (height, width) of the pictures, of 3 channels; numbers: of a sample's landmarks. The bytes are
+    those of `encode_image` and `encode_landmarks`.
+    """
+
+    def __init__(self, size: tuple[int, int], numbers: int) -> None:
+        image = encode_image(np.zeros((*size, 3), np.uint8))
+        landmarks = encode_landmarks(np.zeros(numbers, np.float32))
+        self._image_bytes, self._blank = len(image), np.frombuffer(image + landmarks, np.uint8)
+        # In both Datums the numbers come last; before each landmark is a byte that tells its field.
+        self._type = np.dtype(
+            [
+                ("image", np.void, len(image) - 3 * size[0] * size[1]),
+                ("pixels", np.uint8, (3, *size)),
+                ("landmarks", np.void, len(landmarks) - 5 * numbers),
+                ("numbers", [("field", np.uint8), ("value", "<f4")], (numbers,)),
+            ]
+        )
+
+    @property
+    def bytes(self) -> int:
+        """The length of a sample."""
+        return len(self._blank)
+
+    def blank(self, buffer: Buffer, count: int) -> tuple[Image, Float32Array]:
+        """Begin `count` samples in `buffer`: views of their pixels (n, 3, h, w) and numbers, to be filled."""
+        raw = np.frombuffer(buffer, np.uint8, count * self.bytes)
+        raw.reshape(count, -1)[:] = self._blank
+        samples = raw.view(self._type)
+        return samples["pixels"], samples["numbers"]["value"]
+
+    def pairs(self, buffer: Buffer, count: int) -> Iterator[tuple[memoryview, memoryview]]:
+        """The (picture, landmarks) Datums of `count` samples in `buffer`, as views of it."""
+        view = memoryview(buffer)
+        for start in range(0, count * self.bytes, self.bytes):
+            middle = start + self._image_bytes
+            yield view[start:middle], view[middle : start + self.bytes]
 
 
 def decode_datum(data: bytes) -> AnyArray:
@@ -65,11 +109,12 @@ def bytes_needed(samples: int, height: int, width: int) -> int:
 
 
 def write_part(
-    directory: Path, part: str, samples: int, size: tuple[int, int], encoded: Iterable[tuple[bytes, bytes]]
+    directory: Path, part: str, samples: int, size: tuple[int, int], encoded: Iterable[tuple[Buffer, Buffer]]
 ) -> None:
     """Write the part `part`: `samples` pairs of (picture, landmarks) Datums in the order of `encoded`.
 
-    size: (height, width) of the pictures. Raises FaceAlignError when the disk is full.
+    size: (height, width) of the pictures. A pair has to stay as it is only until the next one is asked
+    for. Raises FaceAlignError when the disk is full.
     """
     lmdb = _lmdb()
     room = 2 * bytes_needed(samples, *size)

@@ -5,11 +5,22 @@ import math
 
 import numpy as np
 import pytest
+import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.data import astronaut
 
-from facealign.augment import Augmentation, Jitter, add_noise, augment, draw, jitter_transform, transform
+from facealign.augment import (
+    Augmentation,
+    Jitter,
+    add_noise,
+    augment,
+    draw,
+    jitter_transform,
+    moved,
+    standard_normal,
+    transform,
+)
 from facealign.crop import apply, compose, crop_transform
 from facealign.spec import ModelSpec
 from tests.upright_face import upright_face
@@ -231,6 +242,54 @@ def test_noise_has_its_deviation_no_bias_and_no_pattern(std):
     assert np.abs(np.corrcoef(noise.reshape(-1, 3).T) - np.eye(3)).max() < 0.02
     assert abs((noise[:, 1:] * noise[:, :-1]).mean()) < 0.02 * std**2
     assert (grey == 128).all()
+
+
+def test_a_draw_of_many_is_as_many_draws():
+    """Transforms, landmarks and affines of n draws are those of each, one by one."""
+    jitters = draw(Augmentation(), np.random.default_rng(0), 20)
+    assert jitters.flip.any()
+    assert not jitters.flip.all()
+    box = np.random.default_rng(1).uniform(0, 100, (20, 4)) + np.array([0, 0, 100, 120])
+    faces = np.stack([upright_face((100 + index, 100), 80) for index in range(20)])
+    affines = transform(box, jitters, (70, 60), 1.2, (0.0, 0.05))
+    landmarks = moved(faces, affines, jitters)
+    assert landmarks.shape == (20, 68, 2)
+    for index in range(20):
+        one = Jitter(*(values[index] for values in dataclasses.astuple(jitters)))
+        affine = transform(box[index], one, (70, 60), 1.2, (0.0, 0.05))
+        np.testing.assert_allclose(affines[index], affine, rtol=1e-12)
+        np.testing.assert_allclose(landmarks[index], moved(faces[index], affine, one), rtol=1e-9)
+
+
+def test_the_normal_distribution_is_the_normal_distribution():
+    """Against the distribution function and the moments, and no number hangs on its neighbours."""
+    rng = np.random.Generator(np.random.SFC64(3))
+    drawn = standard_normal(rng, (1000, 1001)).astype(float)
+    values = np.sort(drawn.ravel())
+    expected = scipy.special.ndtr(values)
+    steps = np.arange(1, values.size + 1) / values.size
+    assert np.abs(expected - steps).max() < 1.95 / math.sqrt(values.size)  # Kolmogorov-Smirnov, 0.1 %
+    assert values.var() == pytest.approx(1, abs=0.006)
+    assert (values**4).mean() == pytest.approx(3, abs=0.04)
+    assert 4 < values[-1] < 4.4
+    for first, second in (
+        (drawn[:, 1:], drawn[:, :-1]),
+        (drawn[:, 4:], drawn[:, :-4]),
+        (drawn[1:], drawn[:-1]),
+    ):
+        assert abs((first * second).mean()) < 0.005
+
+
+def test_noise_goes_where_it_is_told_and_is_of_the_generator_s_bits_alone():
+    grey = np.full((7, 5, 3), 128, np.uint8)  # not a multiple of the four numbers that 64 bits make
+    place = np.empty_like(grey)
+    noisy = add_noise(grey, 30, np.random.Generator(np.random.SFC64(1)), out=place)
+    np.testing.assert_array_equal(noisy, place)
+    bits = np.random.SFC64(1).random_raw(27)
+    shares = [int(word) >> shift & 0xFFFF for word in bits for shift in (0, 16, 32, 48)][:105]
+    expected = 128 + 30 * scipy.special.ndtri((np.array(shares) + 0.5) / 65536)
+    assert np.abs(place.ravel() - expected.clip(0, 255)).max() <= 0.501
+    np.testing.assert_array_equal(add_noise(noisy, 0, np.random.default_rng(0), out=grey), noisy)
 
 
 def test_noise_in_a_crop_is_drawn_up_to_its_range():

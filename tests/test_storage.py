@@ -21,6 +21,7 @@ from facealign.networks import mobilenet_v2
 from facealign.networks.recipes import recipe_named
 from facealign.networks.sources import LmdbSource
 from facealign.storage import (
+    Records,
     bytes_needed,
     check_part,
     decode_datum,
@@ -77,7 +78,7 @@ def one_line(error):
 
 
 # One sample; a full leaf page of landmarks and one more; one commit's worth and one more.
-@pytest.mark.parametrize("n", [1, 5, 6, 2048, 2049])
+@pytest.mark.parametrize("n", [1, 5, 6, 512, 513])
 def test_what_is_written_is_read_in_order(tmp_path, n):
     size = (4, 6)
     images, targets = write(tmp_path, "train", n, size)
@@ -117,6 +118,33 @@ def test_pycaffe_reads_our_datums_as_they_were(image, values):
     np.testing.assert_array_equal(caffe.io.datum_to_array(landmarks), values[:, None, None])
     np.testing.assert_array_equal(decode_datum(encode_image(image)), image.transpose(2, 0, 1))
     np.testing.assert_array_equal(decode_datum(encode_landmarks(values)), values[:, None, None])
+
+
+@settings(deadline=None)
+@given(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.integers(1, 5),
+    st.sampled_from([1, 2, 136, 200]),
+    st.integers(0, 2**32 - 1),
+)
+def test_samples_encoded_together_are_protobuf_s_bytes(size, n, numbers, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (n, 3, *size), dtype=np.uint8)
+    targets = rng.normal(0, 1, (n, numbers)).astype(np.float32)
+    records = Records(size, numbers)
+    buffer = bytearray(b"\xaa" * (records.bytes * (n + 1)))
+    pixels, values = records.blank(buffer, n)
+    pixels[:], values[:] = images, targets
+    pairs = [tuple(map(bytes, pair)) for pair in records.pairs(buffer, n)]
+    datum = import_caffe().proto.caffe_pb2.Datum
+    assert pairs == [
+        (
+            datum(channels=3, height=size[0], width=size[1], data=image.tobytes()).SerializeToString(),
+            datum(channels=numbers, height=1, width=1, float_data=target.tolist()).SerializeToString(),
+        )
+        for image, target in zip(images, targets, strict=True)
+    ]
+    assert buffer[n * records.bytes :] == b"\xaa" * records.bytes
 
 
 @pytest.mark.parametrize("data", [b"\xff\xff\xff", encode_image(np.zeros((4, 4, 3), np.uint8))[:-5]])
