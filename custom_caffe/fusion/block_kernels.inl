@@ -123,23 +123,52 @@ void MultiplyActivate(int m, int n, int k, const float* a, int a_row, int a_colu
   Product<kGiven>(m, n, k, a, a_row, a_column, b, b_row, start, slope, c, c_row);
 }
 
-template <int kLanes, int kN>
-inline void GatherPixel(const TapList& rows, int y, const TapList& columns, int x, int taps, const float* weights,
-    int w_tap, const float* from, int from_width, int from_pixel, float* to) {
+// kX pixels side by side that meet the same taps.
+template <int kLanes, int kN, int kX>
+inline void GatherPixels(const TapList& rows, int y, const TapList& columns, int x, int taps, const float* weights,
+    int w_tap, const float* from, int from_width, int from_pixel, float* to, int to_pixel) {
   typedef typename Vector<kLanes>::Type V;
-  V sum[kN];
+  V sum[kX][kN];
 #pragma GCC unroll 4
-  for (int j = 0; j < kN; ++j) { sum[j] = V{}; }
+  for (int i = 0; i < kX; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kN; ++j) { sum[i][j] = V{}; }
+  }
+  const int pairs = columns.begin[x + 1] - columns.begin[x];
   for (int r = rows.begin[y]; r < rows.begin[y + 1]; ++r) {
-    for (int s = columns.begin[x]; s < columns.begin[x + 1]; ++s) {
-      const float* weight = weights + (rows.tap[r] * taps + columns.tap[s]) * w_tap;
-      const float* value = from + (rows.source[r] * from_width + columns.source[s]) * from_pixel;
+    const float* row = from + rows.source[r] * from_width * from_pixel;
+    for (int s = 0; s < pairs; ++s) {
+      const float* weight = weights + (rows.tap[r] * taps + columns.tap[columns.begin[x] + s]) * w_tap;
+      V factor[kN];
 #pragma GCC unroll 4
-      for (int j = 0; j < kN; ++j) { sum[j] += Load<kLanes>(weight + j * kLanes) * Load<kLanes>(value + j * kLanes); }
+      for (int j = 0; j < kN; ++j) { factor[j] = Load<kLanes>(weight + j * kLanes); }
+#pragma GCC unroll 4
+      for (int i = 0; i < kX; ++i) {
+        const float* value = row + columns.source[columns.begin[x + i] + s] * from_pixel;
+#pragma GCC unroll 4
+        for (int j = 0; j < kN; ++j) { sum[i][j] += factor[j] * Load<kLanes>(value + j * kLanes); }
+      }
     }
   }
 #pragma GCC unroll 4
-  for (int j = 0; j < kN; ++j) { Store<kLanes>(sum[j], to + j * kLanes); }
+  for (int i = 0; i < kX; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kN; ++j) { Store<kLanes>(sum[i][j], to + i * to_pixel + j * kLanes); }
+  }
+}
+
+// Whether kX pixels from x on meet the same taps.
+template <int kX>
+inline bool Alike(const TapList& columns, int x, int width) {
+  if (x + kX > width) { return false; }
+  const int first = columns.begin[x], pairs = columns.begin[x + 1] - first;
+  for (int i = 1; i < kX; ++i) {
+    const int begin = columns.begin[x + i];
+    if (columns.begin[x + i + 1] - begin != pairs || (pairs > 0 && columns.tap[begin] != columns.tap[first])) {
+      return false;
+    }
+  }
+  return true;
 }
 
 template <int kLanes>
@@ -148,18 +177,31 @@ struct Channels {
       const float* weights, int w_tap, const float* from, int from_width, int from_pixel, float* to,
       int to_pixel) {
     const int whole = channels / kLanes * kLanes;
+    const int kX = kRows / 2;
     for (int y = 0; y < height; ++y) {
-      for (int x = 0; x < width; ++x) {
+      for (int x = 0; x < width;) {
+        const bool alike = Alike<kX>(columns, x, width);
         float* pixel = to + (y * width + x) * to_pixel;
         int c = 0;
         for (; c + 3 * kLanes <= whole; c += 3 * kLanes) {
-          GatherPixel<kLanes, 3>(rows, y, columns, x, taps, weights + c, w_tap, from + c, from_width, from_pixel,
-              pixel + c);
+          if (alike) {
+            GatherPixels<kLanes, 3, kX>(rows, y, columns, x, taps, weights + c, w_tap, from + c, from_width,
+                from_pixel, pixel + c, to_pixel);
+          } else {
+            GatherPixels<kLanes, 3, 1>(rows, y, columns, x, taps, weights + c, w_tap, from + c, from_width,
+                from_pixel, pixel + c, to_pixel);
+          }
         }
         for (; c < whole; c += kLanes) {
-          GatherPixel<kLanes, 1>(rows, y, columns, x, taps, weights + c, w_tap, from + c, from_width, from_pixel,
-              pixel + c);
+          if (alike) {
+            GatherPixels<kLanes, 1, kX>(rows, y, columns, x, taps, weights + c, w_tap, from + c, from_width,
+                from_pixel, pixel + c, to_pixel);
+          } else {
+            GatherPixels<kLanes, 1, 1>(rows, y, columns, x, taps, weights + c, w_tap, from + c, from_width,
+                from_pixel, pixel + c, to_pixel);
+          }
         }
+        x += alike ? kX : 1;
       }
     }
     if (whole < channels) {
