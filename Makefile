@@ -69,7 +69,7 @@ lmdb: $(STAMPS)/train ## make lmdb DATA=ROOT [COPIES=30] [SEED=0]: find the face
 	$(BIN)/python tools/make_lmdb.py --data $(DATA) --boxes $(BOXES) --copies $(COPIES) --seed $(SEED) $(ARGS)
 
 .PHONY: train
-train: $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2 [ITERATIONS=N] [DEVICE=gpu]: train, or go on where it stopped
+train: $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2|3 [ITERATIONS=N] [DEVICE=gpu]: train, or go on where it stopped
 	$(BIN)/python tools/train.py --stage $(STAGE) --device $(DEVICE) --seed $(SEED) \
 		$(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
 

@@ -47,12 +47,11 @@ def model_card(
         for folder, count in train["faces"].items()
     )
     start = f"the weights of {recipe.starts_from}" if recipe.starts_from else "random weights"
-    loss = "divided by the eye distance" if recipe.normalized else "plain"
     digests = "".join(f"- `{file}`: sha256 {digest}\n" for file, digest in sorted(files.items()))
     schedule = (
         f"{iteration} iterations of Adam from {start}: batch {recipe.batch_size}, "
         f"base rate {recipe.base_lr:g}, policy {recipe.lr_policy}, weight decay {recipe.weight_decay:g}, "
-        f"Euclidean loss ({loss}), seed {run['seed']}; {seconds / 60:.0f} minutes"
+        f"{_loss(recipe)}, seed {run['seed']}; {seconds / 60:.0f} minutes"
     )
     variation = (
         f"{train['samples']} samples, {_copies(data)}, seed {data['seed']}: "
@@ -103,6 +102,12 @@ The faces of 300-W and of the other sets are for research, not for commercial us
 They were trained on photos of mostly adult, well-lit faces; expect larger errors on children, on faces turned
 far away or covered, and on groups of people that such photos show less often.
 """
+
+
+def _loss(recipe: Recipe) -> str:
+    if recipe.function is not None:
+        return f"LandmarkLoss ({recipe.function}, over the inter-pupil distance)"
+    return f"Euclidean loss ({'divided by the eye distance' if recipe.normalized else 'plain'})"
 
 
 def _copies(data: Mapping[str, Any]) -> str:

@@ -8,8 +8,8 @@ MODELS = Path(__file__).resolve().parent.parent / "models"
 
 
 def default_weights(engine: str, folder: Path = MODELS) -> Path:
-    """The released weights to use: stage 2, else stage 1. Raises FaceAlignError when there are none."""
-    return _released(engine, folder, ("stage2", "stage1"), "--weights")
+    """The released weights of the last stage there is. Raises FaceAlignError when there are none."""
+    return _released(engine, folder, ("stage3", "stage2", "stage1"), "--weights")
 
 
 def second_of(given: str | bool | None, engine: str) -> Path | None:

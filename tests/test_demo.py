@@ -230,7 +230,7 @@ def test_images_are_found_sorted_and_once(tmp_path):
     assert [path.name for path in found] == ["a.PNG", "b.jpg", "c.jpeg", "gone.jpg"]
 
 
-def test_default_weights_prefer_stage_2(tmp_path):
+def test_default_weights_prefer_the_last_stage(tmp_path):
     with pytest.raises(FaceAlignError, match="--weights"):
         default_weights("auto", tmp_path)
     (tmp_path / "mobilenet_v2_stage1.onnx").write_bytes(b"")
@@ -239,6 +239,8 @@ def test_default_weights_prefer_stage_2(tmp_path):
     (tmp_path / "mobilenet_v2_stage2.caffemodel").write_bytes(b"")
     assert default_weights("onnx", tmp_path).name == "mobilenet_v2_stage2.onnx"
     assert default_weights("caffe", tmp_path).name == "mobilenet_v2_stage2.caffemodel"
+    (tmp_path / "mobilenet_v2_stage3.onnx").write_bytes(b"")
+    assert default_weights("onnx", tmp_path).name == "mobilenet_v2_stage3.onnx"
 
 
 def test_the_released_weights_put_points_on_the_astronaut_s_face(photos, tmp_path):
