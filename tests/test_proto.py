@@ -155,7 +155,10 @@ def test_the_generated_code_is_the_schema_s():
             assert default == value, name
 
 
-TYPES = {1: "double", 2: "float", 3: "int64", 5: "int32", 8: "bool", 9: "string", 12: "bytes", 13: "uint32"}
+TYPES = {
+    **{1: "double", 2: "float", 3: "int64", 4: "uint64", 5: "int32"},
+    **{8: "bool", 9: "string", 12: "bytes", 13: "uint32"},
+}
 
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
 texts = st.text(st.characters(codec="utf-8"), max_size=8)

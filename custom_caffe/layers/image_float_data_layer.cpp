@@ -4,7 +4,6 @@
 #include <opencv2/imgproc/imgproc.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <exception>
@@ -13,10 +12,9 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
-#include <system_error>
-#include <thread>
 #include <vector>
 
+#include "caffe/layers/data_threads.hpp"
 #include "caffe/layers/image_float_data_layer.hpp"
 #include "caffe/util/rng.hpp"
 
@@ -36,20 +34,6 @@ bool TakeNumber(std::string* text, float* value) {
   *value = std::strtof(word.c_str(), &end);
   text->erase(before);
   return *end == 0 && std::isfinite(*value);
-}
-
-// How many threads share the work on a batch.
-int ThreadCount() {
-  const char* const kName = "CAFFE_IMAGE_THREADS";
-  const char* text = std::getenv(kName);
-  if (text == NULL || *text == 0) {
-    return std::min(std::max(std::thread::hardware_concurrency(), 1u), 8u);
-  }
-  char* end;
-  const int64_t count = std::strtol(text, &end, 10);
-  CHECK(*end == 0 && count >= 1 && count <= 1024) << kName << " is '" << text << "'; expected a number of "
-      "threads from 1 to 1024";
-  return count;
 }
 
 // Turns a number in [0, 1) into a whole one from `low` to `high`, both included.
@@ -137,7 +121,7 @@ void ImageFloatDataLayer<Dtype>::DataLayerSetUp(
     this->prefetch_[i]->label_.Reshape(vector<int>{batch_size, label_dim_ + hard_sample_});
   }
   data_shape[0] = 1;
-  workers_ = vector<Worker>(std::min(ThreadCount(), batch_size));
+  workers_ = vector<Worker>(std::min(DataThreads(), batch_size));
   for (Worker& worker : workers_) {
     worker.transformer.reset(new DataTransformer<Dtype>(this->transform_param_, this->phase_));
     worker.picture.Reshape(data_shape);
@@ -277,8 +261,7 @@ string ImageFloatDataLayer<Dtype>::MakeSample(const Sample& sample, Dtype* pictu
   return string();
 }
 
-// Runs on the prefetch thread. The threads end with the batch: one costs some microseconds, a batch
-// milliseconds, and what does not last need not be looked after when a process forks or a net goes.
+// Runs on the prefetch thread.
 template <typename Dtype>
 void ImageFloatDataLayer<Dtype>::load_batch(Batch<Dtype>* batch) {
   const int columns = label_dim_ + hard_sample_;
@@ -287,21 +270,9 @@ void ImageFloatDataLayer<Dtype>::load_batch(Batch<Dtype>* batch) {
   vector<Sample> samples(batch->data_.shape(0));
   for (Sample& sample : samples) { sample = NextSample(); }
   vector<string> faults(samples.size());
-  std::atomic<size_t> next(0);
-  const auto work = [&](Worker* worker) {
-    for (size_t n = next++; n < samples.size(); n = next++) {
-      faults[n] = MakeSample(samples[n], data + batch->data_.offset(n), labels + n * columns, worker);
-    }
-  };
-  vector<std::thread> threads;
-  threads.reserve(workers_.size());
-  try {
-    for (size_t i = 1; i < workers_.size(); ++i) { threads.emplace_back(work, &workers_[i]); }
-  } catch (const std::system_error&) {
-    // No more threads to be had: those there are do all the work.
-  }
-  work(&workers_[0]);
-  for (std::thread& thread : threads) { thread.join(); }
+  ShareOut(samples.size(), &workers_, [&](size_t n, Worker* worker) {
+    faults[n] = MakeSample(samples[n], data + batch->data_.offset(n), labels + n * columns, worker);
+  });
   // The first in the order of the batch, not in time.
   for (const string& fault : faults) {
     if (!fault.empty()) { LOG(FATAL) << fault; }

@@ -11,6 +11,52 @@ DESCRIPTOR: _descriptor.FileDescriptor
 TEST: Phase
 TRAIN: Phase
 
+class AugmentedFaceDataParameter(_message.Message):
+    __slots__ = ["batch_size", "blur", "brightness", "channel_gain", "contrast", "first_sample", "flip", "grey", "height", "noise_std_max", "noise_std_min", "occlusion", "rotate_max", "rotate_min", "scale_max", "scale_min", "seed", "set_weight", "shift", "source", "width"]
+    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    BLUR_FIELD_NUMBER: _ClassVar[int]
+    BRIGHTNESS_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_GAIN_FIELD_NUMBER: _ClassVar[int]
+    CONTRAST_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    FLIP_FIELD_NUMBER: _ClassVar[int]
+    GREY_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    NOISE_STD_MAX_FIELD_NUMBER: _ClassVar[int]
+    NOISE_STD_MIN_FIELD_NUMBER: _ClassVar[int]
+    OCCLUSION_FIELD_NUMBER: _ClassVar[int]
+    ROTATE_MAX_FIELD_NUMBER: _ClassVar[int]
+    ROTATE_MIN_FIELD_NUMBER: _ClassVar[int]
+    SCALE_MAX_FIELD_NUMBER: _ClassVar[int]
+    SCALE_MIN_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    SET_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SHIFT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    batch_size: int
+    blur: RandomChange
+    brightness: RandomChange
+    channel_gain: RandomChange
+    contrast: RandomChange
+    first_sample: int
+    flip: float
+    grey: RandomChange
+    height: int
+    noise_std_max: float
+    noise_std_min: float
+    occlusion: RandomChange
+    rotate_max: float
+    rotate_min: float
+    scale_max: float
+    scale_min: float
+    seed: int
+    set_weight: _containers.RepeatedCompositeFieldContainer[FaceSetWeight]
+    shift: float
+    source: str
+    width: int
+    def __init__(self, source: _Optional[str] = ..., batch_size: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., seed: _Optional[int] = ..., first_sample: _Optional[int] = ..., set_weight: _Optional[_Iterable[_Union[FaceSetWeight, _Mapping]]] = ..., flip: _Optional[float] = ..., shift: _Optional[float] = ..., scale_min: _Optional[float] = ..., scale_max: _Optional[float] = ..., rotate_min: _Optional[float] = ..., rotate_max: _Optional[float] = ..., noise_std_min: _Optional[float] = ..., noise_std_max: _Optional[float] = ..., channel_gain: _Optional[_Union[RandomChange, _Mapping]] = ..., contrast: _Optional[_Union[RandomChange, _Mapping]] = ..., brightness: _Optional[_Union[RandomChange, _Mapping]] = ..., grey: _Optional[_Union[RandomChange, _Mapping]] = ..., blur: _Optional[_Union[RandomChange, _Mapping]] = ..., occlusion: _Optional[_Union[RandomChange, _Mapping]] = ...) -> None: ...
+
 class BatchNormParameter(_message.Message):
     __slots__ = ["eps", "moving_average_fraction", "use_global_stats"]
     EPS_FIELD_NUMBER: _ClassVar[int]
@@ -164,6 +210,14 @@ class EltwiseParameter(_message.Message):
     stable_prod_grad: bool
     def __init__(self, operation: _Optional[_Union[EltwiseParameter.EltwiseOp, str]] = ..., coeff: _Optional[_Iterable[float]] = ..., stable_prod_grad: bool = ...) -> None: ...
 
+class FaceSetWeight(_message.Message):
+    __slots__ = ["name", "weight"]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    name: _containers.RepeatedScalarFieldContainer[str]
+    weight: float
+    def __init__(self, name: _Optional[_Iterable[str]] = ..., weight: _Optional[float] = ...) -> None: ...
+
 class FillerParameter(_message.Message):
     __slots__ = ["max", "mean", "min", "sparse", "std", "type", "value", "variance_norm"]
     class VarianceNorm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
@@ -297,7 +351,8 @@ class LandmarkLossParameter(_message.Message):
     def __init__(self, function: _Optional[_Union[LandmarkLossParameter.Function, str]] = ..., normaliser: _Optional[_Union[LandmarkLossParameter.Normaliser, str]] = ..., min_size: _Optional[float] = ..., width: _Optional[float] = ..., curvature: _Optional[float] = ...) -> None: ...
 
 class LayerParameter(_message.Message):
-    __slots__ = ["batch_norm_param", "blobs", "bottom", "concat_param", "convolution_param", "data_param", "dropout_param", "eltwise_param", "exclude", "flatten_param", "hdf5_data_param", "image_data_param", "image_float_data_param", "include", "inner_product_param", "input_param", "landmark_loss_param", "loss_param", "loss_weight", "name", "noise_param", "param", "phase", "pooling_param", "prelu_param", "propagate_down", "relu_param", "reshape_param", "scale_param", "softmax_param", "top", "transform_param", "type", "weight_euclidean_loss_param"]
+    __slots__ = ["augmented_face_data_param", "batch_norm_param", "blobs", "bottom", "concat_param", "convolution_param", "data_param", "dropout_param", "eltwise_param", "exclude", "flatten_param", "hdf5_data_param", "image_data_param", "image_float_data_param", "include", "inner_product_param", "input_param", "landmark_loss_param", "loss_param", "loss_weight", "name", "noise_param", "param", "phase", "pooling_param", "prelu_param", "propagate_down", "relu_param", "reshape_param", "scale_param", "softmax_param", "top", "transform_param", "type", "weight_euclidean_loss_param"]
+    AUGMENTED_FACE_DATA_PARAM_FIELD_NUMBER: _ClassVar[int]
     BATCH_NORM_PARAM_FIELD_NUMBER: _ClassVar[int]
     BLOBS_FIELD_NUMBER: _ClassVar[int]
     BOTTOM_FIELD_NUMBER: _ClassVar[int]
@@ -332,6 +387,7 @@ class LayerParameter(_message.Message):
     TRANSFORM_PARAM_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_EUCLIDEAN_LOSS_PARAM_FIELD_NUMBER: _ClassVar[int]
+    augmented_face_data_param: AugmentedFaceDataParameter
     batch_norm_param: BatchNormParameter
     blobs: _containers.RepeatedCompositeFieldContainer[BlobProto]
     bottom: _containers.RepeatedScalarFieldContainer[str]
@@ -366,7 +422,7 @@ class LayerParameter(_message.Message):
     transform_param: TransformationParameter
     type: str
     weight_euclidean_loss_param: WeightEuclideanLossParameter
-    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., bottom: _Optional[_Iterable[str]] = ..., top: _Optional[_Iterable[str]] = ..., loss_weight: _Optional[_Iterable[float]] = ..., param: _Optional[_Iterable[_Union[ParamSpec, _Mapping]]] = ..., blobs: _Optional[_Iterable[_Union[BlobProto, _Mapping]]] = ..., include: _Optional[_Iterable[_Union[NetStateRule, _Mapping]]] = ..., exclude: _Optional[_Iterable[_Union[NetStateRule, _Mapping]]] = ..., phase: _Optional[_Union[Phase, str]] = ..., propagate_down: _Optional[_Iterable[bool]] = ..., transform_param: _Optional[_Union[TransformationParameter, _Mapping]] = ..., loss_param: _Optional[_Union[LossParameter, _Mapping]] = ..., concat_param: _Optional[_Union[ConcatParameter, _Mapping]] = ..., convolution_param: _Optional[_Union[ConvolutionParameter, _Mapping]] = ..., data_param: _Optional[_Union[DataParameter, _Mapping]] = ..., dropout_param: _Optional[_Union[DropoutParameter, _Mapping]] = ..., eltwise_param: _Optional[_Union[EltwiseParameter, _Mapping]] = ..., hdf5_data_param: _Optional[_Union[HDF5DataParameter, _Mapping]] = ..., image_data_param: _Optional[_Union[ImageDataParameter, _Mapping]] = ..., inner_product_param: _Optional[_Union[InnerProductParameter, _Mapping]] = ..., pooling_param: _Optional[_Union[PoolingParameter, _Mapping]] = ..., relu_param: _Optional[_Union[ReLUParameter, _Mapping]] = ..., softmax_param: _Optional[_Union[SoftmaxParameter, _Mapping]] = ..., prelu_param: _Optional[_Union[PReLUParameter, _Mapping]] = ..., reshape_param: _Optional[_Union[ReshapeParameter, _Mapping]] = ..., flatten_param: _Optional[_Union[FlattenParameter, _Mapping]] = ..., batch_norm_param: _Optional[_Union[BatchNormParameter, _Mapping]] = ..., scale_param: _Optional[_Union[ScaleParameter, _Mapping]] = ..., input_param: _Optional[_Union[InputParameter, _Mapping]] = ..., noise_param: _Optional[_Union[NoiseParameter, _Mapping]] = ..., weight_euclidean_loss_param: _Optional[_Union[WeightEuclideanLossParameter, _Mapping]] = ..., image_float_data_param: _Optional[_Union[ImageFloatDataParameter, _Mapping]] = ..., landmark_loss_param: _Optional[_Union[LandmarkLossParameter, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., bottom: _Optional[_Iterable[str]] = ..., top: _Optional[_Iterable[str]] = ..., loss_weight: _Optional[_Iterable[float]] = ..., param: _Optional[_Iterable[_Union[ParamSpec, _Mapping]]] = ..., blobs: _Optional[_Iterable[_Union[BlobProto, _Mapping]]] = ..., include: _Optional[_Iterable[_Union[NetStateRule, _Mapping]]] = ..., exclude: _Optional[_Iterable[_Union[NetStateRule, _Mapping]]] = ..., phase: _Optional[_Union[Phase, str]] = ..., propagate_down: _Optional[_Iterable[bool]] = ..., transform_param: _Optional[_Union[TransformationParameter, _Mapping]] = ..., loss_param: _Optional[_Union[LossParameter, _Mapping]] = ..., concat_param: _Optional[_Union[ConcatParameter, _Mapping]] = ..., convolution_param: _Optional[_Union[ConvolutionParameter, _Mapping]] = ..., data_param: _Optional[_Union[DataParameter, _Mapping]] = ..., dropout_param: _Optional[_Union[DropoutParameter, _Mapping]] = ..., eltwise_param: _Optional[_Union[EltwiseParameter, _Mapping]] = ..., hdf5_data_param: _Optional[_Union[HDF5DataParameter, _Mapping]] = ..., image_data_param: _Optional[_Union[ImageDataParameter, _Mapping]] = ..., inner_product_param: _Optional[_Union[InnerProductParameter, _Mapping]] = ..., pooling_param: _Optional[_Union[PoolingParameter, _Mapping]] = ..., relu_param: _Optional[_Union[ReLUParameter, _Mapping]] = ..., softmax_param: _Optional[_Union[SoftmaxParameter, _Mapping]] = ..., prelu_param: _Optional[_Union[PReLUParameter, _Mapping]] = ..., reshape_param: _Optional[_Union[ReshapeParameter, _Mapping]] = ..., flatten_param: _Optional[_Union[FlattenParameter, _Mapping]] = ..., batch_norm_param: _Optional[_Union[BatchNormParameter, _Mapping]] = ..., scale_param: _Optional[_Union[ScaleParameter, _Mapping]] = ..., input_param: _Optional[_Union[InputParameter, _Mapping]] = ..., noise_param: _Optional[_Union[NoiseParameter, _Mapping]] = ..., weight_euclidean_loss_param: _Optional[_Union[WeightEuclideanLossParameter, _Mapping]] = ..., image_float_data_param: _Optional[_Union[ImageFloatDataParameter, _Mapping]] = ..., landmark_loss_param: _Optional[_Union[LandmarkLossParameter, _Mapping]] = ..., augmented_face_data_param: _Optional[_Union[AugmentedFaceDataParameter, _Mapping]] = ...) -> None: ...
 
 class LegacyLayerParameter(_message.Message):
     __slots__ = ["blobs", "name"]
@@ -510,6 +566,16 @@ class PoolingParameter(_message.Message):
     stride_h: int
     stride_w: int
     def __init__(self, pool: _Optional[_Union[PoolingParameter.PoolMethod, str]] = ..., kernel_size: _Optional[int] = ..., stride: _Optional[int] = ..., pad: _Optional[int] = ..., kernel_h: _Optional[int] = ..., kernel_w: _Optional[int] = ..., stride_h: _Optional[int] = ..., stride_w: _Optional[int] = ..., pad_h: _Optional[int] = ..., pad_w: _Optional[int] = ..., engine: _Optional[_Union[Engine, str]] = ..., global_pooling: bool = ..., round_mode: _Optional[_Union[PoolingParameter.RoundMode, str]] = ...) -> None: ...
+
+class RandomChange(_message.Message):
+    __slots__ = ["high", "low", "probability"]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    high: float
+    low: float
+    probability: float
+    def __init__(self, probability: _Optional[float] = ..., low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
 
 class ReLUParameter(_message.Message):
     __slots__ = ["engine", "negative_slope"]

@@ -1,0 +1,127 @@
+#ifndef CAFFE_AUGMENTED_FACE_DATA_LAYER_HPP_
+#define CAFFE_AUGMENTED_FACE_DATA_LAYER_HPP_
+
+#include <lmdb.h>
+
+#include <random>
+#include <string>
+#include <vector>
+
+#include "caffe/blob.hpp"
+#include "caffe/internal_thread.hpp"
+#include "caffe/layer.hpp"
+#include "caffe/layers/base_data_layer.hpp"
+#include "caffe/proto/caffe.pb.h"
+
+namespace caffe {
+
+/**
+ * @brief Cuts faces out of loose crops, varied anew for every sample, on threads of its own.
+ *
+ * The LMDB holds a face a record: a Datum with a part of a photo, larger than the crop (3 channels, BGR, one
+ * after the other), and 140 numbers: the square that the plain crop shows, x1 y1 x2 y2 (edges; pixel centres
+ * are whole numbers), then the 68 landmarks, x values first, in pixels from 0. A key is a number, a space and
+ * the name of the set that the face is from. facealign/face_records.py writes such an LMDB.
+ *
+ * Tops: data (N, 3, height, width); landmark (N, 136): 68 x, then 68 y, each the 1-based pixel in the crop
+ * divided by the crop's width or height; optionally what was drawn (N, 21), see Drawn below.
+ * Parameters: augmented_face_data_param; of transform_param mean_value and scale.
+ *
+ * In TRAIN a crop is the loose one seen through ONE affine map: the plain crop's; then about its centre scale,
+ * rotation, shift; then flip, with which left and right landmarks change places. Bilinear, black outside, after
+ * averages of 2 x 2 pixels as long as it shrinks by 2 or more; rounded to grey levels. Then, each with its
+ * probability: channel_gain, contrast, brightness, grey, blur, occlusion, and a second rounding. Then noise, and
+ * a third. In TEST it is the plain crop, and faces come in the order of the LMDB.
+ *
+ * Sample number n, counted from first_sample, depends on n, seed and parameters alone: neither on the number of
+ * threads (CAFFE_IMAGE_THREADS, see data_threads.hpp) nor on what came before. Its draws are always made, and in
+ * the same order, so that another setting of one variation leaves the others as they were. Without set_weight,
+ * sample n is a face of round n / (number of faces), each round in an order of its own; with it, first the set is
+ * drawn, then one of its faces.
+ */
+template <typename Dtype>
+class AugmentedFaceDataLayer : public BasePrefetchingDataLayer<Dtype> {
+ public:
+  explicit AugmentedFaceDataLayer(const LayerParameter& param);
+  virtual ~AugmentedFaceDataLayer();
+  virtual void DataLayerSetUp(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+
+  virtual inline const char* type() const { return "AugmentedFaceData"; }
+  virtual inline int ExactNumBottomBlobs() const { return 0; }
+  virtual inline int MinTopBlobs() const { return 2; }
+  virtual inline int MaxTopBlobs() const { return 3; }
+
+ protected:
+  // How a sample is varied. All float, as they are the third top too.
+  struct Drawn {
+    float record;  // its place in the LMDB
+    float flip, shift_x, shift_y, scale, angle, noise_std;
+    float gain[3], contrast, brightness, grey, blur;
+    float left, top, right, bottom, colour[3];  // the occlusion, in pixels
+
+    bool looks_change() const {
+      return gain[0] != 1 || gain[1] != 1 || gain[2] != 1 || contrast != 1 || brightness != 0 || grey != 0
+          || blur > 0 || right > left;
+    }
+  };
+  static const int kDrawn = sizeof(Drawn) / sizeof(float);
+
+  // Views of the LMDB, which stay while it is open.
+  struct Record {
+    MDB_val key, value;
+  };
+
+  // Sets of faces that are drawn from together.
+  struct Pool {
+    double until;  // of the numbers in [0, 1): where the next pool's begin
+    vector<int> records;
+  };
+
+  // What a thread needs for itself.
+  struct Worker {
+    Datum datum;
+    vector<uint8_t> halved;
+    vector<float> planes;
+    std::mt19937_64 generator;
+  };
+
+  virtual void load_batch(Batch<Dtype>* batch);
+
+  void OpenLmdb();
+  void CloseLmdb();
+  void MakePools();
+  // The record of a sample for which no pool is drawn. For numbers that rise.
+  int InTurn(uint64_t number);
+  Drawn Draw(int record, std::mt19937_64* generator) const;
+  // Writes the picture and the row of landmarks (and what was drawn) of a sample; returns what is wrong with
+  // it, or nothing.
+  std::string MakeSample(uint64_t number, int record, Dtype* picture, Dtype* row, Worker* worker) const;
+  // Writes the landmarks; the worker's planes get the picture, in whole grey levels.
+  void Warp(const Drawn& drawn, Dtype* landmarks, Worker* worker) const;
+  void ChangeLooks(const Drawn& drawn, Worker* worker) const;
+  std::string Describe(const Record& record, const std::string& what) const;
+
+  const AugmentedFaceDataParameter param_;
+  const int height_, width_;
+  uint64_t seed_, next_;
+  int stride_;  // between the numbers of this layer's samples, when several solvers share them
+  MDB_env* environment_;
+  MDB_txn* transaction_;
+  vector<Record> records_;
+  vector<Pool> pools_;  // none: faces come in turn
+  vector<int> order_;  // of the round `round_`
+  uint64_t round_;
+  vector<float> means_;
+  vector<float> quantiles_;  // 65536 of the standard normal distribution
+  vector<Worker> workers_;
+  Blob<Dtype> rows_;  // with a third top, a view of the prefetched landmarks and what was drawn
+};
+
+}  // namespace caffe
+
+#endif  // CAFFE_AUGMENTED_FACE_DATA_LAYER_HPP_
