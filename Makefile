@@ -16,6 +16,8 @@ DEVICE ?= cpu
 CUDNN ?=
 NCCL ?=
 COPIES ?= 30
+# 1: samples varied anew each time, from loose crops.
+FRESH ?=
 SEED ?= 0
 BOXES ?= data/boxes.json
 WEIGHTS ?=
@@ -63,14 +65,15 @@ demo: $(STAMPS)/demo ## faces in, pictures and landmarks.json out, with the rele
 	$(BIN)/python demo.py --images build/demo/photos --output $(OUT)/demo $(ARGS)
 
 .PHONY: lmdb
-lmdb: $(STAMPS)/train ## make lmdb DATA=ROOT [COPIES=30] [SEED=0]: find the faces, write the LMDBs for training
+lmdb: $(STAMPS)/train ## make lmdb DATA=ROOT [COPIES=30|FRESH=1] [SEED=0]: find the faces, write the LMDBs for training
 	$(call needed,DATA,the folder that holds 300w/ and other folders of pictures with .pts)
 	$(BIN)/python tools/detect_faces.py --data $(DATA) --output $(BOXES)
-	$(BIN)/python tools/make_lmdb.py --data $(DATA) --boxes $(BOXES) --copies $(COPIES) --seed $(SEED) $(ARGS)
+	$(BIN)/python tools/make_lmdb.py --data $(DATA) --boxes $(BOXES) --seed $(SEED) \
+		$(if $(FRESH),--fresh,--copies $(COPIES)) $(ARGS)
 
 .PHONY: train
-train: $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2|3 [ITERATIONS=N] [DEVICE=gpu]: train, or go on where it stopped
-	$(BIN)/python tools/train.py --stage $(STAGE) --device $(DEVICE) --seed $(SEED) \
+train: $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2|3 [ITERATIONS=N] [FRESH=1] [DEVICE=gpu]: train, or go on where it stopped
+	$(BIN)/python tools/train.py --stage $(STAGE) --device $(DEVICE) --seed $(SEED) $(if $(FRESH),--fresh) \
 		$(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
 
 .PHONY: evaluate

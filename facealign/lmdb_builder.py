@@ -137,6 +137,11 @@ def _cut(job: Job) -> LooseCrop | FaceAlignError:
     return loose_crop(image, job.sample.points, job.box, _recipe.spec, _recipe.augmentation)
 
 
+def cut_all(jobs: Sequence[Job], recipe: Recipe, workers: int) -> Iterator[LooseCrop | FaceAlignError]:
+    """The loose crop of each job, in their order, or why its photo cannot be read."""
+    return ordered_map(_cut, jobs, workers, _setup, (recipe,))
+
+
 def _vary(chunk: tuple[int, int, list[int]]) -> bytes:
     """Encode a variation of each of the `faces` of chunk `number` into a slot; their digest."""
     number, slot, faces = chunk
@@ -207,7 +212,7 @@ def write_training_part(
         store = CutStore(Path(temporary) / "pixels")
         used: list[Sample] = []
         skipped = []
-        cuts = ordered_map(_cut, jobs, workers, _setup, (recipe,))
+        cuts = cut_all(jobs, recipe, workers)
         with store.path.open("wb") as stream:
             for job, cut in zip(jobs, wrap(cuts, len(jobs), "cut"), strict=True):
                 if isinstance(cut, FaceAlignError):

@@ -111,6 +111,8 @@ def _loss(recipe: Recipe) -> str:
 
 
 def _copies(data: Mapping[str, Any]) -> str:
+    if data.get("fresh"):
+        return "varied anew each time"
     others = [f"{count} of {folder}" for folder, count in sorted(data.get("copies_of", {}).items())]
     return f"{data['copies']} a face" + (f" ({', '.join(others)})" if others else "")
 

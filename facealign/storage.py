@@ -6,6 +6,7 @@ for the same sample in both. `meta.json` beside them says how they were made.
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from mmap import mmap
 from pathlib import Path
@@ -23,6 +24,12 @@ COMMIT_EVERY = 512
 Buffer = bytes | bytearray | memoryview | mmap
 """What holds encoded samples."""
 PAGE = 4096
+
+
+def default_directory(size: tuple[int, int], fresh: bool = False) -> Path:
+    """Where a data set lives if nobody says: crops of (height, width), or loose ones, to be varied."""
+    shape = "" if size == (64, 64) else f"_{size[0]}x{size[1]}"
+    return Path(f"data/lmdb{shape}{'_fresh' if fresh else ''}")
 
 
 def encode_image(image: Image) -> bytes:
@@ -181,40 +188,57 @@ def _records(
     directory: Path, part: str, readahead: bool = False
 ) -> Iterator[tuple[memoryview, memoryview, memoryview]]:
     """What `read_raw` gives, as views that end with the next step."""
-    lmdb = _lmdb()
     paths = [directory / f"{part}_{kind}" for kind in ("images", "landmarks")]
-    for path in paths:
-        if not (path / "data.mdb").is_file():
-            raise FaceAlignError(f"{path}: no LMDB; make it with `make lmdb DATA=ROOT`")
-    environments = []
-    try:
-        for path in paths:
-            environments.append(lmdb.open(str(path), readonly=True, lock=False, readahead=readahead))
-            last, page = environments[-1].info()["last_pgno"], environments[-1].stat()["psize"]
-            # Who reads a page beyond the file's end is killed by the system: LMDB maps the file into memory.
-            if (path / "data.mdb").stat().st_size < (last + 1) * page:
-                raise FaceAlignError(f"{path}: its data.mdb is cut short; make it again")
+    with ExitStack() as stack:
+        environments = [stack.enter_context(open_lmdb(path, readahead=readahead)) for path in paths]
         counts = [environment.stat()["entries"] for environment in environments]
         if counts[0] != counts[1]:
             raise FaceAlignError(
                 f"{paths[0]}: {counts[0]} pictures, but {counts[1]} landmarks; make it again"
             )
-        with (
-            environments[0].begin(buffers=True) as image_txn,
-            environments[1].begin(buffers=True) as landmark_txn,
-        ):
-            both = zip(image_txn.cursor(), landmark_txn.cursor(), strict=True)
-            for (key, image), (other, values) in both:
-                if key != other:
-                    raise FaceAlignError(
-                        f"{paths[0]}: its keys are not those of {paths[1].name}; make it again"
-                    )
-                yield key, image, values
+        image_txn, landmark_txn = (
+            stack.enter_context(environment.begin(buffers=True)) for environment in environments
+        )
+        for (key, image), (other, values) in zip(image_txn.cursor(), landmark_txn.cursor(), strict=True):
+            if key != other:
+                raise FaceAlignError(f"{paths[0]}: its keys are not those of {paths[1].name}; make it again")
+            yield key, image, values
+
+
+@contextmanager
+def open_new_lmdb(path: Path, room: int) -> Iterator[Any]:
+    """The environment of a new LMDB of at most `room` bytes, to be written.
+
+    Not safe against a crash before it is closed: the folder it is in is to get its name only then. Raises
+    FaceAlignError when the disk is full, also while it is used.
+    """
+    lmdb = _lmdb()
+    try:
+        with lmdb.open(str(path), map_size=room, sync=False, metasync=False, readahead=False) as environment:
+            yield environment
+            environment.sync(True)
     except lmdb.Error as error:
-        raise FaceAlignError(f"{directory}: cannot be read ({error}); make it again") from error
-    finally:
-        for environment in environments:
-            environment.close()
+        raise FaceAlignError(f"{path.parent}: cannot be written ({error}); is the disk full?") from error
+
+
+@contextmanager
+def open_lmdb(path: Path, made_by: str = "make lmdb DATA=ROOT", readahead: bool = False) -> Iterator[Any]:
+    """The environment of an LMDB to be read; made_by: the command to tell when there is none.
+
+    Raises FaceAlignError when it is missing or damaged, also while it is used.
+    """
+    lmdb = _lmdb()
+    if not (path / "data.mdb").is_file():
+        raise FaceAlignError(f"{path}: no LMDB; make it with `{made_by}`")
+    try:
+        with lmdb.open(str(path), readonly=True, lock=False, readahead=readahead) as environment:
+            last, page = environment.info()["last_pgno"], environment.stat()["psize"]
+            # Who reads a page beyond the file's end is killed by the system: LMDB maps the file into memory.
+            if (path / "data.mdb").stat().st_size < (last + 1) * page:
+                raise FaceAlignError(f"{path}: its data.mdb is cut short; make it again")
+            yield environment
+    except lmdb.Error as error:
+        raise FaceAlignError(f"{path}: cannot be read ({error}); make it again") from error
 
 
 def read_part(directory: Path, part: str, limit: int | None = None) -> tuple[AnyArray, Float32Array]:

@@ -10,8 +10,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,14 @@ from facealign.crop import decode_landmarks
 from facealign.engines.caffe_engine import import_caffe, why_no_gpu
 from facealign.engines.rehearsal import rehearse
 from facealign.errors import FaceAlignError
+from facealign.face_records import check_faces, cut_for
 from facealign.files import replacing
 from facealign.metrics import NORMALISERS, nme
 from facealign.networks import prototxt
 from facealign.networks.recipes import FIELDS_LEFT_OUT, Recipe
 from facealign.networks.registry import BUILDERS, spec_of
 from facealign.networks.solvers import solver as solver_of
-from facealign.networks.sources import LmdbSource
+from facealign.networks.sources import Change, DataSource, FreshSource, LmdbSource
 from facealign.spec import ModelSpec
 from facealign.storage import check_part, read_meta, read_part
 from facealign.training_log import LogRow, append_row, read_log, write_log
@@ -50,12 +51,21 @@ if len(arguments) > 3:
 
 
 @dataclass(frozen=True)
+class Fresh:
+    """Samples varied anew each time: weights of the folders of photos, changes of looks; see FreshSource."""
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    looks: Mapping[str, Change] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Settings:
     """What a run is started with.
 
     data: folder of the LMDBs; directory: of the run; iterations: in all; start: weights to begin with, if
     there is no snapshot to go on from; seed: of the initial weights and the noise; *_every: in iterations;
-    gpu: run on it; restart: throw an earlier run in that directory away.
+    gpu: run on it; restart: throw an earlier run in that directory away; fresh: the data are loose crops, to
+    be varied so.
     """
 
     recipe: Recipe
@@ -69,6 +79,7 @@ class Settings:
     display_every: int = 20
     gpu: bool = False
     restart: bool = False
+    fresh: Fresh | None = None
 
 
 @dataclass(frozen=True)
@@ -112,8 +123,7 @@ class Run:
         self.meta = read_meta(settings.data)
         self.spec = self._spec()
         self.validation = self._read_validation()
-        self._read_part("train", limit=1)
-        check_part(settings.data, "train")
+        self._check_samples()
         if settings.gpu and (problem := why_no_gpu()):
             raise FaceAlignError(f"{problem}: use --device cpu")
         builder = BUILDERS[recipe.network]
@@ -138,7 +148,6 @@ class Run:
             return
         until = self.resumed.iteration if self.resumed else -1
         self.rows = [] if settings.restart else read_log(directory / LOG, until)
-        source = LmdbSource(str(settings.data.resolve()))
         net = directory / "train_val.prototxt"
         solver = solver_of(
             recipe,
@@ -153,7 +162,7 @@ class Run:
         del solver.test_iter[:]
         solver.ClearField("test_interval")
         for_caffe = {
-            net: prototxt.text(builder.train_val(recipe, source), recipe.name),
+            net: prototxt.text(builder.train_val(recipe, self._source()), recipe.name),
             directory / SOLVER: prototxt.text(solver, recipe.name),
         }
         marked = {directory / RUN: json.dumps(description, indent=1) + "\n"}
@@ -218,6 +227,34 @@ class Run:
         }
         return dataclasses.replace(wanted, **crop)
 
+    def _check_samples(self) -> None:
+        """Raises FaceAlignError when the training part cannot be read, or has no folder that is weighed."""
+        data, fresh = self.settings.data, self.settings.fresh
+        if fresh is None:
+            self._read_part("train", limit=1)
+            check_part(data, "train")
+            return
+        folders = check_faces(data, "train")
+        unknown = [name for name in fresh.weights if name != "*" and name not in folders]
+        if unknown:
+            raise FaceAlignError(f"{data}: no faces of {', '.join(unknown)}; there are {', '.join(folders)}")
+        if "*" in fresh.weights and not folders.keys() - fresh.weights.keys():
+            raise FaceAlignError(f"{data}: each folder has a weight of its own; none is left for '*'")
+
+    def _source(self) -> DataSource:
+        """Where the train net takes its samples from; fresh ones from where the run goes on."""
+        settings, directory = self.settings, str(self.settings.data.resolve())
+        if settings.fresh is None:
+            return LmdbSource(directory)
+        return FreshSource(
+            directory,
+            cut_for(self.meta, settings.data),
+            settings.fresh.looks,
+            settings.fresh.weights,
+            settings.seed,
+            self.done * settings.recipe.batch_size,
+        )
+
     def _read_part(self, part: str, limit: int | None = None) -> tuple[AnyArray, Float32Array]:
         """Samples of a part. Raises FaceAlignError when they are not of the size that the network takes."""
         spec, data = self.spec, self.settings.data
@@ -249,6 +286,7 @@ class Run:
             "recipe": dataclasses.asdict(settings.recipe),
             "data_sha256": {name: part["sha256"] for name, part in self.meta["parts"].items()},
             "seed": settings.seed,
+            "fresh": dataclasses.asdict(settings.fresh) if settings.fresh else None,
             "start": str(settings.start) if settings.start else None,
             "iterations": settings.iterations,
         }
@@ -268,7 +306,13 @@ class Run:
         now = json.loads(json.dumps(description))
         if isinstance(before.get("recipe"), dict):  # of a time, maybe, when recipes had fewer fields
             before["recipe"] = {**FIELDS_LEFT_OUT, **before["recipe"]}
-        for name, what in (("recipe", "recipe"), ("data_sha256", "data"), ("seed", "seed")):
+        same = (
+            ("recipe", "recipe"),
+            ("data_sha256", "data"),
+            ("seed", "seed"),
+            ("fresh", "way to vary samples"),
+        )
+        for name, what in same:
             if before.get(name) != now[name]:
                 raise FaceAlignError(
                     f"{self.settings.directory}: holds a run with another {what}; use --restart to replace "

@@ -23,6 +23,7 @@ from facealign.crop import crop_face
 from facealign.datasets import scan
 from facealign.errors import FaceAlignError
 from facealign.face_boxes import FaceBox, stamp_of, write_boxes
+from facealign.face_records import read_faces
 from facealign.images import read_image
 from facealign.lmdb_builder import CHUNK
 from facealign.loose_crop import most_bytes
@@ -498,6 +499,8 @@ def test_faces_turned_away_are_not_trained_on_but_may_validate(tmp_path):
         ["--copies-of", "afw=0"],
         ["--copies-of", "afw=1", "=3"],
         ["--copies-of", "afw=-1"],
+        ["--fresh", "--copies", "3"],
+        ["--fresh", "--copies-of", "afw=1"],
     ],
     ids=" ".join,
 )
@@ -556,6 +559,28 @@ def test_folders_are_weighed_by_copies_of_their_own(tree, tmp_path):
     assert "no folder helen for --copies-of" in failure(
         small(tree, tmp_path / "no", "--copies-of", "helen=5")
     )
+
+
+def test_fresh_faces_are_those_of_the_samples_in_an_lmdb_of_loose_crops(made, tree, tmp_path):
+    output = tmp_path / "fresh"
+    result = tool("--data", tree, "--output", output, "--fresh", "--workers", 2, *COMMON)
+    assert result.returncode == 0, result.stderr
+    names = ["meta.json", "train_faces", "val_images", "val_landmarks"]
+    assert sorted(entry.name for entry in output.iterdir()) == names
+    assert entries(output, "val_images") == entries(made[0], "val_images")
+    meta, other = meta_of(output), meta_of(made[0])
+    assert meta["parts"]["train"]["faces"] == other["parts"]["train"]["faces"]
+    assert meta["source_sha256"] == other["source_sha256"]
+    assert meta["fresh"] is True
+    assert other["fresh"] is False
+    digest = hashlib.sha256(b"".join(key + value for key, value in entries(output, "train_faces")))
+    assert meta["parts"]["train"]["sha256"] == digest.hexdigest()
+    faces = list(read_faces(output, "train"))
+    shown = Counter(ground_of(face.pixels) for _, face in faces)
+    assert set(shown) == set(grounds(made[0], "train"))
+    for folder, face in faces:
+        assert folder_of(ground_of(face.pixels)).removeprefix("300w/") == folder
+    assert f"{output}: train: 13 loose crops of 13 faces" in result.stdout
 
 
 def test_a_folder_without_faces_or_of_test_faces_only_is_an_error(tree, tmp_path):

@@ -243,6 +243,55 @@ def test_another_seed_needs_restart_which_begins_anew(finished, data, tmp_path):
     assert [snapshot.iteration for snapshot in snapshots(directory, "stage1")] == [1]
 
 
+@pytest.fixture(scope="module")
+def fresh(data):
+    """Loose crops of the same faces."""
+    arguments = ("--fresh", "--validation", "0.25", "--boxes", "landmarks", "--workers", "1")
+    output = data.parent / "fresh"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "tools.make_lmdb", "--data", data.parent, "--output", output),
+            *(*arguments, "--min-eye-distance", "0"),
+        ],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    return output
+
+
+def test_samples_varied_anew_train_and_go_on_where_they_were(fresh, data, tmp_path):
+    directory = tmp_path / "run"
+    common = ("--stage", 1, "--run", directory, "--fresh", "--looks", "--weigh", "photos=2")
+    arguments = (*common, "--data", fresh, "--snapshot-every", 2, "--validate-every", 2)
+    first = tool(*arguments, "--iterations", 2)
+    assert first.returncode == 0, first.stderr
+    net = (directory / "train_val.prototxt").read_text()
+    assert "AugmentedFaceData" in net
+    assert "rotate_min: -30" in net
+    assert "occlusion" in net
+    assert "first_sample: 0" in net
+    second = tool(*arguments, "--iterations", 3)
+    assert second.returncode == 0, second.stderr
+    assert "first_sample: 128" in (directory / "train_val.prototxt").read_text()
+    assert [snapshot.iteration for snapshot in snapshots(directory, "stage1")] == [3, 2]
+    again = tmp_path / "again"
+    arguments = ("--stage", 1, "--run", again, *arguments[4:])
+    assert tool(*arguments, "--iterations", 2).returncode == 0
+    last = "stage1_iter_2.caffemodel"
+    assert same_weights(again / last, directory / last)
+    # what would be another run, or cannot be one
+    other = tool("--stage", 1, "--run", again, "--data", fresh, "--fresh", "--iterations", 4)
+    assert "holds a run with another way to vary samples; use --restart" in failure(other)
+    run = ("--stage", 1, "--run", tmp_path / "none", "--fresh")
+    assert "no faces of menpo; there are photos" in failure(
+        tool(*run, "--data", fresh, "--weigh", "menpo=1", "photos=1")
+    )
+    assert "none is left for '*'" in failure(tool(*run, "--data", fresh, "--weigh", "*=1", "photos=1"))
+    assert "train_faces: no LMDB; make it with `make lmdb FRESH=1" in failure(tool(*run, "--data", data))
+    assert "train_images: no LMDB" in failure(tool(*run[:-1], "--data", fresh))
+
+
 def test_the_plain_command_trains_with_what_was_written(finished):
     """Caffe's own program, for who wants no Python in between."""
     directory, _ = finished
@@ -270,6 +319,13 @@ def test_the_plain_command_trains_with_what_was_written(finished):
         ["--stage", "1", "--validate-every", "-1"],
         ["--stage", "1", "--seed", "-1"],
         ["--stage", "1", "--device", "tpu"],
+        ["--stage", "1", "--looks"],
+        ["--stage", "1", "--weigh", "photos=1"],
+        ["--stage", "1", "--fresh", "--weigh", "photos"],
+        ["--stage", "1", "--fresh", "--weigh", "=1"],
+        ["--stage", "1", "--fresh", "--weigh", "photos=-1"],
+        ["--stage", "1", "--fresh", "--weigh", "photos=inf"],
+        ["--stage", "1", "--fresh", "--weigh", "photos=0"],
     ],
     ids=" ".join,
 )

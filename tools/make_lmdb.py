@@ -1,8 +1,9 @@
-"""Write the paired LMDBs for training from annotated photos and their boxes (tools/detect_faces.py).
+"""Write the LMDBs for training from annotated photos and their boxes (tools/detect_faces.py).
 
 Every training face gives COPIES samples, varied by flip, shift, scale, rotation and noise, all shuffled once;
-every validation face one, not varied; 300-W's validation part is fixed (facealign/validation_part.py). The
-same seed gives the same bytes, whatever the number of workers.
+with --fresh one loose crop, which Caffe varies anew each time. Every validation face gives one sample, not
+varied; 300-W's validation part is fixed (facealign/validation_part.py). The same seed gives the same bytes,
+whatever the number of workers.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from facealign.boxes import box_from_landmarks
 from facealign.datasets import Sample, scan
 from facealign.errors import FaceAlignError
 from facealign.face_boxes import boxes_for, read_boxes
+from facealign.face_records import bytes_needed as face_bytes
+from facealign.face_records import write_faces
 from facealign.files import replacing
 from facealign.lmdb_builder import (
     Job,
@@ -36,9 +39,12 @@ from facealign.markup import eye_distance
 from facealign.networks.registry import BUILDERS, spec_of
 from facealign.parallel import cores
 from facealign.split import split
-from facealign.storage import META, bytes_needed, write_meta
+from facealign.storage import META, bytes_needed, default_directory, write_meta
 from facealign.validation_part import in_validation
 from tools.cli import run
+
+COPIES = 30
+"""Samples a face, if nobody says."""
 
 
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
@@ -46,12 +52,17 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     plain = Augmentation()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, menpo/, any folder")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="default: data/lmdb or data/lmdb_70x60")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: data/lmdb, lmdb_70x60...")
     parser.add_argument(
         "--boxes", default="data/boxes.json", metavar="FILE|landmarks", help="default: data/boxes.json"
     )
     parser.add_argument("--network", choices=BUILDERS, default="mobilenet_v2", help="whose input size")
-    parser.add_argument("--copies", type=int, default=30, metavar="N", help="samples a face (default: 30)")
+    parser.add_argument("--copies", type=int, metavar="N", help=f"samples a face (default: {COPIES})")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="one loose crop a face, that AugmentedFaceData varies anew for each sample (train.py --fresh)",
+    )
     parser.add_argument(
         "--copies-of",
         nargs="+",
@@ -88,6 +99,9 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one a core")
     parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
     arguments = parser.parse_args(command)
+    if arguments.fresh and (arguments.copies is not None or arguments.copies_of):
+        parser.error("--fresh: makes no copies; weigh the folders by `tools/train.py --weigh`")
+    arguments.copies = COPIES if arguments.copies is None else arguments.copies
     for name, low in (("workers", 1), ("copies", 1), ("seed", 0)):
         if getattr(arguments, name) < low:
             parser.error(f"--{name}: expected {low} or more")
@@ -120,7 +134,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that what is half-written goes
     spec = spec_of(arguments.network)
     size = (spec.input_height, spec.input_width)
-    output = arguments.output or Path("data/lmdb" if size == (64, 64) else f"data/lmdb_{size[0]}x{size[1]}")
+    output = arguments.output or default_directory(size, arguments.fresh)
     check_replaceable(output)
     found = scan(arguments.data, strict=arguments.strict)
     for _, reason in found.skipped:
@@ -139,8 +153,11 @@ def main() -> None:
             f"{arguments.data}: no folder {', '.join(sorted(unknown))} for --copies-of in it"
         )
     copies = [arguments.copies_of.get(job.sample.subset, arguments.copies) for job in train_jobs]
-    samples = sum(copies) + len(val_jobs)
-    cuts = sum(most_bytes(job.box, spec, recipe.augmentation) for job in train_jobs)
+    samples = (0 if arguments.fresh else sum(copies)) + len(val_jobs)
+    cuts = sum(
+        face_bytes(job, recipe) if arguments.fresh else most_bytes(job.box, spec, recipe.augmentation)
+        for job in train_jobs
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
     needed, free = bytes_needed(samples, *size) + cuts, shutil.disk_usage(output.parent).free
     if free < needed:
@@ -153,14 +170,16 @@ def main() -> None:
 
     def wrap(items: Iterator[Any], total: int, what: str) -> Iterable[Any]:
         return bars.enter_context(
-            tqdm(items, total=total, desc=what, unit="face" if what == "cut" else "sample")
+            tqdm(items, total=total, desc=what, unit="face" if what == "cut" or arguments.fresh else "sample")
         )
 
     # Bars end before an error is told, which would else stand in the middle of one.
     with ExitStack() as bars, replacing(output) as partial:
         partial.mkdir()
-        parts = {
-            "train": write_training_part(
+        if arguments.fresh:
+            train = write_faces(partial, "train", train_jobs, recipe, arguments.workers, wrap, skip)
+        else:
+            train = write_training_part(
                 partial,
                 "train",
                 train_jobs,
@@ -171,7 +190,7 @@ def main() -> None:
                 skip,
                 arguments.copies_of,
             )
-        }
+        parts = {"train": train}
         if val_jobs:
             parts["val"] = write_validation_part(
                 partial, "val", val_jobs, recipe, arguments.workers, wrap, skip
@@ -182,7 +201,8 @@ def main() -> None:
             partial,
             {
                 **describe(recipe),
-                "copies": arguments.copies,
+                "fresh": arguments.fresh,
+                "copies": 1 if arguments.fresh else arguments.copies,
                 "copies_of": arguments.copies_of,
                 "validation_faces": [
                     job.sample.relative for job in val_jobs if job.sample.relative not in skipped
@@ -203,7 +223,8 @@ def main() -> None:
     if len(facing) < len(training):
         print(f"{output}: {len(training) - len(facing)} faces turned away left out (--min-eye-distance)")
     for name, part in parts.items():
-        print(f"{output}: {name}: {part.samples} samples of {sum(part.faces.values())} faces")
+        kind = "loose crops" if name == "train" and arguments.fresh else "samples"
+        print(f"{output}: {name}: {part.samples} {kind} of {sum(part.faces.values())} faces")
 
 
 def check_replaceable(output: Path) -> None:

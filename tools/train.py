@@ -5,6 +5,7 @@ anything worse, the last one that was written is whole.
 """
 
 import argparse
+import math
 import signal
 import sys
 from pathlib import Path
@@ -13,8 +14,11 @@ from tqdm import tqdm
 
 from facealign.errors import FaceAlignError
 from facealign.networks.recipes import RECIPES, Recipe, recipe_named
+from facealign.networks.registry import spec_of
+from facealign.networks.sources import LOOKS
 from facealign.snapshots import newest_weights
-from facealign.training import LOG, Run, Saved, Settings, Step, Validation, single_threaded_blas
+from facealign.storage import default_directory
+from facealign.training import LOG, Fresh, Run, Saved, Settings, Step, Validation, single_threaded_blas
 from facealign.training_log import plot_log
 from tools.cli import run
 
@@ -26,7 +30,18 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     which.add_argument("--stage", type=int, choices=(1, 2, 3), help="of mobilenet_v2")
     which.add_argument("--recipe", choices=RECIPES, help="any recipe by its name")
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="LMDBs (default: data/lmdb or data/lmdb_70x60)"
+        "--data", type=Path, metavar="DIR", help="LMDBs (default: data/lmdb, lmdb_70x60, lmdb_fresh...)"
+    )
+    parser.add_argument("--fresh", action="store_true", help="vary each sample anew (make_lmdb.py --fresh)")
+    parser.add_argument(
+        "--weigh",
+        nargs="+",
+        default=[],
+        metavar="FOLDER=WEIGHT",
+        help="with --fresh: how often samples come from which folder of photos; *=WEIGHT: from all others",
+    )
+    parser.add_argument(
+        "--looks", action="store_true", help="with --fresh: change colours too, blur, and cover parts"
     )
     parser.add_argument("--run", type=Path, metavar="DIR", help="where the run lives (default: runs/RECIPE)")
     parser.add_argument("--iterations", type=int, metavar="N", help="in all (default: the recipe's)")
@@ -43,6 +58,20 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         value = getattr(arguments, name)
         if value is not None and value < low:
             parser.error(f"--{name.replace('_', '-')}: expected {low} or more")
+    if (arguments.weigh or arguments.looks) and not arguments.fresh:
+        parser.error("--weigh and --looks are for --fresh")
+    weights = {}
+    for text in arguments.weigh:
+        folder, _, number = text.rpartition("=")
+        try:
+            weights[folder] = float(number)
+        except ValueError:
+            parser.error(f"--weigh {text}: expected FOLDER=WEIGHT")
+        if not folder or not 0 <= weights[folder] < math.inf:
+            parser.error(f"--weigh {text}: expected FOLDER=WEIGHT with WEIGHT 0 or more")
+    if weights and not any(weights.values()):
+        parser.error("--weigh: all weights are 0")
+    arguments.weigh = weights
     return arguments
 
 
@@ -72,9 +101,10 @@ def main() -> None:
     recipe = recipe_named(arguments.recipe or f"mobilenet_v2/stage{arguments.stage}")
     directory = arguments.run or Path(recipe.run_directory)
     resumes = not arguments.restart and newest_weights(directory, recipe.stage) is not None
+    spec = spec_of(recipe.network)
     settings = Settings(
         recipe=recipe,
-        data=arguments.data or Path("data/lmdb_70x60" if recipe.network == "vgg_shadow" else "data/lmdb"),
+        data=arguments.data or default_directory((spec.input_height, spec.input_width), arguments.fresh),
         directory=directory,
         iterations=arguments.iterations or recipe.max_iter,
         start=None if resumes else starting_weights(recipe, arguments.weights),
@@ -83,6 +113,7 @@ def main() -> None:
         validate_every=arguments.validate_every,
         gpu=arguments.device == "gpu",
         restart=arguments.restart,
+        fresh=Fresh(arguments.weigh, LOOKS if arguments.looks else {}) if arguments.fresh else None,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     single_threaded_blas()

@@ -1,8 +1,10 @@
 """Where a train net takes its pictures and landmarks from."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from facealign.augment import Augmentation
 from facealign.networks.prototxt import include
 from facealign.proto import caffe_pb2
 
@@ -15,6 +17,42 @@ class LmdbSource:
     """The paired LMDBs of tools/make_lmdb.py in `directory`."""
 
     directory: str = "data/lmdb"
+
+
+@dataclass(frozen=True)
+class Change:
+    """How often (0..1) a sample's looks are changed in one way, and the range of how strongly."""
+
+    probability: float
+    low: float = 0.0
+    high: float = 0.0
+
+
+LOOKS: dict[str, Change] = {
+    "channel_gain": Change(0.3, 0.8, 1.2),
+    "contrast": Change(0.5, 0.6, 1.4),
+    "brightness": Change(0.5, -40, 40),
+    "grey": Change(0.1),
+    "blur": Change(0.2, 0.3, 1.2),
+    "occlusion": Change(0.2, 0.1, 0.4),
+}
+"""Changes of looks that leave the landmarks where they are, by AugmentedFaceData's names for them."""
+
+
+@dataclass(frozen=True)
+class FreshSource:
+    """The loose crops of `tools/make_lmdb.py --fresh` in `directory`, varied anew for each sample.
+
+    weights: how often samples come from which folder of photos ("*": each other one together; none: each face
+    once a round); first_sample: the number of the first one to make, where a run goes on.
+    """
+
+    directory: str = "data/lmdb_fresh"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    looks: Mapping[str, Change] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    first_sample: int = 0
 
 
 @dataclass(frozen=True)
@@ -33,7 +71,7 @@ class Hdf5Source:
     val: str = "data/hdf5_val.txt"
 
 
-DataSource = LmdbSource | ImageListSource | Hdf5Source
+DataSource = LmdbSource | FreshSource | ImageListSource | Hdf5Source
 
 
 def data_layers(
@@ -41,11 +79,13 @@ def data_layers(
 ) -> list[caffe_pb2.LayerParameter]:
     """Layers whose tops are `data` (n, 3, height, width) and `landmark` (n, 136, ...), for both phases.
 
-    pad_ratio is for image lists only: the LMDBs are augmented already.
+    pad_ratio is for image lists only. Fresh samples are validated on the pair of LMDBs beside them.
     """
     layers = []
     for phase, part in ((caffe_pb2.TRAIN, "train"), (caffe_pb2.TEST, "val")):
-        if isinstance(source, LmdbSource):
+        if isinstance(source, FreshSource) and phase == caffe_pb2.TRAIN:
+            layers.append(_fresh(source, batch_size, size))
+        elif isinstance(source, LmdbSource | FreshSource):
             for top in ("data", "landmark"):
                 kind = "images" if top == "data" else "landmarks"
                 layer = _layer(top, "Data", [top], phase)
@@ -73,6 +113,27 @@ def data_layers(
             layer.hdf5_data_param.batch_size = batch_size
             layers.append(layer)
     return layers
+
+
+def _fresh(source: FreshSource, batch_size: int, size: tuple[int, int]) -> caffe_pb2.LayerParameter:
+    layer = _layer("data", "AugmentedFaceData", ["data", "landmark"], caffe_pb2.TRAIN)
+    _normalise(layer)
+    message, settings = layer.augmented_face_data_param, source.augmentation
+    message.source = str(PurePosixPath(source.directory) / "train_faces")
+    message.batch_size = batch_size
+    message.height, message.width = size
+    message.seed, message.first_sample = source.seed, source.first_sample
+    for name, weight in source.weights.items():
+        message.set_weight.add(name=[name], weight=weight)
+    message.flip, message.shift = settings.flip, settings.shift
+    message.scale_min, message.scale_max = settings.scale_range
+    message.rotate_min, message.rotate_max = settings.rotate_range
+    message.noise_std_min, message.noise_std_max = settings.noise_std
+    for name, change in source.looks.items():
+        getattr(message, name).CopyFrom(
+            caffe_pb2.RandomChange(probability=change.probability, low=change.low, high=change.high)
+        )
+    return layer
 
 
 def _layer(name: str, kind: str, tops: list[str], phase: int) -> caffe_pb2.LayerParameter:

@@ -10,11 +10,20 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
+from facealign.augment import Augmentation
 from facealign.engines.caffe_engine import import_caffe
 from facealign.networks import mobilenet_v2, prototxt, vgg_shadow
 from facealign.networks.recipes import RECIPES
 from facealign.networks.solvers import solver
-from facealign.networks.sources import Hdf5Source, ImageListSource, LmdbSource, data_layers
+from facealign.networks.sources import (
+    LOOKS,
+    Change,
+    FreshSource,
+    Hdf5Source,
+    ImageListSource,
+    LmdbSource,
+    data_layers,
+)
 from facealign.proto import caffe_pb2
 from tests.random_weights import random_landmarks, write_lmdbs
 
@@ -59,6 +68,33 @@ def test_lmdbs_come_in_pairs():
     }
 
 
+def test_fresh_samples_vary_as_asked_and_validation_does_not():
+    source = FreshSource(
+        "somewhere/fresh",
+        Augmentation(0.25, 0.02, (0.95, 1.05), (-10, 20), (1, 2)),
+        {**LOOKS, "blur": Change(0.5, 0.25, 2)},
+        {"afw": 2.0, "*": 1.0},
+        7,
+        640,
+    )
+    train, *test = in_caffe_s_schema(data_layers(source, 64, (70, 60)))
+    assert (train.name, train.type, list(train.top)) == ("data", "AugmentedFaceData", ["data", "landmark"])
+    assert phase(train) == TRAIN
+    check_pixels(train)
+    found = train.augmented_face_data_param
+    assert (found.source, found.batch_size) == ("somewhere/fresh/train_faces", 64)
+    assert (found.height, found.width, found.seed, found.first_sample) == (70, 60, 7, 640)
+    assert [(list(each.name), each.weight) for each in found.set_weight] == [(["afw"], 2), (["*"], 1)]
+    numbers = [found.flip, found.shift, found.scale_min, found.scale_max]
+    numbers += [found.rotate_min, found.rotate_max, found.noise_std_min, found.noise_std_max]
+    assert numbers == pytest.approx([0.25, 0.02, 0.95, 1.05, -10, 20, 1, 2])
+    assert (found.blur.probability, found.blur.low, found.blur.high) == (0.5, 0.25, 2)
+    for name in LOOKS:
+        assert getattr(found, name).probability > 0
+    pair = in_caffe_s_schema(data_layers(LmdbSource("somewhere/fresh"), 64, (70, 60)))
+    assert test == [layer for layer in pair if phase(layer) == TEST]
+
+
 def test_the_image_list_is_the_published_layer():
     train, test = in_caffe_s_schema(data_layers(ImageListSource("a.txt", "b.txt"), 64, (64, 48)))
     for layer, source in ((train, "a.txt"), (test, "b.txt")):
@@ -91,12 +127,18 @@ def test_hdf5_has_both_blobs_in_one_layer():
 def test_every_source_feeds_the_same_net(name):
     module, recipe = NETS[name], RECIPES[name]
     behind = []
-    for source in (LmdbSource(), ImageListSource(), Hdf5Source()):
+    kinds = ("Data", "ImageFloatData", "HDF5Data", "AugmentedFaceData")
+    for source, count in (
+        (LmdbSource(), 4),
+        (FreshSource(), 3),
+        (ImageListSource(), 2),
+        (Hdf5Source(), 2),
+    ):
         net = module.train_val(recipe, source)
-        layers = [layer for layer in net.layer if layer.type not in ("Data", "ImageFloatData", "HDF5Data")]
+        layers = [layer for layer in net.layer if layer.type not in kinds]
         behind.append([layer.SerializeToString() for layer in layers])
-        assert len(net.layer) - len(layers) == (4 if isinstance(source, LmdbSource) else 2)
-    assert behind[0] == behind[1] == behind[2]
+        assert len(net.layer) - len(layers) == count
+    assert all(each == behind[0] for each in behind)
 
 
 def write_net(tmp_path, name, source, batch):

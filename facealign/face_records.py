@@ -1,0 +1,163 @@
+"""An LMDB of loose crops and landmarks, a face a record: what Caffe's AugmentedFaceData layer draws from.
+
+A part ("train") of a data set is one folder, PART_faces. A key is the face's number, a space and the folder
+that its photo is from ("000000012 helen/trainset"). A value is a Datum with the crop, channels first, and 140
+numbers: the square that the plain crop shows, x1 y1 x2 y2, then the landmarks, 68 x and 68 y, in the loose
+crop's pixels, 0-based.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facealign.arrays import FloatArray, Image
+from facealign.augment import Augmentation
+from facealign.boxes import square
+from facealign.datasets import Sample
+from facealign.errors import FaceAlignError
+from facealign.lmdb_builder import Job, Recipe, Wrap, Written, cut_all
+from facealign.loose_crop import LooseCrop, most_bytes
+from facealign.markup import N_LANDMARKS
+from facealign.proto import caffe_pb2
+from facealign.spec import ModelSpec
+from facealign.storage import PAGE, key_of, open_lmdb, open_new_lmdb
+
+COMMIT_EVERY = 64
+"""Faces written between two commits."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """A record: pixels BGR (h, w, 3); square (4,) that the plain crop shows; points (68, 2)."""
+
+    pixels: Image
+    square: FloatArray
+    points: FloatArray
+
+
+def encode_face(cut: LooseCrop, spec: ModelSpec) -> bytes:
+    """A loose crop as the Datum of a record."""
+    pixels = cut.pixels[..., :3]
+    shown = square(cut.box, spec.box_scale, spec.box_shift)
+    height, width = pixels.shape[:2]
+    return caffe_pb2.Datum(
+        channels=3,
+        height=height,
+        width=width,
+        data=np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes(),
+        float_data=[*shown.tolist(), *cut.points.T.ravel().tolist()],
+    ).SerializeToString()
+
+
+def decode_face(data: bytes) -> Face:
+    """The face of a record. Raises ValueError when it is none."""
+    datum = caffe_pb2.Datum()
+    try:
+        datum.ParseFromString(data)
+    except Exception as error:
+        raise ValueError("not a Datum") from error
+    shape, numbers = (3, datum.height, datum.width), np.array(datum.float_data, dtype=np.float64)
+    if datum.channels != 3 or not datum.data or len(datum.data) != np.prod(shape):
+        raise ValueError("not a picture of 3 channels")
+    if numbers.size != 4 + 2 * N_LANDMARKS or not np.isfinite(numbers).all() or numbers[2] <= numbers[0]:
+        raise ValueError(f"not a square and {N_LANDMARKS} landmarks")
+    pixels = np.frombuffer(datum.data, np.uint8).reshape(shape).transpose(1, 2, 0)
+    return Face(pixels, numbers[:4], numbers[4:].reshape(2, -1).T)
+
+
+def write_faces(
+    directory: Path,
+    part: str,
+    jobs: Sequence[Job],
+    recipe: Recipe,
+    workers: int,
+    wrap: Wrap,
+    on_skip: Callable[[FaceAlignError], None],
+) -> Written:
+    """The loose crop of every face, in their order, into the LMDB of `part` in `directory`.
+
+    A photo that cannot be read is passed to `on_skip` and left out. Raises FaceAlignError when none is left,
+    or the disk is full.
+    """
+    used: list[Sample] = []
+    skipped: list[str] = []
+    total = hashlib.sha256()
+
+    def records() -> Iterator[tuple[bytes, bytes]]:
+        for job, cut in zip(jobs, wrap(cut_all(jobs, recipe, workers), len(jobs), part), strict=True):
+            if isinstance(cut, FaceAlignError):
+                on_skip(cut)
+                skipped.append(job.sample.relative)
+                continue
+            key = key_of(len(used)) + f" {job.sample.subset}".encode()
+            value = encode_face(cut, recipe.spec)
+            total.update(key)
+            total.update(value)
+            used.append(job.sample)
+            yield key, value
+
+    room = 2 * sum(bytes_needed(job, recipe) for job in jobs) + (1 << 20)
+    with open_new_lmdb(directory / f"{part}_faces", room) as environment:
+        waiting = records()
+        more = True
+        while more:
+            more = False
+            with environment.begin(write=True) as transaction:
+                for _, (key, value) in zip(range(COMMIT_EVERY), waiting, strict=False):
+                    transaction.put(key, value, append=True)
+                    more = True
+    if not used:
+        raise FaceAlignError(f"no photo of the {part} part can be read")
+    faces = Counter(sample.subset for sample in used)
+    return Written(dict(sorted(faces.items())), len(used), total.hexdigest(), skipped)
+
+
+def bytes_needed(job: Job, recipe: Recipe) -> int:
+    """At most so many bytes on disk does the record of a face need."""
+    return most_bytes(job.box, recipe.spec, recipe.augmentation) + 2 * PAGE
+
+
+def read_faces(directory: Path, part: str) -> Iterator[tuple[str, Face]]:
+    """(folder, face) of each record of a part, in order.
+
+    Raises FaceAlignError when the database is missing or damaged, naming the face that is.
+    """
+    path = directory / f"{part}_faces"
+    with open_lmdb(path, "make lmdb FRESH=1 DATA=ROOT") as environment, environment.begin() as transaction:
+        for key, value in transaction.cursor():
+            name = key.decode()
+            try:
+                yield name.partition(" ")[2], decode_face(value)
+            except ValueError as error:
+                raise FaceAlignError(f"{path}: the face {name}: {error}; make it again") from error
+
+
+def check_faces(directory: Path, part: str) -> dict[str, int]:
+    """See that all faces of a part can be read, else Caffe ends the process; how many each folder has.
+
+    Raises FaceAlignError as `read_faces`, and when there is no face.
+    """
+    counts = Counter(subset for subset, _ in read_faces(directory, part))
+    if not counts:
+        raise FaceAlignError(f"{directory}: its part {part!r} holds no face; make it again")
+    return dict(sorted(counts.items()))
+
+
+def cut_for(meta: dict[str, Any], where: Path) -> Augmentation:
+    """The variations that the loose crops which `meta` describes have room for.
+
+    Raises FaceAlignError when it does not say.
+    """
+    try:
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in meta["augmentation"].items()
+        }
+        return Augmentation(**values)
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise FaceAlignError(f"{where}: says not how its faces may be varied; make it again") from error
