@@ -5,8 +5,10 @@ import hashlib
 import math
 import mmap
 import os
+import pickle
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from facealign.datasets import Sample
 from facealign.errors import FaceAlignError
 from facealign.images import read_image
 from facealign.loose_crop import LooseCrop, loose_crop
-from facealign.parallel import AHEAD, ordered_map
+from facealign.parallel import AHEAD, Crew, ordered_map
 from facealign.spec import ModelSpec
 from facealign.storage import Records, encode_image, write_part
 from facealign.storage import encode_landmarks as encode_values
@@ -62,71 +64,102 @@ class Written:
     skipped: list[str]
 
 
+@dataclass(frozen=True)
+class Cut:
+    """Where a loose crop is kept: a file, where in it, the shapes of its pictures; its points and its box."""
+
+    file: str
+    offset: int
+    shapes: tuple[tuple[int, ...], ...]
+    points: FloatArray
+    box: FloatArray
+
+
 class CutStore:
-    """Loose crops in one file, so that workers share them through the system's page cache."""
+    """Loose crops, in a file of each process that made some; all share them by the system's page cache."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.records: list[tuple[int, list[tuple[int, ...]], FloatArray, FloatArray]] = []
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._writing: Any = None
+        self._reading: dict[str, Image] = {}
+        self.cuts: list[Cut] = []
 
-    def append(self, stream: Any, cut: LooseCrop) -> None:
-        pictures = [cut.pixels] if cut.half is None else [cut.pixels, cut.half]
-        self.records.append((stream.tell(), [picture.shape for picture in pictures], cut.points, cut.box))
+    def append(self, crop: LooseCrop) -> Cut:
+        if self._writing is None:
+            self._writing = (self.directory / f"cuts-{os.getpid()}").open("wb", buffering=0)
+        pictures = [crop.pixels] if crop.half is None else [crop.pixels, crop.half]
+        offset = self._writing.tell()
         for picture in pictures:
-            stream.write(picture)
+            rest = picture.data.cast("B")
+            while rest:
+                rest = rest[self._writing.write(rest) :]
+        shapes = tuple(picture.shape for picture in pictures)
+        return Cut(Path(self._writing.name).name, offset, shapes, crop.points, crop.box)
+
+    def save(self, cuts: list[Cut]) -> None:
+        """Tell all processes which crops there are."""
+        (self.directory / "index").write_bytes(pickle.dumps(cuts))
+
+    def load(self) -> None:
+        """Learn which crops there are."""
+        self.cuts = pickle.loads((self.directory / "index").read_bytes())
+
+    def close(self) -> None:
+        """Let go of the files."""
+        if self._writing is not None:
+            self._writing.close()
+        self._reading.clear()
 
     def __getitem__(self, index: int) -> LooseCrop:
-        offset, shapes, points, box = self.records[index]
-        if not hasattr(self, "_pixels"):
-            with self.path.open("rb") as stream:
+        cut = self.cuts[index]
+        if cut.file not in self._reading:
+            with (self.directory / cut.file).open("rb") as stream:
                 mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            self._pixels: Image = np.frombuffer(mapped, np.uint8)
-        pictures = []
-        for shape in shapes:
-            end = offset + math.prod(shape)
-            pictures.append(self._pixels[offset:end].reshape(shape))
-            offset = end
-        return LooseCrop(pictures[0], points, box, *pictures[1:])
+            self._reading[cut.file] = np.frombuffer(mapped, np.uint8)
+        pictures, start = [], cut.offset
+        for shape in cut.shapes:
+            end = start + math.prod(shape)
+            pictures.append(self._reading[cut.file][start:end].reshape(shape))
+            start = end
+        return LooseCrop(pictures[0], cut.points, cut.box, *pictures[1:])
 
 
 class Slots:
-    """Places for encoded chunks in one file, so that they need not be sent from the workers to the writer."""
+    """Places for encoded chunks in a file, so that they need not be sent from the workers to the writer."""
 
-    def __init__(self, path: Path, slot_bytes: int) -> None:
-        self.slot_bytes = slot_bytes
-        with path.open("r+b") as stream:
+    def __init__(self, directory: Path) -> None:
+        self.slot_bytes = int((directory / "slot_bytes").read_text())
+        with (directory / "slots").open("r+b") as stream:
             self._mapped = mmap.mmap(stream.fileno(), 0)
 
     def __getitem__(self, index: int) -> memoryview:
         return memoryview(self._mapped)[index * self.slot_bytes : (index + 1) * self.slot_bytes]
 
     @staticmethod
-    def create(path: Path, slots: int, slot_bytes: int) -> None:
+    def create(directory: Path, slots: int, slot_bytes: int) -> None:
         """Raises FaceAlignError when the disk is full: who wrote there later would be killed."""
-        with path.open("wb") as stream:
+        (directory / "slot_bytes").write_text(str(slot_bytes))
+        with (directory / "slots").open("wb") as stream:
             try:
                 os.posix_fallocate(stream.fileno(), 0, slots * slot_bytes)
             except OSError as error:
                 raise FaceAlignError(
-                    f"{path}: cannot be written ({error.strerror}); is the disk full?"
+                    f"{directory}: cannot be written ({error.strerror}); is the disk full?"
                 ) from error
 
 
 _recipe: Recipe
-_cuts: CutStore
-_slots: Slots
+_cuts: CutStore | None = None
+_slots: Slots | None = None
 
 
-def _setup(recipe: Recipe) -> None:
-    global _recipe
-    _recipe = recipe
-
-
-def _setup_varying(recipe: Recipe, cuts: Path, records: list[Any], slots: Path, slot_bytes: int) -> None:
-    global _cuts, _slots
-    _setup(recipe)
-    _cuts, _slots = CutStore(cuts), Slots(slots, slot_bytes)
-    _cuts.records = records
+def _setup(recipe: Recipe, directory: Path | None = None) -> None:
+    """Get ready for `_plain` and `_cut`, and for `_keep` and `_vary` if there is a directory for what they share."""
+    global _recipe, _cuts, _slots
+    if _cuts is not None:
+        _cuts.close()
+    _recipe, _slots = recipe, None
+    _cuts = None if directory is None else CutStore(directory)
 
 
 def _cut(job: Job) -> LooseCrop | FaceAlignError:
@@ -137,6 +170,13 @@ def _cut(job: Job) -> LooseCrop | FaceAlignError:
     return loose_crop(image, job.sample.points, job.box, _recipe.spec, _recipe.augmentation)
 
 
+def _keep(job: Job) -> Cut | FaceAlignError:
+    """Cut a face, and keep it in this process's file."""
+    assert _cuts is not None
+    crop = _cut(job)
+    return crop if isinstance(crop, FaceAlignError) else _cuts.append(crop)
+
+
 def cut_all(jobs: Sequence[Job], recipe: Recipe, workers: int) -> Iterator[LooseCrop | FaceAlignError]:
     """The loose crop of each job, in their order, or why its photo cannot be read."""
     return ordered_map(_cut, jobs, workers, _setup, (recipe,))
@@ -144,17 +184,22 @@ def cut_all(jobs: Sequence[Job], recipe: Recipe, workers: int) -> Iterator[Loose
 
 def _vary(chunk: tuple[int, int, list[int]]) -> bytes:
     """Encode a variation of each of the `faces` of chunk `number` into a slot; their digest."""
+    global _slots
+    assert _cuts is not None
     number, slot, faces = chunk
     spec = _recipe.spec
-    size = (spec.input_height, spec.input_width)
-    # A generator for each chunk, so that it does not matter who makes it, and when. Both it and SeedSequence
-    # are cheap to begin with, and SFC64 has the fastest bits, of which noise takes many.
+    size, records = (spec.input_height, spec.input_width), _records(spec)
+    if _slots is None:
+        _cuts.load()
+        _slots = Slots(_cuts.directory)
+    # A generator for each chunk, so that it does not matter who makes it, and when. SFC64 has the fastest
+    # bits, of which noise takes many.
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(_recipe.seed, spawn_key=(number,))))
     jitter = draw(_recipe.augmentation, rng, len(faces))
     cuts = [_cuts[face] for face in faces]
     boxes, points = np.stack([cut.box for cut in cuts]), np.stack([cut.points for cut in cuts])
     affines = transform(boxes, jitter, size, spec.box_scale, spec.box_shift)
-    records, buffer = _records(spec), _slots[slot]
+    buffer = _slots[slot]
     pixels, values = records.blank(buffer, len(faces))
     values[:] = encode_landmarks(moved(points, affines, jitter), size, spec.origin)
     unused = np.empty(size, np.uint8)
@@ -208,42 +253,40 @@ def write_training_part(
     copies_of: folder (`Sample.subset`) -> variations of its faces instead, which weighs the data sets.
     A photo that cannot be read is passed to `on_skip` and left out. Raises FaceAlignError when none is left.
     """
-    with tempfile.TemporaryDirectory(prefix="cuts-", dir=directory) as temporary:
-        store = CutStore(Path(temporary) / "pixels")
+    with (
+        tempfile.TemporaryDirectory(prefix="cuts-", dir=directory) as temporary,
+        Crew(workers, _setup, (recipe, Path(temporary))) as crew,
+        ExitStack() as after,
+    ):
+        after.callback(_setup, recipe)  # lets go of the files, if this process is the worker
+        kept: list[Cut] = []
         used: list[Sample] = []
         skipped = []
-        cuts = cut_all(jobs, recipe, workers)
-        with store.path.open("wb") as stream:
-            for job, cut in zip(jobs, wrap(cuts, len(jobs), "cut"), strict=True):
-                if isinstance(cut, FaceAlignError):
-                    on_skip(cut)
-                    skipped.append(job.sample.relative)
-                    continue
-                store.append(stream, cut)
-                used.append(job.sample)
+        cuts = crew.ordered_map(_keep, jobs)
+        for job, cut in zip(jobs, wrap(cuts, len(jobs), "cut"), strict=True):
+            if isinstance(cut, FaceAlignError):
+                on_skip(cut)
+                skipped.append(job.sample.relative)
+                continue
+            kept.append(cut)
+            used.append(job.sample)
         if not used:
             raise FaceAlignError("no photo of the training part can be read")
+        CutStore(Path(temporary)).save(kept)
         shares = copies_of or {}
         counts = [shares.get(sample.subset, copies) for sample in used]
         order = np.random.default_rng(recipe.seed).permutation(np.repeat(np.arange(len(used)), counts))
         # As many as are under way or being written at a time.
         slots = AHEAD * workers if workers > 1 else 1
-        records, place = _records(recipe.spec), Path(temporary) / "samples"
-        slot_bytes = min(CHUNK, len(order)) * records.bytes
-        Slots.create(place, slots, slot_bytes)
+        records = _records(recipe.spec)
+        Slots.create(Path(temporary), slots, min(CHUNK, len(order)) * records.bytes)
         chunks = [order[start : start + CHUNK].tolist() for start in range(0, len(order), CHUNK)]
         total = hashlib.sha256()
 
         def samples() -> Iterator[tuple[memoryview, memoryview]]:
-            made = ordered_map(
-                _vary,
-                ((number, number % slots, faces) for number, faces in enumerate(chunks)),
-                workers,
-                _setup_varying,
-                (recipe, store.path, store.records, place, slot_bytes),
-            )
-            filled = Slots(place, slot_bytes)
-            for number, digest in enumerate(made):
+            tasks = ((number, number % slots, faces) for number, faces in enumerate(chunks))
+            filled = Slots(Path(temporary))
+            for number, digest in enumerate(crew.ordered_map(_vary, tasks)):
                 total.update(digest)
                 yield from records.pairs(filled[number % slots], len(chunks[number]))
 

@@ -38,30 +38,58 @@ def ordered_map(
     setup(*arguments) runs first in every process. `function`, `setup` and all that passes must be picklable.
     Raises what `setup` or `function` raises, and FaceAlignError when a worker is killed.
     """
-    if workers <= 1:
-        if setup is not None:
-            setup(*arguments)
-        yield from map(function, items)
-        return
-    # Not forked: OpenCV's and Caffe's threads would not survive it.
-    pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_start, initargs=(setup, arguments)
-    )
-    window: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            with _interrupts_held():
-                window.append(pool.submit(_call, function, item))
-            if len(window) >= AHEAD * workers:
+    with Crew(workers, setup, arguments) as crew:
+        yield from crew.ordered_map(function, items)
+
+
+class Crew:
+    """Worker processes for several maps one after the other, as it takes them long to start.
+
+    workers, setup, arguments: as `ordered_map` has them. To be used in a `with`.
+    """
+
+    def __init__(
+        self, workers: int, setup: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
+    ) -> None:
+        self.workers = workers
+        self._setup, self._arguments = setup, arguments
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "Crew":
+        if self.workers > 1:
+            # Not forked: OpenCV's and Caffe's threads would not survive it.
+            self._pool = ProcessPoolExecutor(
+                self.workers,
+                mp_context=get_context("spawn"),
+                initializer=_start,
+                initargs=(self._setup, self._arguments),
+            )
+        elif self._setup is not None:
+            self._setup(*self._arguments)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            # Left half-way, this ends with the interpreter, when Python 3.11.2 has closed the pool already.
+            with suppress(OSError):
+                self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def ordered_map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """function(item) of each item, in their order. Raises as the function `ordered_map` does."""
+        if self._pool is None:
+            yield from map(function, items)
+            return
+        window: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                with _interrupts_held():
+                    window.append(self._pool.submit(_call, function, item))
+                if len(window) >= AHEAD * self.workers:
+                    yield window.popleft().result()
+            while window:
                 yield window.popleft().result()
-        while window:
-            yield window.popleft().result()
-    except BrokenProcessPool as error:
-        raise FaceAlignError("a worker process was killed: out of memory? try fewer --workers") from error
-    finally:
-        # Left half-way, this ends with the interpreter, when Python 3.11.2 has closed the pool already.
-        with suppress(OSError):
-            pool.shutdown(wait=True, cancel_futures=True)
+        except BrokenProcessPool as error:
+            raise FaceAlignError("a worker process was killed: out of memory? try fewer --workers") from error
 
 
 @contextmanager
