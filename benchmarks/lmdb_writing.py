@@ -1,0 +1,83 @@
+"""Augmented samples into paired LMDBs, from photos to files on disk: ours, albumentations + lmdb."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.lmdb_photos import make_photos
+from benchmarks.measure import PEERS_PYTHON, ROOT, ROUNDS, Measurement, Peer, interleave
+from facealign.augment import Augmentation
+from facealign.datasets import Sample
+from facealign.errors import FaceAlignError
+from facealign.lmdb_builder import Job, Recipe, write_training_part
+from facealign.spec import ModelSpec
+
+WORK = ROOT / "build" / "bench" / "lmdb"
+FACES, COPIES, WORKERS = 1000, 30, 2
+GROWTH = {1_000: 10, 100_000: 1000}
+"""Samples -> of how many faces: a hundred of each, in a small set as in a large one."""
+GROWTH_ROUNDS = 3
+
+
+def run(rounds: int = ROUNDS) -> list[Measurement]:
+    ours, theirs = "benchmarks.lmdb_writing:ours", "benchmarks.lmdb_albumentations:writing"
+    found = interleave(
+        f"LMDB writing, {WORKERS} workers",
+        [
+            _peer("facealign", ours, FACES, COPIES),
+            _peer("albumentations + lmdb", theirs, FACES, COPIES, python=PEERS_PYTHON),
+        ],
+        threads=1,
+        rounds=rounds,
+    )
+    for samples, faces in GROWTH.items():
+        found += interleave(
+            f"LMDB writing, {samples} samples",
+            [_peer("facealign", ours, faces, samples // faces)],
+            threads=1,
+            rounds=min(rounds, GROWTH_ROUNDS),
+        )
+    return found
+
+
+def _peer(name: str, make: str, faces: int, copies: int, python: Path | None = None) -> Peer:
+    arguments = {
+        "listed": str(make_photos(WORK / "photos", faces)),
+        "copies": copies,
+        "workers": WORKERS,
+        "directory": str(WORK / name.replace(" ", "")),
+    }
+    return Peer(name, make, arguments, units=faces * copies, processes=WORKERS, python=python)
+
+
+def ours(listed: str, copies: int, workers: int, directory: str) -> Callable[[], object]:
+    """Makes `copies` samples of every face in `listed` anew with each call, into LMDBs in `directory`."""
+    photos, place = Path(listed).parent, Path(directory)
+    jobs = [
+        Job(
+            Sample(photos / name, np.array(face["points"]), "photos", name, name),
+            np.array(face["box"]),
+            "mtcnn",
+        )
+        for name, face in json.loads(Path(listed).read_text(encoding="utf-8")).items()
+    ]
+    recipe = Recipe(ModelSpec(), Augmentation(), 0)
+
+    def write() -> None:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        write_training_part(place, "train", jobs, copies, recipe, workers, as_they_are, fail)
+
+    return write
+
+
+def as_they_are(items: Iterator[Any], total: int, what: str) -> Iterator[Any]:
+    return items
+
+
+def fail(error: FaceAlignError) -> None:
+    raise error
