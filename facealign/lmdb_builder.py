@@ -154,7 +154,7 @@ _slots: Slots | None = None
 
 
 def _setup(recipe: Recipe, directory: Path | None = None) -> None:
-    """Get ready for `_plain` and `_cut`, and for `_keep` and `_vary` if there is a directory for what they share."""
+    """Get ready to work; `_keep` and `_vary` need a directory for what they share."""
     global _recipe, _cuts, _slots
     if _cuts is not None:
         _cuts.close()
