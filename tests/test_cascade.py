@@ -193,7 +193,7 @@ def test_demo_and_evaluation_with_a_cascade(photo, second_weights, tmp_path):
     )
     assert made.returncode == 0, made.stderr
     data = json.loads(out.read_text())
-    assert data["settings"]["method"] == "mobilenet_v2 stage2, cascade with mobilenet_v2 again"
+    assert data["settings"]["method"] == "mobilenet_v2 stage3, cascade with mobilenet_v2 again"
     assert data["settings"]["cascade"] == second_weights.name
     (error,) = data["errors"].values()
     assert error["inter_pupil"] < 0.05
