@@ -384,7 +384,11 @@ TABLE = [
         ("no LMDBs", remove("lmdb"), "/meta.json: no such file"),
         ("no LMDB of landmarks", remove(LANDMARKS), "/train_landmarks: no LMDB"),
         ("an LMDB cut short", cut(f"{IMAGES}/data.mdb"), "/train_images: its data.mdb is cut short"),
-        ("an LMDB of zeros", file_instead(f"{IMAGES}/data.mdb", bytes(9000)), "/train_images: cannot be read"),
+        (
+            "an LMDB of zeros",
+            file_instead(f"{IMAGES}/data.mdb", bytes(9000)),
+            "/train_images: cannot be read",
+        ),
         ("LMDBs of unlike length", fewer_landmarks, "/train_images: 8 pictures, but 7 landmarks"),
         ("LMDBs of another size", lmdb_of(size=(48, 48)), r": val samples of shapes \(\(3, 48, 48\)"),
         ("LMDBs of fewer landmarks", lmdb_of(targets=10), r": val samples of shapes .*\(10,\)"),
