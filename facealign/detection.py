@@ -7,6 +7,7 @@ everywhere in the library: half a pixel less.
 import math
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 
 from facealign import mtcnn_weights
 from facealign.arrays import AnyArray, Float32Array, FloatArray, Image
-from facealign.boxes import area, intersection, square
+from facealign.boxes import area, square
 from facealign.engines.base import Engine
 from facealign.engines.caffe_engine import CaffeEngine
 from facealign.engines.choose import caffe_available
@@ -25,8 +26,12 @@ CELL, STRIDE = 12, 2
 """PNet's window and the step between windows, in pixels of a level of the pyramid."""
 LARGEST = 32766
 """The longest side of a picture, and of a map, that OpenCV's remap takes."""
-BATCH = 512
-"""Windows a net is given at once."""
+BATCH = {24: 32, 48: 8}
+"""Windows a net is given at once, by their side: as many as keep its maps in the processor's cache."""
+FAR = 2.0**30
+"""More pixels than a picture is wide."""
+BLOCK = 128
+"""Boxes that are compared with each other at once."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,15 @@ class Detection:
 
 @dataclass(frozen=True)
 class Level:
-    """The picture at one size, RGB as the nets see it, and that size relative to the original (x, y)."""
+    """The picture at one size, BGR (h, w, 3), and that size relative to the original (x, y)."""
 
-    pixels: Float32Array
+    pixels: AnyArray
     scale: FloatArray
+
+    @cached_property
+    def as_float(self) -> Float32Array:
+        """The pixels to sample from: what is between them is then not rounded to whole grey levels."""
+        return self.pixels.astype(np.float32)
 
 
 class MtcnnDetector:
@@ -89,7 +99,7 @@ class MtcnnDetector:
             def net(name: str) -> Engine:
                 if kind == "caffe":
                     return CaffeEngine(folder / f"{name}.prototxt", folder / f"{name}.caffemodel")
-                return OnnxEngine(folder / f"{name}.onnx")
+                return OnnxEngine(folder / f"{name}.onnx", classic=True)
 
             return cls(net("pnet"), net("rnet"), net("onet"), settings)
 
@@ -97,34 +107,36 @@ class MtcnnDetector:
         """Every face of `image` (BGR, uint8 (h, w, 3)), best score first. Raises FaceAlignError otherwise."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise FaceAlignError(f"a picture of {image.dtype} {image.shape}: expected uint8 (h, w, 3)")
-        levels = pyramid(image, self.settings)
-        boxes = self._propose(levels)
-        boxes = self._refine(levels, boxes)
-        return self._finish(levels, boxes)
+        sources = halves(image)
+        boxes = self._propose(pyramid(sources, self.settings))
+        sampled = [level for level in sources if max(level.pixels.shape) <= LARGEST]
+        boxes = self._refine(sampled, boxes)
+        return self._finish(sampled, boxes)
 
     def _propose(self, levels: list[Level]) -> FloatArray:
-        """Stage 1: PNet over the levels on which it finds faces of min_face or more; square boxes (n, 4)."""
-        found, scores = [np.empty((0, 8))], [np.empty(0)]
-        largest = CELL / self.settings.min_face
-        for level in levels:
-            height, width = level.pixels.shape[:2]
-            # The longer side's scale is the one that rounding to whole pixels changes least.
-            scale = level.scale[int(height > width)]
-            if scale > largest * 1.001 + 1 / max(height, width):
-                continue
-            answer = self.pnet.forward({"data": level.pixels.transpose(2, 0, 1)[None]})
-            probability, offsets = answer["prob"][0, 1], answer["conv4-2"][0]
+        """Stage 1: PNet over the levels; square boxes (n, 4)."""
+        windows, boxes, scores, offsets = [], [], [], []
+        for index, level in enumerate(levels):
+            answer = self.pnet.forward({"data": as_seen(level.pixels[None])})
+            probability = answer["prob"][0, 1]
             rows, columns = np.nonzero(probability >= self.settings.thresholds[0])
+            if len(rows) == 0:
+                continue
             corner = STRIDE * np.column_stack([columns, rows]).astype(np.float64)
-            boxes = np.hstack([corner, corner + CELL]) / np.tile(level.scale, 2)
-            score = probability[rows, columns].astype(np.float64)
-            kept = suppress(boxes, score, 0.5)
-            regressed = regress(boxes[kept], offsets[:, rows[kept], columns[kept]].T)
-            found.append(np.hstack([boxes[kept], regressed]))
-            scores.append(score[kept])
-        both, score = np.concatenate(found), np.concatenate(scores)
+            window = np.hstack([corner, corner + CELL])
+            boxes.append(window / np.tile(level.scale, 2))
+            # Far from those of the other levels, so that they do not count as overlapping.
+            windows.append(window + index * FAR)
+            scores.append(probability[rows, columns].astype(np.float64))
+            offsets.append(answer["conv4-2"][0][:, rows, columns].T)
+        if not boxes:
+            return np.empty((0, 4))
+        score = np.concatenate(scores)
+        kept = suppress(np.concatenate(windows), score, 0.5)
+        box, offset, score = np.concatenate(boxes)[kept], np.concatenate(offsets)[kept], score[kept]
         # Overlap is judged on the windows, before regression, as in the authors' code.
-        return square(both[suppress(both[:, :4], score, 0.7), 4:])
+        kept = suppress(box, score, 0.7)
+        return square(regress(box[kept], offset[kept]))
 
     def _refine(self, levels: list[Level], boxes: FloatArray) -> FloatArray:
         """Stage 2: RNet; square boxes (m, 4)."""
@@ -150,32 +162,53 @@ class MtcnnDetector:
         ]
 
 
-def pyramid(image: Image, settings: MtcnnSettings) -> list[Level]:
-    """The levels, largest first, from about the original size down to where the picture's side is CELL.
-
-    The steps are such that one level shows faces of min_face pixels at PNet's window of CELL pixels. No level
-    is larger than OpenCV can sample from. Where the largest would show RNet less of the smallest faces than
-    there is, the picture's own size comes before it.
-    """
+def halves(image: Image) -> list[Level]:
+    """The picture, and each time half of it, for as long as its sides have CELL pixels."""
     height, width = image.shape[:2]
-    base, step = math.log(CELL / settings.min_face), -math.log(settings.factor)
-    high = min(1.0, LARGEST / max(height, width))
-    exponents = np.arange(
-        math.floor((base - math.log(high)) / step),
-        math.ceil((base - math.log(CELL / min(height, width))) / step) + 1,
-    )
-    scales = CELL / settings.min_face * settings.factor**exponents
-    scales = scales[(scales <= high) & (scales * min(height, width) >= CELL)]
-    if len(scales) > 0 and scales[0] < min(high, 24 / settings.min_face):
-        scales = np.concatenate([[high], scales])
-    levels = []
-    picture: AnyArray = image
-    for scale in scales:
-        size = (round(width * scale), round(height * scale))
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        pixels: Float32Array = (picture[:, :, ::-1].astype(np.float32) - np.float32(127.5)) / np.float32(128)
-        levels.append(Level(pixels, np.array([size[0] / width, size[1] / height])))
+    levels = [Level(image, np.ones(2))]
+    while min(height, width) >= 2 * CELL:
+        height, width = (height + 1) // 2, (width + 1) // 2
+        picture = levels[-1].pixels
+        if picture.shape[:2] != (2 * height, 2 * width):
+            picture = cv2.resize(picture, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
+        # Averaging is fast where it is of 2 x 2 pixels.
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        levels.append(Level(picture, np.array([width / image.shape[1], height / image.shape[0]])))
     return levels
+
+
+def pyramid(sources: list[Level], settings: MtcnnSettings) -> list[Level]:
+    """PNet's levels, largest first: faces of min_face pixels, then larger ones, at its window of CELL pixels.
+
+    sources: what `halves` made of the picture; each level is interpolated from the next larger of them. No
+    level is larger than OpenCV can sample from, or has a side shorter than CELL.
+    """
+    height, width = sources[0].pixels.shape[:2]
+    base, step = CELL / settings.min_face, settings.factor
+    levels = []
+    exponent = max(0, math.ceil(math.log(LARGEST / max(height, width) / base) / math.log(step)))
+    while (scale := base * step**exponent) * min(height, width) >= CELL:
+        size = (round(width * scale), round(height * scale))
+        source = next(
+            one.pixels
+            for one in reversed(sources)
+            if one.pixels.shape[1] >= size[0] and one.pixels.shape[0] >= size[1]
+        )
+        picture = cv2.resize(source, size, interpolation=cv2.INTER_LINEAR)
+        levels.append(Level(picture, np.array([size[0] / width, size[1] / height])))
+        exponent += 1
+    return levels
+
+
+def as_seen(pictures: AnyArray) -> Float32Array:
+    """What the nets are fed, (n, 3, h, w), of BGR pictures (n, h, w, 3)."""
+    n, height, width, _ = pictures.shape
+    result = np.empty((n, 3, height, width), np.float32)
+    for channel, plane in zip((2, 1, 0), cv2.split(pictures.reshape(n * height, width, 3)), strict=True):
+        result[:, channel] = np.asarray(plane).reshape(n, height, width)
+    result -= np.float32(127.5)
+    result *= np.float32(1 / 128)
+    return result
 
 
 def _run(net: Engine, levels: list[Level], boxes: FloatArray, side: int) -> dict[str, Float32Array]:
@@ -187,8 +220,9 @@ def _run(net: Engine, levels: list[Level], boxes: FloatArray, side: int) -> dict
             "conv6-3": np.empty((0, 10), np.float32),
         }
     windows = cut(levels, boxes, side)
+    batch = BATCH[side]
     answers = [
-        net.forward({"data": windows[start : start + BATCH]}) for start in range(0, len(windows), BATCH)
+        net.forward({"data": windows[start : start + batch]}) for start in range(0, len(windows), batch)
     ]
     return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
@@ -199,36 +233,28 @@ def cut(levels: list[Level], boxes: FloatArray, side: int) -> Float32Array:
     Each is sampled from the smallest level that shows it at `side` pixels or more: no aliasing, one call a
     level.
     """
-    scales = np.array([level.scale.mean() for level in levels])
+    scales = np.array([level.scale for level in levels])
     wanted = side / np.maximum(boxes[:, 2] - boxes[:, 0], 1e-6)
-    chosen = np.maximum((scales[None] >= wanted[:, None]).sum(axis=1) - 1, 0)
-    steps = (np.arange(side) + 0.5) / side
-    result = np.empty((len(boxes), 3, side, side), np.float32)
-    black = (-127.5 / 128,) * 3
+    chosen = np.maximum((scales.mean(axis=1)[None] >= wanted[:, None]).sum(axis=1) - 1, 0)
+    n = len(boxes)
+    corner = boxes[:, :2] * scales[chosen]
+    step = (boxes[:, 2:] - boxes[:, :2]) * scales[chosen] / side
+    places = corner[:, None] + (np.arange(side)[:, None] + 0.5) * step[:, None] - 0.5
+    maps = np.empty((2, n, side, side), np.float32)
+    maps[0] = places[:, None, :, 0]
+    maps[1] = places[:, :, None, 1]
+    result = np.empty((n, side, side, 3), np.float32)
+    rows = LARGEST // side
     for index in np.unique(chosen):
-        level = levels[index]
         members = np.flatnonzero(chosen == index)
-        corner = boxes[members, :2] * level.scale
-        extent = (boxes[members, 2:] - boxes[members, :2]) * level.scale
-        x = corner[:, :1] + extent[:, :1] * steps - 0.5
-        y = corner[:, 1:] + extent[:, 1:] * steps - 0.5
-        n = len(members)
-        map_x = np.broadcast_to(x[:, None, :], (n, side, side)).reshape(n * side, side).astype(np.float32)
-        map_y = np.broadcast_to(y[:, :, None], (n, side, side)).reshape(n * side, side).astype(np.float32)
-        rows = LARGEST // side * side
-        parts = [
-            cv2.remap(
-                level.pixels,
-                map_x[start : start + rows],
-                map_y[start : start + rows],
-                cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_CONSTANT,
-                borderValue=black,
+        for start in range(0, len(members), rows):
+            part = members[start : start + rows]
+            x, y = maps[:, part].reshape(2, len(part) * side, side)
+            sampled = cv2.remap(
+                levels[index].as_float, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
             )
-            for start in range(0, n * side, rows)
-        ]
-        result[members] = np.concatenate(parts).reshape(n, side, side, 3).transpose(0, 3, 1, 2)
-    return result
+            result[part] = sampled.reshape(len(part), side, side, 3)
+    return as_seen(result)
 
 
 def regress(boxes: FloatArray, offsets: AnyArray) -> FloatArray:
@@ -245,13 +271,29 @@ def suppress(boxes: FloatArray, scores: FloatArray, limit: float, of_smaller: bo
     smaller of both.
     """
     order = np.argsort(-scores, kind="stable")
-    areas = area(boxes)
     kept = []
     while len(order):
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        common = intersection(boxes[best], boxes[rest])
-        union = areas[best] + areas[rest] - common
-        whole = np.minimum(areas[best], areas[rest]) if of_smaller else union
-        order = rest[common <= limit * whole]
-    return np.array(kept, dtype=np.intp)
+        block, order = order[:BLOCK], order[BLOCK:]
+        clear = ~_overlapping(boxes[block], boxes[block], limit, of_smaller)
+        remaining = np.ones(len(block), dtype=bool)
+        for index in range(len(block)):
+            if remaining[index]:
+                remaining[index + 1 :] &= clear[index, index + 1 :]
+        kept.append(block[remaining])
+        if len(order):
+            dropped = _overlapping(boxes[block[remaining]], boxes[order], limit, of_smaller).any(axis=0)
+            order = order[~dropped]
+    return np.concatenate(kept) if kept else np.empty(0, dtype=np.intp)
+
+
+def _overlapping(boxes: FloatArray, others: FloatArray, limit: float, of_smaller: bool) -> AnyArray:
+    """Whether boxes (n, 4) overlap others (m, 4) by more than the limit, (n, m); see `suppress`."""
+    x1, y1, x2, y2 = boxes.T[:, :, None]
+    others_x1, others_y1, others_x2, others_y2 = others.T[:, None]
+    width = np.minimum(x2, others_x2) - np.maximum(x1, others_x1)
+    height = np.minimum(y2, others_y2) - np.maximum(y1, others_y1)
+    common = np.maximum(width, 0) * np.maximum(height, 0)
+    areas, others_areas = area(boxes)[:, None], area(others)[None]
+    whole = np.minimum(areas, others_areas) if of_smaller else areas + others_areas - common
+    overlapping: AnyArray = common > limit * whole
+    return overlapping

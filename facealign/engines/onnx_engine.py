@@ -16,8 +16,11 @@ from facealign.weights import one_line
 class OnnxEngine:
     """An ONNX file in OpenCV's DNN. `spec` is what its metadata says of crops and outputs, if anything."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises FaceAlignError when the file is missing, damaged, or holds what OpenCV cannot run."""
+    def __init__(self, path: Path, classic: bool = False) -> None:
+        """classic: by OpenCV 5's older engine, as that of OpenCV 4; faster for some nets, slower for others.
+
+        Raises FaceAlignError when the file is missing, damaged, or holds what OpenCV cannot run.
+        """
         try:
             data = path.read_bytes()
         except FileNotFoundError as error:
@@ -47,9 +50,13 @@ class OnnxEngine:
         # Kept where pictures may have any size: OpenCV ends the process on those that are too small.
         free = any(isinstance(side, str) for sides in self._inputs.values() for side in sides[1:])
         self._model = model if free else None
-        self._fitting: dict[str, tuple[int, ...]] = {}
+        self._fitting: list[Mapping[str, tuple[int, ...]]] = []
         try:
-            self._net = cv2.dnn.readNetFromONNX(np.frombuffer(data, dtype=np.uint8))
+            if classic and hasattr(cv2.dnn, "ENGINE_CLASSIC"):
+                # From the file: from memory, OpenCV 5.0 takes its new engine whatever is asked for.
+                self._net = cv2.dnn.readNetFromONNX(str(path), engine=cv2.dnn.ENGINE_CLASSIC)
+            else:
+                self._net = cv2.dnn.readNetFromONNX(np.frombuffer(data, dtype=np.uint8))
         except cv2.error as error:
             raise FaceAlignError(
                 f"{path}: OpenCV {cv2.__version__} cannot run it ({_reason(error)})"
@@ -73,10 +80,11 @@ class OnnxEngine:
                     f"{self._where}: input {name!r} has shape {values.shape}, expected ({wanted})"
                 )
         shapes = {name: values.shape for name, values in inputs.items()}
-        if self._model is not None and shapes != self._fitting:
+        # Maps only grow with the pictures: what is no smaller than a shape that fits needs no look.
+        if self._model is not None and not any(_no_smaller(shapes, known) for known in self._fitting):
             if not _fits(self._model, shapes):
                 raise FaceAlignError(f"{self._where}: pictures of shapes {shapes} are too small for it")
-            self._fitting = shapes
+            self._fitting = [known for known in self._fitting if not _no_smaller(known, shapes)] + [shapes]
         try:
             for name, values in inputs.items():
                 self._net.setInput(np.ascontiguousarray(values, dtype=np.float32), name)
@@ -91,6 +99,15 @@ def _numbers(tensor: onnx.TensorProto) -> AnyArray:
     if tensor.data_type != onnx.TensorProto.FLOAT:
         return np.empty(0)
     return np.asarray(onnx.numpy_helper.to_array(tensor))
+
+
+def _no_smaller(shapes: Mapping[str, tuple[int, ...]], others: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether every side is at least that of the same input in `others`."""
+    return all(
+        side >= other
+        for name, sides in others.items()
+        for side, other in zip(shapes[name], sides, strict=True)
+    )
 
 
 def _fits(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:

@@ -27,17 +27,17 @@ def written(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("model"), box_scale=1.3)
 
 
-@pytest.fixture(scope="module")
-def engine(written):
-    return OnnxEngine(written.with_suffix(".onnx"))
+@pytest.fixture(scope="module", params=[False, True], ids=["new", "classic"])
+def engine(written, request):
+    return OnnxEngine(written.with_suffix(".onnx"), classic=request.param)
 
 
-@pytest.fixture(scope="module")
-def pnet(tmp_path_factory):
+@pytest.fixture(scope="module", params=[False, True], ids=["new", "classic"])
+def pnet(tmp_path_factory, request):
     deploy = mtcnn.deploy("pnet")
     path = tmp_path_factory.mktemp("pnet") / "pnet.onnx"
     onnx.save(export_onnx(deploy, fill(deploy, np.random.default_rng(0)), None), str(path))
-    return OnnxEngine(path)
+    return OnnxEngine(path, classic=request.param)
 
 
 def test_both_engines_give_the_same_through_changing_batches(written, engine):
