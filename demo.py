@@ -7,6 +7,8 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ import cv2
 from tqdm import tqdm
 
 from facealign.aligner import Face, FaceAligner
-from facealign.arrays import Image
+from facealign.arrays import FloatArray, Image
 from facealign.boxes import read_box_file
 from facealign.drawing import draw
 from facealign.errors import FaceAlignError
 from facealign.files import replacing
 from facealign.images import SUFFIXES, read_image
+from facealign.parallel import cores
+from facealign.pipeline import Step, overlapped
 from facealign.released import default_weights, second_of
 from tools.cli import run
 
@@ -107,14 +111,15 @@ def picture_names(files: Sequence[Path]) -> list[str]:
     return names
 
 
-def write_picture(path: Path, image: Image, faces: Sequence[Face]) -> None:
-    """Draw the faces on a copy of the image and write it. Raises FaceAlignError when that fails."""
+def encoded(path: Path, image: Image, faces: Sequence[Face]) -> bytes:
+    """What a file `path` with the faces drawn on the image holds. Raises FaceAlignError when that fails."""
     picture = image
     for face in faces:
         picture = draw(picture, face.box, face.landmarks, face.pose)
-    with replacing(path) as partial:
-        if not cv2.imwrite(str(partial), picture):
-            raise FaceAlignError(f"{path}: cannot be written")
+    done, data = cv2.imencode(path.suffix, picture)
+    if not done:
+        raise FaceAlignError(f"{path}: cannot be written")
+    return data.tobytes()
 
 
 def record(file: Path, image: Image, faces: Sequence[Face]) -> dict[str, Any]:
@@ -141,17 +146,57 @@ def record(file: Path, image: Image, faces: Sequence[Face]) -> dict[str, Any]:
     }
 
 
-def one_image(aligner: FaceAligner, file: Path, boxes: Path | None) -> tuple[Image, list[Face]]:
-    """Read an image and find its faces. Raises FaceAlignError that names the file."""
-    image = read_image(file)
-    if boxes is None:
-        return image, aligner.align(image)
-    box_file = boxes / f"{file.stem}.txt"
-    given = read_box_file(box_file)
-    try:
-        return image, aligner.faces(image, given)
-    except FaceAlignError as error:
-        raise FaceAlignError(f"{box_file}: {error}") from error
+@dataclass(frozen=True)
+class Work:
+    """An image on its way. file: of the image; picture: where it goes; the rest comes step by step.
+
+    data: what `picture` will hold; record: what landmarks.json will.
+    """
+
+    file: Path
+    picture: Path
+    image: Image | None = None
+    boxes: Sequence[FloatArray] = ()
+    scores: list[float] | None = None
+    faces: Sequence[Face] = ()
+    data: bytes = b""
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def steps(aligner: FaceAligner, boxes: Path | None) -> tuple[Step, ...]:
+    """What is done with a Work: read the image, find the faces, align them, draw. Errors name the file."""
+
+    def read(work: Work) -> Work:
+        return replace(work, image=read_image(work.file))
+
+    def find(work: Work) -> Work:
+        assert work.image is not None
+        if boxes is not None:
+            return replace(work, boxes=read_box_file(boxes / f"{work.file.stem}.txt"))
+        assert aligner.detector is not None
+        found = aligner.detector.detect(work.image)
+        return replace(work, boxes=[one.box for one in found], scores=[one.score for one in found])
+
+    def align(work: Work) -> Work:
+        assert work.image is not None
+        try:
+            return replace(work, faces=aligner.faces(work.image, list(work.boxes), work.scores))
+        except FaceAlignError as error:
+            if boxes is None:
+                raise
+            raise FaceAlignError(f"{boxes / f'{work.file.stem}.txt'}: {error}") from error
+
+    def draw_and_record(work: Work) -> Work:
+        assert work.image is not None
+        return replace(
+            work,
+            image=None,
+            data=encoded(work.picture, work.image, work.faces),
+            record=record(work.file, work.image, work.faces),
+        )
+
+    # A network runs one image at a time.
+    return (read, cores()), (find, 1), (align, 1), (draw_and_record, cores())
 
 
 def main() -> None:
@@ -178,18 +223,24 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     records = []
     failures = []
-    with tqdm(zip(files, names, strict=True), total=len(files), unit="image", desc="demo") as bar:
-        for file, name in bar:
+    works = [Work(file, arguments.output / name) for file, name in zip(files, names, strict=True)]
+    with (
+        closing(overlapped(works, *steps(aligner, arguments.boxes))) as coming,
+        tqdm(coming, total=len(works), unit="image", desc="demo") as bar,
+    ):
+        for work, future in bar:
             try:
-                image, faces = one_image(aligner, file, arguments.boxes)
+                done = future.result()
             except FaceAlignError as error:
                 if arguments.strict or len(files) == 1:
                     raise
                 failures.append(str(error))
                 tqdm.write(f"skipped: {error}", file=sys.stderr)
                 continue
-            write_picture(arguments.output / name, image, faces)
-            records.append(record(file, image, faces))
+            # Here, in order: what comes after an image that --strict stops at is not written.
+            with replacing(work.picture) as partial:
+                partial.write_bytes(done.data)
+            records.append(done.record)
     if not records:
         raise FaceAlignError(f"none of the {len(files)} images could be used")
 

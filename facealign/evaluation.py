@@ -10,6 +10,8 @@ of missed faces is given beside that.
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from facealign.face_boxes import FaceBox, best_match, boxes_for
 from facealign.files import replacing
 from facealign.images import read_image
 from facealign.markup import GROUPS
+from facealign.parallel import cores
+from facealign.pipeline import overlapped
 from facealign.pose import Pose, head_pose
 
 NORMALISERS = ("inter_pupil", "inter_ocular")
@@ -123,10 +127,25 @@ def measure(
     A file that cannot be read goes to `skipped` (and `on_skip(file, reason)` is called), or, if `strict`, its
     FaceAlignError is raised.
     """
+    # While one face is aligned, the photos of the next are read.
+    with closing(
+        overlapped(samples, (lambda sample: read_image(sample.path, orient=False), cores()))
+    ) as coming:
+        return _compared(coming, find_box, align, strict, on_skip)
+
+
+def _compared(
+    coming: Iterable[tuple[Sample, Future[Image]]],
+    find_box: FindBox,
+    align: Align,
+    strict: bool,
+    on_skip: Callable[[str, str], None] | None,
+) -> Measurement:
+    """Align the face of each photo that comes; see `measure`."""
     result = Measurement()
-    for sample in samples:
+    for sample, reading in coming:
         try:
-            image = read_image(sample.path, orient=False)
+            image = reading.result()
             box = find_box(sample, image)
             predicted = None if box is None else align(image, np.asarray(box, dtype=np.float64)[None])
         except FaceAlignError as error:

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -180,6 +182,70 @@ def test_one_broken_image_among_others_is_reported_counted_and_skipped(photos, w
     assert strict.returncode == 1
     assert "broken.jpg" in strict.stderr
     assert not (tmp_path / "strict" / "landmarks.json").exists()
+
+
+@pytest.mark.parametrize("engine", ["onnx", "caffe"])
+def test_a_folder_gives_what_its_images_give_alone(engine, photo, weights, tmp_path):
+    """In order, to the byte, and with the pictures as OpenCV writes them, however the steps overlap."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    names = [f"{index:02}.{suffix}" for index, suffix in enumerate(["jpg", "png", "bmp", "JPG"] * 4)]
+    for index, name in enumerate(names):
+        cv2.imwrite(str(folder / name), photo[: 512 - 19 * (index * 7 % 16), 5 * index :])
+    path = weights if engine == "onnx" else weights.with_suffix(".caffemodel")
+    arguments = ["--weights", path, "--engine", engine]
+    result = demo("--images", folder, *arguments, "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    images = json.loads((tmp_path / "out" / "landmarks.json").read_text())["images"]
+    assert [Path(image["file"]).name for image in images] == names
+    assert all(image["faces"] for image in images)
+    for name, image in list(zip(names, images, strict=True))[::5]:
+        alone = demo("--images", folder / name, *arguments, "--output", tmp_path / name)
+        assert alone.returncode == 0, alone.stderr
+        assert json.loads((tmp_path / name / "landmarks.json").read_text())["images"] == [image]
+        drawn = (tmp_path / "out" / name).read_bytes()
+        assert drawn == (tmp_path / name / name).read_bytes()
+        if name.endswith(("png", "bmp")):
+            cv2.imwrite(str(tmp_path / f"again.{name}"), cv2.imread(str(tmp_path / "out" / name)))
+            assert drawn == (tmp_path / f"again.{name}").read_bytes()
+
+
+def test_nothing_is_written_of_what_comes_after_an_image_that_strict_stops_at(
+    photos, photo, weights, tmp_path
+):
+    for name in ("b.png", "d.png", "e.png", "f.png"):
+        cv2.imwrite(str(photos / name), photo[::2, ::2])
+    (photos / "c.jpg").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    result = demo("--images", photos, "--weights", weights, "--engine", "onnx", "--output", out, "--strict")
+    assert result.returncode == 1
+    assert f"{photos / 'c.jpg'}" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["astronaut.png", "b.png"]
+
+
+def test_interrupted_it_leaves_whole_pictures_only(photo, weights, tmp_path):
+    """Ctrl-C as soon as the first picture is there."""
+    folder, out = tmp_path / "many", tmp_path / "out"
+    folder.mkdir()
+    for index in range(300):
+        cv2.imwrite(str(folder / f"{index:03}.png"), photo[::2, ::2])
+    arguments = ["--images", folder, "--weights", weights, "--engine", "onnx", "--output", out]
+    process = subprocess.Popen(
+        [sys.executable, "demo.py", *map(str, arguments)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    while not list(out.glob("*.png")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate()[1]
+    assert process.returncode == 130, errors
+    assert errors.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in errors
+    written = sorted(path.name for path in out.iterdir())
+    assert 0 < len(written) < 300
+    assert written == [f"{index:03}.png" for index in range(len(written))]
+    for name in written:
+        assert cv2.imread(str(out / name)).shape == (256, 256, 3)
 
 
 def test_all_broken_is_a_failure(tmp_path, weights):
