@@ -39,38 +39,31 @@ const char kAllOthers[] = "*";
 // What a generator is for: two of one purpose never begin alike.
 enum Purpose { kSample, kRound };
 
-// A generator that depends on these numbers alone.
-std::mt19937_64 Generator(uint64_t seed, uint64_t number, Purpose purpose) {
-  std::seed_seq sequence{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32),
-      static_cast<uint32_t>(number), static_cast<uint32_t>(number >> 32), static_cast<uint32_t>(purpose)};
-  return std::mt19937_64(sequence);
-}
-
 // In [0, 1). The standard's distributions may differ from one library to another; this does not.
-double Uniform(std::mt19937_64* generator) {
+double Uniform(FaceGenerator* generator) {
   return ((*generator)() >> 11) * (1.0 / (uint64_t(1) << 53));
 }
 
-double Uniform(double low, double high, std::mt19937_64* generator) {
+double Uniform(double low, double high, FaceGenerator* generator) {
   return low + (high - low) * Uniform(generator);
 }
 
 // A whole number below `count`.
-int Choose(int count, std::mt19937_64* generator) {
+int Choose(int count, FaceGenerator* generator) {
   return std::min(static_cast<int>(Uniform(generator) * count), count - 1);
 }
 
-bool Happens(const RandomChange& change, std::mt19937_64* generator) {
+bool Happens(const RandomChange& change, FaceGenerator* generator) {
   return Uniform(generator) < change.probability();
 }
 
-float Strength(const RandomChange& change, std::mt19937_64* generator) {
+float Strength(const RandomChange& change, FaceGenerator* generator) {
   return Uniform(change.low(), change.high(), generator);
 }
 
 void CheckRange(const char* name, double low, double high, double least, double most) {
-  CHECK(least <= low && low <= high && high <= most) << "AugmentedFaceData: " << name << " is " << low << " to "
-      << high << ", expected a range within " << least << " to " << most;
+  CHECK(least <= low && low <= high && high <= most) << "AugmentedFaceData: " << name << " is " << low
+      << " to " << high << ", expected a range within " << least << " to " << most;
 }
 
 void CheckChange(const char* name, const RandomChange& change, double least,
@@ -128,37 +121,40 @@ struct Affine {
 };
 
 // What `back`, a map from the crop's pixels to the picture's, shows of a picture: bilinear, black outside, in
-// whole grey levels.
+// whole grey levels. In whole numbers, which is faster and the same on every processor: places to 2^-32 of a
+// pixel, shares of neighbours to 2^-kBits.
 void Sample(const uint8_t* planes, int height, int width, const Affine& back, int crop_height, int crop_width,
     float* crop) {
+  const int kBits = 11;
+  const int kOne = 1 << kBits, kRound = 1 << (2 * kBits - 1);
   const int plane = height * width, crop_plane = crop_height * crop_width;
-  // Beyond these all is black, and numbers as large as they may be do not fit into an int.
-  const float far_right = width + 1, far_down = height + 1;
+  const auto fixed = [](double value) { return static_cast<int64_t>(std::llround(std::ldexp(value, 32))); };
+  const auto blend = [&](int upper_left, int upper_right, int lower_left, int lower_right, int x, int y) {
+    const int upper = upper_left * kOne + (upper_right - upper_left) * x;
+    const int lower = lower_left * kOne + (lower_right - lower_left) * x;
+    return (upper * kOne + (lower - upper) * y + kRound) >> (2 * kBits);
+  };
+  const int64_t step_x = fixed(back.a), step_y = fixed(back.d), half_share = int64_t(1) << (31 - kBits);
   for (int v = 0; v < crop_height; ++v) {
-    for (int u = 0; u < crop_width; ++u, ++crop) {
-      const float x = std::min(std::max(static_cast<float>(back.x(u, v)), -2.f), far_right);
-      const float y = std::min(std::max(static_cast<float>(back.y(u, v)), -2.f), far_down);
-      const int left = static_cast<int>(x + 2) - 2, top = static_cast<int>(y + 2) - 2;
-      const float right_share = x - left, lower_share = y - top;
-      const float shares[] = {(1 - right_share) * (1 - lower_share), right_share * (1 - lower_share),
-          (1 - right_share) * lower_share, right_share * lower_share};
+    int64_t place_x = fixed(back.x(0, v)) + half_share, place_y = fixed(back.y(0, v)) + half_share;
+    for (int u = 0; u < crop_width; ++u, ++crop, place_x += step_x, place_y += step_y) {
+      const int64_t left = place_x >> 32, top = place_y >> 32;
+      const int x = (place_x >> (32 - kBits)) & (kOne - 1), y = (place_y >> (32 - kBits)) & (kOne - 1);
       if (left >= 0 && top >= 0 && left < width - 1 && top < height - 1) {
         const uint8_t* pixel = planes + top * width + left;
         for (int channel = 0; channel < 3; ++channel, pixel += plane) {
-          crop[channel * crop_plane] = static_cast<int>(shares[0] * pixel[0] + shares[1] * pixel[1]
-              + shares[2] * pixel[width] + shares[3] * pixel[width + 1] + 0.5f);
+          crop[channel * crop_plane] = blend(pixel[0], pixel[1], pixel[width], pixel[width + 1], x, y);
         }
         continue;
       }
       for (int channel = 0; channel < 3; ++channel) {
-        float sum = 0.5f;
+        int pixels[4];
         for (int i = 0; i < 4; ++i) {
-          const int column = left + i % 2, row = top + i / 2;
-          if (column >= 0 && column < width && row >= 0 && row < height) {
-            sum += shares[i] * planes[channel * plane + row * width + column];
-          }
+          const int64_t column = left + i % 2, row = top + i / 2;
+          const bool inside = column >= 0 && column < width && row >= 0 && row < height;
+          pixels[i] = inside ? planes[channel * plane + row * width + column] : 0;
         }
-        crop[channel * crop_plane] = static_cast<int>(sum);
+        crop[channel * crop_plane] = blend(pixels[0], pixels[1], pixels[2], pixels[3], x, y);
       }
     }
   }
@@ -329,15 +325,17 @@ int AugmentedFaceDataLayer<Dtype>::InTurn(uint64_t number) {
   if (number / count != round_) {
     round_ = number / count;
     std::iota(order_.begin(), order_.end(), 0);
-    std::mt19937_64 generator = Generator(seed_, round_, kRound);
-    for (int left = count; left > 1; --left) { std::swap(order_[left - 1], order_[Choose(left, &generator)]); }
+    FaceGenerator generator(seed_, round_, kRound);
+    for (int left = count; left > 1; --left) {
+      std::swap(order_[left - 1], order_[Choose(left, &generator)]);
+    }
   }
   return order_[number % count];
 }
 
 template <typename Dtype>
 typename AugmentedFaceDataLayer<Dtype>::Drawn AugmentedFaceDataLayer<Dtype>::Draw(int record,
-    std::mt19937_64* generator) const {
+    FaceGenerator* generator) const {
   const double which_pool = Uniform(generator), which_record = Uniform(generator);
   if (!pools_.empty()) {
     size_t i = 0;
@@ -473,7 +471,7 @@ string AugmentedFaceDataLayer<Dtype>::MakeSample(uint64_t number, int record, Dt
   std::fill_n(drawn.gain, 3, 1);
   const bool varies = this->phase_ == TRAIN;
   if (varies) {
-    worker->generator = Generator(seed_, number, kSample);
+    worker->generator = FaceGenerator(seed_, number, kSample);
     drawn = Draw(record, &worker->generator);
   }
   const Record& chosen = records_[static_cast<size_t>(drawn.record)];
@@ -496,11 +494,13 @@ string AugmentedFaceDataLayer<Dtype>::MakeSample(uint64_t number, int record, Dt
   }
   vector<float>& planes = worker->planes;
   if (drawn.noise_std > 0) {
-    uint64_t bits = 0;
-    for (size_t i = 0; i < planes.size(); ++i, bits >>= 16) {
-      if (i % 4 == 0) { bits = worker->generator(); }
-      planes[i] = GreyLevel(planes[i] + drawn.noise_std * quantiles_[bits & 0xffff]);
+    for (size_t i = 0; i < planes.size(); i += 4) {
+      uint64_t bits = worker->generator();
+      for (size_t k = i; k < std::min(i + 4, planes.size()); ++k, bits >>= 16) {
+        planes[k] += drawn.noise_std * quantiles_[bits & 0xffff];
+      }
     }
+    for (float& value : planes) { value = GreyLevel(value); }
   }
   const float scale = this->layer_param_.transform_param().scale();
   for (int channel = 0, i = 0; channel < 3; ++channel) {

@@ -3,7 +3,6 @@
 
 #include <lmdb.h>
 
-#include <random>
 #include <string>
 #include <vector>
 
@@ -14,6 +13,25 @@
 #include "caffe/proto/caffe.pb.h"
 
 namespace caffe {
+
+// 64 random bits at a time, that depend on three numbers alone. SplitMix64 (Steele, Lea and Flood, "Fast
+// splittable pseudorandom number generators", 2014): it costs nothing to begin, and a sample has its own.
+class FaceGenerator {
+ public:
+  explicit FaceGenerator(uint64_t seed = 0, uint64_t number = 0, uint64_t purpose = 0)
+      : state_(Mix(Mix(Mix(seed + kStep) + number + kStep) + purpose + kStep)) {}
+  uint64_t operator()() { return Mix(state_ += kStep); }
+
+ private:
+  static const uint64_t kStep = 0x9e3779b97f4a7c15;
+  static uint64_t Mix(uint64_t bits) {
+    bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9;
+    bits = (bits ^ (bits >> 27)) * 0x94d049bb133111eb;
+    return bits ^ (bits >> 31);
+  }
+
+  uint64_t state_;
+};
 
 /**
  * @brief Cuts faces out of loose crops, varied anew for every sample, on threads of its own.
@@ -27,17 +45,17 @@ namespace caffe {
  * divided by the crop's width or height; optionally what was drawn (N, 21), see Drawn below.
  * Parameters: augmented_face_data_param; of transform_param mean_value and scale.
  *
- * In TRAIN a crop is the loose one seen through ONE affine map: the plain crop's; then about its centre scale,
- * rotation, shift; then flip, with which left and right landmarks change places. Bilinear, black outside, after
- * averages of 2 x 2 pixels as long as it shrinks by 2 or more; rounded to grey levels. Then, each with its
- * probability: channel_gain, contrast, brightness, grey, blur, occlusion, and a second rounding. Then noise, and
- * a third. In TEST it is the plain crop, and faces come in the order of the LMDB.
+ * In TRAIN a crop is the loose one seen through ONE affine map: the plain crop's; then about its centre
+ * scale, rotation, shift; then flip, with which left and right landmarks change places. Bilinear, black
+ * outside, after averages of 2 x 2 pixels as long as it shrinks by 2 or more; rounded to grey levels. Then,
+ * each with its probability: channel_gain, contrast, brightness, grey, blur, occlusion, and a second
+ * rounding. Then noise, and a third. In TEST it is the plain crop, and faces come in the order of the LMDB.
  *
- * Sample number n, counted from first_sample, depends on n, seed and parameters alone: neither on the number of
- * threads (CAFFE_IMAGE_THREADS, see data_threads.hpp) nor on what came before. Its draws are always made, and in
- * the same order, so that another setting of one variation leaves the others as they were. Without set_weight,
- * sample n is a face of round n / (number of faces), each round in an order of its own; with it, first the set is
- * drawn, then one of its faces.
+ * Sample number n, counted from first_sample, depends on n, seed and parameters alone: neither on the number
+ * of threads (CAFFE_IMAGE_THREADS, see data_threads.hpp) nor on what came before. Its draws are always made,
+ * and in the same order, so that another setting of one variation leaves the others as they were. Without
+ * set_weight, sample n is a face of round n / (number of faces), each round in an order of its own; with it,
+ * first the set is drawn, then one of its faces.
  */
 template <typename Dtype>
 class AugmentedFaceDataLayer : public BasePrefetchingDataLayer<Dtype> {
@@ -87,7 +105,7 @@ class AugmentedFaceDataLayer : public BasePrefetchingDataLayer<Dtype> {
     Datum datum;
     vector<uint8_t> halved;
     vector<float> planes;
-    std::mt19937_64 generator;
+    FaceGenerator generator;
   };
 
   virtual void load_batch(Batch<Dtype>* batch);
@@ -97,7 +115,7 @@ class AugmentedFaceDataLayer : public BasePrefetchingDataLayer<Dtype> {
   void MakePools();
   // The record of a sample for which no pool is drawn. For numbers that rise.
   int InTurn(uint64_t number);
-  Drawn Draw(int record, std::mt19937_64* generator) const;
+  Drawn Draw(int record, FaceGenerator* generator) const;
   // Writes the picture and the row of landmarks (and what was drawn) of a sample; returns what is wrong with
   // it, or nothing.
   std::string MakeSample(uint64_t number, int record, Dtype* picture, Dtype* row, Worker* worker) const;

@@ -182,7 +182,8 @@ def test_pixels_are_bilinear_to_the_rounding(sampled: Sampled) -> None:
                     down, share[..., 1], 1 - share[..., 1]
                 )
                 exact += weight[..., None] * framed[corner[..., 1] + down, corner[..., 0] + right]
-        assert np.abs(data - exact.transpose(2, 0, 1)).max() < 0.5 + 2e-3
+        # Shares of neighbours are rounded to 1/2048: at most 255 / 4096 grey levels on either axis.
+        assert np.abs(data - exact.transpose(2, 0, 1)).max() < 0.5 + 2 * 255 / 4096
         compared += 1
     assert compared > 5
 
