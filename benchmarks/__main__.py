@@ -16,7 +16,7 @@ from facealign.errors import FaceAlignError
 from facealign.files import replacing
 from tools.cli import run
 
-PARTS = ("training", "inference", "lmdb_writing", "lmdb_reading")
+PARTS = ("training", "inference", "detection", "lmdb_writing", "lmdb_reading")
 BUSY = 0.5
 """Mean number of others' processes at work, above which the figures are less sure."""
 DOCS = ROOT / "docs" / "benchmarks.md"

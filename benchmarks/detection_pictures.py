@@ -1,0 +1,73 @@
+"""Pictures for the benchmark of MTCNN: one face, pasted where it is known to be, on a texture without any."""
+
+import cv2
+import numpy as np
+from skimage.data import astronaut, gravel
+
+from facealign.arrays import FloatArray, Image
+
+HEIGHT, WIDTH = 480, 640
+FACE = (180.0, 65.0, 267.0, 177.0)
+"""The astronaut's face, cheek to cheek and hair to chin, by eye."""
+AROUND = 1.25
+"""What is pasted, over the face's longer side."""
+ANGLE, GAIN, NOISE = 45.0, (0.2, 1.2), 30.0
+"""Of `varied`: degrees either way, brightness, and the most noise in grey levels: too much for some."""
+
+
+def texture() -> Image:
+    """A bed of gravel (480, 640, 3)."""
+    picture = cv2.resize(gravel(), (WIDTH, WIDTH), interpolation=cv2.INTER_LINEAR)[:HEIGHT]
+    return np.repeat(picture[:, :, None], 3, axis=2)
+
+
+def paste(
+    picture: Image, centre: FloatArray, side: float, angle: float = 0.0, flip: bool = False
+) -> FloatArray:
+    """Paste the face in place, `side` pixels long, turned by `angle` degrees; its box (4,)."""
+    photo = np.ascontiguousarray(astronaut()[:, :, ::-1])
+    x1, y1, x2, y2 = FACE
+    if flip:
+        photo = np.ascontiguousarray(photo[:, ::-1])
+        x1, x2 = photo.shape[1] - 1 - x2, photo.shape[1] - 1 - x1
+    middle, longer = np.array([x1 + x2, y1 + y2]) / 2, max(x2 - x1, y2 - y1)
+    scale = side / longer
+    # Made smaller first, as a camera would see it: a warp alone takes no means.
+    near = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else 1)
+    affine = cv2.getRotationMatrix2D(tuple((middle + 0.5) * scale - 0.5), angle, 1.0)
+    affine[:, 2] += centre - ((middle + 0.5) * scale - 0.5)
+    seen = cv2.warpAffine(near, affine, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
+    half = AROUND * side / 2
+    left, top = np.maximum(np.floor(centre - half).astype(int), 0)
+    right, bottom = np.ceil(centre + half).astype(int)
+    picture[top:bottom, left:right] = seen[top:bottom, left:right]
+    extent = np.array([x2 - x1, y2 - y1]) * scale / 2
+    return np.concatenate([centre - extent, centre + extent])
+
+
+def timed(faces: int) -> tuple[Image, FloatArray]:
+    """A picture with 0, 1 or 10 faces of 100 pixels, and their boxes (faces, 4)."""
+    picture = texture()
+    grid = [(64 + 128.0 * column, 120 + 240.0 * row) for row in range(2) for column in range(5)]
+    places = {0: [], 1: [(320.0, 240.0)], 10: grid}[faces]
+    boxes = [paste(picture, np.array(place), 100.0) for place in places]
+    return picture, np.array(boxes).reshape(-1, 4)
+
+
+def varied(count: int, smallest: float, largest: float) -> tuple[Image, FloatArray]:
+    """Pictures (count, 480, 640, 3) and the box (count, 4) of the face in each, by seed 0.
+
+    Faces of `smallest` to `largest` pixels, small ones as often as large ones, anywhere, mirrored or not,
+    turned, bright or dark, with noise.
+    """
+    rng = np.random.default_rng(0)
+    pictures, boxes = np.empty((count, HEIGHT, WIDTH, 3), np.uint8), np.empty((count, 4))
+    for index in range(count):
+        side = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
+        half = AROUND * side / 2
+        centre = rng.uniform([half, half], [WIDTH - half, HEIGHT - half])
+        picture = texture()
+        boxes[index] = paste(picture, centre, side, rng.uniform(-ANGLE, ANGLE), bool(rng.integers(2)))
+        noisy = picture * rng.uniform(*GAIN) + rng.normal(0, rng.uniform(0, NOISE), picture.shape)
+        pictures[index] = noisy.round().clip(0, 255).astype(np.uint8)
+    return pictures, boxes
