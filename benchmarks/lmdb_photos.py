@@ -26,10 +26,10 @@ def make_photos(directory: Path, count: int) -> Path:
     for index in range(count):
         face = rng.uniform(SMALLEST, LARGEST)
         side = round(AROUND * face)
-        # Large shapes and some grain: 30 to 60 kB, as photos of this size have.
+        # Large shapes and some grain: about 30 kB, as the photos of 300-W have at this size.
         shapes = rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)
         photo = cv2.resize(shapes, (side, side), interpolation=cv2.INTER_CUBIC).astype(np.float32)
-        photo += rng.standard_normal(photo.shape, dtype=np.float32) * 8
+        photo += rng.standard_normal(photo.shape, dtype=np.float32) * 5
         name = f"photo{index:05d}.jpg"
         cv2.imwrite(str(directory / name), photo.clip(0, 255).astype(np.uint8))
         corner = (side - face) / 2 + rng.uniform(-0.05, 0.05, 2) * face

@@ -17,10 +17,11 @@ from facealign.lmdb_builder import Job, Recipe, write_training_part
 from facealign.spec import ModelSpec
 
 WORK = ROOT / "build" / "bench" / "lmdb"
-FACES, COPIES, WORKERS = 1000, 30, 2
+FACES, COPIES, WORKERS = 2000, 30, 2
 GROWTH = {1_000: 10, 100_000: 1000}
 """Samples -> of how many faces: a hundred of each, in a small set as in a large one."""
-GROWTH_ROUNDS = 3
+LONGEST, GROWTH_ROUNDS = 5, 3
+"""Rounds at most: a call takes seconds, and 15 or more of the peer."""
 
 
 def run(rounds: int = ROUNDS) -> list[Measurement]:
@@ -32,7 +33,7 @@ def run(rounds: int = ROUNDS) -> list[Measurement]:
             _peer("albumentations + lmdb", theirs, FACES, COPIES, python=PEERS_PYTHON),
         ],
         threads=1,
-        rounds=rounds,
+        rounds=min(rounds, LONGEST),
     )
     for samples, faces in GROWTH.items():
         found += interleave(

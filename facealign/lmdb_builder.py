@@ -203,13 +203,17 @@ def _vary(chunk: tuple[int, int, list[int]]) -> bytes:
     pixels, values = records.blank(buffer, len(faces))
     values[:] = encode_landmarks(moved(points, affines, jitter), size, spec.origin)
     unused = np.empty(size, np.uint8)
-    for cut, affine, std, planes in zip(
-        cuts, affines, np.asarray(jitter.noise_std).tolist(), pixels, strict=True
+    digest = hashlib.sha256()
+    stds = np.asarray(jitter.noise_std).tolist()
+    for cut, affine, std, planes, (image, landmarks) in zip(
+        cuts, affines, stds, pixels, records.pairs(buffer, len(faces)), strict=True
     ):
         cv2.split(cut.show(affine, size), [*planes, unused])
         flat = planes.reshape(-1, size[1])
         add_noise(flat, std, rng, out=flat)
-    return hashlib.sha256(buffer[: len(faces) * records.bytes]).digest()
+        digest.update(image)  # while it is in the processor's cache
+        digest.update(landmarks)
+    return digest.digest()
 
 
 def _records(spec: ModelSpec) -> Records:

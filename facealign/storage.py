@@ -5,8 +5,10 @@ for the same sample in both. `meta.json` beside them says how they were made.
 """
 
 import json
+import os
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from mmap import mmap
 from pathlib import Path
@@ -23,6 +25,8 @@ COMMIT_EVERY = 512
 """Samples written between two commits: more are no faster, as what is not committed has to be kept."""
 Buffer = bytes | bytearray | memoryview | mmap
 """What holds encoded samples."""
+WRITE_BACK_SECONDS = 0.25
+"""Pause between two times that the disk is told to write."""
 PAGE = 4096
 
 
@@ -132,14 +136,15 @@ def write_part(
         images = lmdb.open(str(directory / f"{part}_images"), **settings)
         landmarks = lmdb.open(str(directory / f"{part}_landmarks"), **settings)
         pairs = iter(encoded)
-        for start in range(0, samples, COMMIT_EVERY):
-            with images.begin(write=True) as image_txn, landmarks.begin(write=True) as landmark_txn:
-                for index in range(start, min(start + COMMIT_EVERY, samples)):
-                    image, values = next(pairs)
-                    image_txn.put(key_of(index), image, append=True)
-                    landmark_txn.put(key_of(index), values, append=True)
-        if next(pairs, None) is not None:  # also takes an iterator with a progress bar to its end
-            raise ValueError(f"more than the {samples} samples announced")
+        with _writing_back([directory / f"{part}_{kind}" / "data.mdb" for kind in ("images", "landmarks")]):
+            for start in range(0, samples, COMMIT_EVERY):
+                with images.begin(write=True) as image_txn, landmarks.begin(write=True) as landmark_txn:
+                    for index in range(start, min(start + COMMIT_EVERY, samples)):
+                        image, values = next(pairs)
+                        image_txn.put(key_of(index), image, append=True)
+                        landmark_txn.put(key_of(index), values, append=True)
+            if next(pairs, None) is not None:  # also takes an iterator with a progress bar to its end
+                raise ValueError(f"more than the {samples} samples announced")
         images.sync(True)
         landmarks.sync(True)
     except lmdb.Error as error:
@@ -148,6 +153,29 @@ def write_part(
         for environment in (images, landmarks):
             if environment is not None:
                 environment.close()
+
+
+@contextmanager
+def _writing_back(files: list[Path]) -> Iterator[None]:
+    """Keep the disk at work on what was written so far, or all of it would be waited for at the end."""
+    ended = threading.Event()
+
+    def write_back() -> None:
+        with ExitStack() as opened:
+            streams = [opened.enter_context(file.open("rb")) for file in files]
+            while not ended.wait(WRITE_BACK_SECONDS):
+                for stream in streams:
+                    # An error is told again to whoever syncs at the end.
+                    with suppress(OSError):
+                        os.fdatasync(stream.fileno())
+
+    thread = threading.Thread(target=write_back)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def read_raw(directory: Path, part: str, limit: int | None = None) -> Iterator[tuple[bytes, bytes, bytes]]:
