@@ -46,7 +46,7 @@ def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
         "--engine",
         choices=("auto", "caffe", "onnx"),
         default="auto",
-        help="auto (default): pycaffe when it is installed, else ONNX through OpenCV",
+        help="auto (default): pycaffe when it is installed, else ONNX through OpenCV; MTCNN in OpenCV",
     )
     parser.add_argument(
         "--boxes",

@@ -234,7 +234,7 @@ def test_interrupted_it_leaves_whole_pictures_only(photo, weights, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "demo.py", *map(str, arguments)], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
-    while not list(out.glob("*.png")) and process.poll() is None:
+    while not (out / "000.png").exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     errors = process.communicate()[1]

@@ -389,6 +389,37 @@ def test_a_face_inside_a_better_one_is_dropped_at_the_end():
     np.testing.assert_allclose(boxes(Scripted(), Scripted(score=[0.8, 0.9])), [40, 80], atol=1e-4)
 
 
+class InTurn:
+    """A net that answers each run as another one does, and counts the windows."""
+
+    def __init__(self, *nets):
+        self.nets, self.windows = list(nets), []
+
+    def forward(self, inputs):
+        self.windows.append(len(inputs["data"]))
+        return self.nets[len(self.windows) - 1].forward(inputs)
+
+
+def test_of_windows_that_fall_together_the_others_are_looked_at_when_the_best_is_no_face():
+    """Two windows of 40 that have 8 of PNet's 12 pixels in common; RNet makes them 120: an overlap of 0.8."""
+    windows = Scripted([(120, 20, 20, 0.9), (120, 20, 22, 0.8)])
+    rnet = Scripted(score=[0.9, 0.8], offsets=(-1, -1, 1, 1))
+
+    def found(*nets):
+        onet = InTurn(*nets)
+        return [one.box[0] + 0.5 for one in MtcnnDetector(windows, rnet, onet).detect(BLANK)], onet.windows
+
+    first, second = 40 / 0.3 - 40, 44 / 0.3 - 40
+    for nets, expected, looked_at in (
+        ([Scripted(score=0.9)], [first], [1]),
+        ([Scripted(score=0.1), Scripted(score=0.9)], [second], [1, 1]),
+        ([Scripted(score=0.1), Scripted(score=0.1)], [], [1, 1]),
+    ):
+        corners, counts = found(*nets)
+        np.testing.assert_allclose(corners, expected, atol=1e-4)
+        assert counts == looked_at
+
+
 def test_regress_by_hand():
     boxes = np.array([[10.0, 20, 30, 60], [0, 0, 1, 1]])
     offsets = np.array([[0.1, -0.1, 0.5, 0.25], [1, 2, 3, 4]], np.float32)
