@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ from facealign.storage import encode_landmarks as encode_values
 
 CHUNK = 256
 """Samples a worker makes at once. What is drawn, and the digests of contents, depend on it."""
+
+CUT_CHUNK = 16
+"""Photos a worker reads and cuts at once, at most: sending them one by one takes a good part of that time."""
 
 Wrap = Callable[[Iterator[Any], int, str], Iterable[Any]]
 """(items, how many, what they are) -> the same items: where a progress bar goes."""
@@ -170,11 +174,11 @@ def _cut(job: Job) -> LooseCrop | FaceAlignError:
     return loose_crop(image, job.sample.points, job.box, _recipe.spec, _recipe.augmentation)
 
 
-def _keep(job: Job) -> Cut | FaceAlignError:
-    """Cut a face, and keep it in this process's file."""
+def _keep(jobs: Sequence[Job]) -> list[Cut | FaceAlignError]:
+    """Cut faces, and keep them in this process's file."""
     assert _cuts is not None
-    crop = _cut(job)
-    return crop if isinstance(crop, FaceAlignError) else _cuts.append(crop)
+    crops = map(_cut, jobs)
+    return [crop if isinstance(crop, FaceAlignError) else _cuts.append(crop) for crop in crops]
 
 
 def cut_all(jobs: Sequence[Job], recipe: Recipe, workers: int) -> Iterator[LooseCrop | FaceAlignError]:
@@ -266,7 +270,9 @@ def write_training_part(
         kept: list[Cut] = []
         used: list[Sample] = []
         skipped = []
-        cuts = crew.ordered_map(_keep, jobs)
+        step = max(1, min(CUT_CHUNK, len(jobs) // (AHEAD * workers)))  # of few, some for every worker
+        few = (jobs[start : start + step] for start in range(0, len(jobs), step))
+        cuts = chain.from_iterable(crew.ordered_map(_keep, few))
         for job, cut in zip(jobs, wrap(cuts, len(jobs), "cut"), strict=True):
             if isinstance(cut, FaceAlignError):
                 on_skip(cut)
