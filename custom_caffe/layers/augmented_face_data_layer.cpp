@@ -16,6 +16,7 @@
 
 #include "caffe/layers/augmented_face_data_layer.hpp"
 #include "caffe/layers/data_threads.hpp"
+#include "caffe/layers/split_columns.hpp"
 #include "caffe/util/rng.hpp"
 
 namespace caffe {
@@ -535,16 +536,9 @@ void AugmentedFaceDataLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bott
     BasePrefetchingDataLayer<Dtype>::Forward_cpu(bottom, top);
     return;
   }
-  // The prefetched rows hold the landmarks and what was drawn: split them.
+  // The prefetched rows hold the landmarks and what was drawn.
   BasePrefetchingDataLayer<Dtype>::Forward_cpu(bottom, vector<Blob<Dtype>*>{top[0], &rows_});
-  const int columns = rows_.shape(1), labels = 2 * kLandmarks;
-  const Dtype* row = rows_.cpu_data();
-  Dtype* landmarks = top[1]->mutable_cpu_data();
-  Dtype* drawn = top[2]->mutable_cpu_data();
-  for (int n = 0; n < rows_.shape(0); ++n, row += columns) {
-    std::copy(row, row + labels, landmarks + n * labels);
-    std::copy(row + labels, row + columns, drawn + n * kDrawn);
-  }
+  SplitColumns(rows_, top[1], top[2]);
 }
 
 template <typename Dtype>

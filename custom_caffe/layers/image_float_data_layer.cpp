@@ -16,6 +16,7 @@
 
 #include "caffe/layers/data_threads.hpp"
 #include "caffe/layers/image_float_data_layer.hpp"
+#include "caffe/layers/split_columns.hpp"
 #include "caffe/util/rng.hpp"
 
 namespace caffe {
@@ -286,15 +287,9 @@ void ImageFloatDataLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
     BasePrefetchingDataLayer<Dtype>::Forward_cpu(bottom, top);
     return;
   }
-  // The prefetched rows hold the labels and the weight: split them.
+  // The prefetched rows hold the labels and the weight.
   BasePrefetchingDataLayer<Dtype>::Forward_cpu(bottom, vector<Blob<Dtype>*>{top[0], &rows_});
-  const Dtype* row = rows_.cpu_data();
-  Dtype* labels = top[1]->mutable_cpu_data();
-  Dtype* weights = top[2]->mutable_cpu_data();
-  for (int n = 0; n < rows_.shape(0); ++n, row += label_dim_ + 1) {
-    std::copy(row, row + label_dim_, labels + n * label_dim_);
-    weights[n] = row[label_dim_];
-  }
+  SplitColumns(rows_, top[1], top[2]);
 }
 
 #ifdef CPU_ONLY
