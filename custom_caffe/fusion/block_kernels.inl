@@ -280,9 +280,11 @@ void GatherGradient(int height, int width, int channels, const TapList& rows, co
       gradient, gradient_pixel, sums, sums_tap);
 }
 
-void Affine(int pixels, int channels, const float* __restrict from, const float* __restrict scale,
-    const float* __restrict shift, float slope, float* __restrict to) {
+// `to` may be what it is made from.
+void Affine(int pixels, int channels, const float* from, const float* scale, const float* shift, float slope,
+    float* to) {
   for (int p = 0; p < pixels; ++p, from += channels, to += channels) {
+#pragma GCC ivdep
     for (int c = 0; c < channels; ++c) {
       const float value = scale[c] * from[c] + shift[c];
       to[c] = value > 0 ? value : value * slope;
@@ -290,12 +292,15 @@ void Affine(int pixels, int channels, const float* __restrict from, const float*
   }
 }
 
-void AffineAdd(int pixels, int channels, const float* __restrict from, const float* __restrict scale,
-    const float* __restrict shift, const float* __restrict other, float* __restrict to) {
+// `to` may be what it is made from.
+void AffineAdd(int pixels, int channels, const float* from, const float* scale, const float* shift,
+    const float* other, float* to) {
   for (int p = 0; p < pixels; ++p, from += channels, to += channels) {
     if (other == nullptr) {
+#pragma GCC ivdep
       for (int c = 0; c < channels; ++c) { to[c] = scale[c] * from[c] + shift[c]; }
     } else {
+#pragma GCC ivdep
       for (int c = 0; c < channels; ++c) { to[c] = scale[c] * from[c] + shift[c] + other[c]; }
       other += channels;
     }

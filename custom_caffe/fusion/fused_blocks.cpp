@@ -333,6 +333,8 @@ FusedBlock::FusedBlock(const Shape& shape, const Parameter& expand, const Parame
       back_columns_(Taps::Backward(shape.out_width, shape.width, shape.kernel, shape.stride, shape.pad)) {
   group_ = std::max(kGroupStep, kGroupFloats / in_pixels() / kGroupStep * kGroupStep);
   group_ = std::min(group_, shape.wide);
+  ones_.assign(std::max(shape.channels, shape.wide), 1.f);
+  zeros_.assign(shape.channels, 0.f);
 }
 
 void FusedBlock::Resize(int num) {
@@ -347,14 +349,13 @@ void FusedBlock::InputMoments(const float* from, vector<Scratch>* scratch) {
   const BlockKernels& kernels = block_kernels();
   const int channels = shape_.channels, area = channels * channels, size = in_pixels() * channels;
   Floats means(num_ * channels), squares(num_ * channels), products(num_ * area);
-  const Floats ones(channels, 1.f);
   ForEach(num_, [&](int n, int thread) {
     float* mean = &means[n * channels];
     kernels.moments(in_pixels(), channels, from + n * size, mean, &squares[n * channels]);
     Floats minus(channels);
     for (int c = 0; c < channels; ++c) { minus[c] = -mean[c]; }
     float* centred = (*scratch)[thread].Get(0, size);
-    kernels.affine_add(in_pixels(), channels, from + n * size, ones.data(), minus.data(), nullptr, centred);
+    Shift(from + n * size, minus, nullptr, centred);
     kernels.multiply(channels, channels, in_pixels(), centred, 1, channels, centred, channels, &products[n * area],
         channels, false);
   });
@@ -368,13 +369,13 @@ void FusedBlock::InputMoments(const float* from, vector<Scratch>* scratch) {
     }
   }
   for (double& value : covariance_) { value /= static_cast<double>(num_) * in_pixels(); }
-  shift_.resize(channels);
-  for (int c = 0; c < channels; ++c) { shift_[c] = -mean_[c]; }
+  minus_mean_.resize(channels);
+  for (int c = 0; c < channels; ++c) { minus_mean_[c] = -mean_[c]; }
 }
 
-void FusedBlock::Centre(const float* image, float* to) const {
-  const Floats ones(shape_.channels, 1.f);
-  block_kernels().affine_add(in_pixels(), shape_.channels, image, ones.data(), shift_.data(), nullptr, to);
+// An image of the input's size plus a number for each channel, plus another image, if it is not NULL.
+void FusedBlock::Shift(const float* image, const Floats& by, const float* other, float* to) const {
+  block_kernels().affine_add(in_pixels(), shape_.channels, image, ones_.data(), by.data(), other, to);
 }
 
 // The weights in the layouts the kernels want.
@@ -402,15 +403,17 @@ const float* FusedBlock::Forward(const float* from, vector<Scratch>* scratch) {
 
   InputMoments(from, scratch);
   vector<double> mean(wide), variance(wide);
-  for (int c = 0; c < wide; ++c) {
+  spread_.resize(wide * channels);
+  ForEach(wide, [&](int c, int) {
     const float* weights = expand_.data() + c * channels;
     for (int i = 0; i < channels; ++i) {
       double row = 0;
       for (int j = 0; j < channels; ++j) { row += covariance_[i * channels + j] * weights[j]; }
+      spread_[c * channels + i] = row;
       mean[c] += weights[i] * mean_[i];
       variance[c] += weights[i] * row;
     }
-  }
+  });
   expanded_.SetBatch(mean, variance, in_count);
   Transpose();
   start_.assign(expanded_.beta.data(), expanded_.beta.data() + wide);
@@ -421,7 +424,7 @@ const float* FusedBlock::Forward(const float* from, vector<Scratch>* scratch) {
     float* centred = own.Get(0, in_size);
     float* expanded = own.Get(1, in_pixels() * group_);
     float* raw = &filtered_raw_[n * wide_size];
-    Centre(from + n * in_size, centred);
+    Shift(from + n * in_size, minus_mean_, nullptr, centred);
     for (int g = 0; g < wide; g += group_) {
       const int group = std::min(group_, wide - g);
       kernels.multiply_activate(in_pixels(), group, channels, centred, channels, 1, &scaled_transposed_[g], wide,
@@ -505,7 +508,7 @@ float* FusedBlock::Backward(const float* from, float* gradient, vector<Scratch>*
     float* expanded_gradient = own.Get(2, in_pixels() * group_);
     float* raw_gradient = own.Get(3, pixels() * group_);
     ForEachInChunk(chunk, num_, [&](int n) {
-      Centre(from + n * in_size, centred);
+      Shift(from + n * in_size, minus_mean_, nullptr, centred);
       for (int g = 0; g < wide; g += group_) {
         const int group = std::min(group_, wide - g);
         kernels.multiply_activate(in_pixels(), group, channels, centred, channels, 1, &scaled_transposed_[g], wide,
@@ -548,10 +551,9 @@ float* FusedBlock::Backward(const float* from, float* gradient, vector<Scratch>*
   for (int c = 0; c < wide; ++c) {
     const float* weights = expand_.data() + c * channels;
     for (int k = 0; k < channels; ++k) {
-      double spread = 0;  // the sum over pixels of x_k (w x)
-      for (int j = 0; j < channels; ++j) { spread += covariance_[k * channels + j] * weights[j]; }
+      // The sum over pixels of x_k (w x) is in_count times their covariance.
       expand_gradient[c * channels + k] =
-          expanded_.scale[c] * cross[k * wide + c] + e_scale[c] * spread * in_count;
+          expanded_.scale[c] * cross[k * wide + c] + e_scale[c] * spread_[c * channels + k] * in_count;
       constant[k] -= scaled_[c * channels + k] * gradient_sums[c] / in_count;
       weighted[c * channels + k] = e_scale[c] * weights[k];
     }
@@ -559,15 +561,14 @@ float* FusedBlock::Backward(const float* from, float* gradient, vector<Scratch>*
   AddGradient(expand_, expand_gradient);
   kernels.multiply(channels, channels, wide, weighted.data(), 1, channels, expand_.data(), channels,
       correction.data(), channels, false);
-  const Floats start(constant.begin(), constant.end()), ones(channels, 1.f);
+  const Floats start(constant.begin(), constant.end());
   ForEach(num_, [&](int n, int thread) {
     float* centred = (*scratch)[thread].Get(0, in_size);
     float* to = &in_gradient_[n * in_size];
-    Centre(from + n * in_size, centred);
+    Shift(from + n * in_size, minus_mean_, nullptr, centred);
     kernels.multiply(in_pixels(), channels, channels, centred, channels, 1, correction.data(), channels, to,
         channels, true);
-    kernels.affine_add(in_pixels(), channels, to, ones.data(), start.data(),
-        shape_.residual ? gradient + n * out_size : nullptr, to);
+    Shift(to, start, shape_.residual ? gradient + n * out_size : nullptr, to);
   });
   return in_gradient_.data();
 }
@@ -602,14 +603,10 @@ void FusedBlock::Infer(const float* from, float* to, Scratch* scratch) const {
     kernels.gather(shape_.out_height, shape_.out_width, group, rows_.list(), columns_.list(), shape_.kernel,
         &filters_[g], wide, expanded, shape_.width, group, filtered + g, wide);
   }
-  const Floats ones(std::max(wide, outputs), 1.f);
-  kernels.affine(pixels(), wide, filtered, ones.data(), filtered_.shift.data(), filtered_slope_, filtered);
+  kernels.affine(pixels(), wide, filtered, ones_.data(), filtered_.shift.data(), filtered_slope_, filtered);
   kernels.multiply_activate(pixels(), outputs, wide, filtered, wide, 1, project_transposed_.data(), outputs,
       projected_.shift.data(), 1, to, outputs);
-  if (shape_.residual) {
-    const Floats none(outputs, 0.f);
-    kernels.affine_add(pixels(), outputs, to, ones.data(), none.data(), from, to);
-  }
+  if (shape_.residual) { Shift(to, zeros_, from, to); }
 }
 
 }  // namespace caffe

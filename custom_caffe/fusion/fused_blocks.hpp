@@ -134,7 +134,7 @@ class FusedBlock : public FusedUnit {
   int in_pixels() const { return shape_.height * shape_.width; }
   void InputMoments(const float* from, std::vector<Scratch>* scratch);
   void Transpose();
-  void Centre(const float* image, float* to) const;
+  void Shift(const float* image, const Floats& by, const float* other, float* to) const;
 
   const Shape shape_;
   const Parameter expand_, depthwise_, project_;
@@ -143,7 +143,8 @@ class FusedBlock : public FusedUnit {
   const Taps rows_, columns_, back_rows_, back_columns_;
   int num_ = 0, group_ = 0;
   std::vector<double> mean_, covariance_;       // of the input
-  Floats shift_;                                // what centres it
+  std::vector<double> spread_;                  // its covariance times expand's weights, a row for each of these
+  Floats minus_mean_, ones_, zeros_;
   Floats scaled_, scaled_transposed_;           // expand's weights times its normalisation's scale
   Floats filters_, project_transposed_, start_; // depthwise's as taps x channels
   Floats filtered_raw_, projected_raw_, out_, filtered_gradient_, in_gradient_, seen_;

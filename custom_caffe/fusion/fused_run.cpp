@@ -35,6 +35,22 @@ void ChannelsFirst(const float* from, int channels, int pixels, float* to) {
   }
 }
 
+// The values of some arrays, to be put back.
+class Saved {
+ public:
+  void Add(float* values, int count) { arrays_.push_back(Array{values, Floats(values, values + count)}); }
+  void PutBack() const {
+    for (const Array& array : arrays_) { std::copy(array.before.begin(), array.before.end(), array.values); }
+  }
+
+ private:
+  struct Array {
+    float* values;
+    Floats before;
+  };
+  vector<Array> arrays_;
+};
+
 class BlockRun : public FusedRun {
  public:
   BlockRun(const FloatNet& net, int first, int last, Blob<float>* bottom, Blob<float>* top, bool from_images,
@@ -218,34 +234,26 @@ class BlockRun : public FusedRun {
   // The layers' own forward pass, without what it leaves behind in the parameters.
   void RunLayers() {
     Disarm(&armed_data_);
-    vector<Floats> averages;
+    Saved averages;
     for (int i = first_; i <= last_; ++i) {
       if (string(net_.layers()[i]->type()) == "BatchNorm") {
         for (const shared_ptr<Blob<float> >& blob : net_.layers()[i]->blobs()) {
-          averages.push_back(Floats(blob->cpu_data(), blob->cpu_data() + blob->count()));
+          averages.Add(blob->mutable_cpu_data(), blob->count());
         }
       }
     }
     for (int i = first_; i <= last_; ++i) { net_.layers()[i]->Forward(net_.bottom_vecs()[i], net_.top_vecs()[i]); }
     layers_ran_ = true;
-    size_t next = 0;
-    for (int i = first_; i <= last_; ++i) {
-      if (string(net_.layers()[i]->type()) == "BatchNorm") {
-        for (const shared_ptr<Blob<float> >& blob : net_.layers()[i]->blobs()) {
-          std::copy(averages[next].begin(), averages[next].end(), blob->mutable_cpu_data());
-          ++next;
-        }
-      }
-    }
+    averages.PutBack();
   }
 
   void RunLayersBackward() {
     Disarm(&armed_diffs_);
     RunLayers();
-    vector<Floats> gradients;
+    Saved gradients;
     for (int i = first_; i <= last_; ++i) {
       for (const shared_ptr<Blob<float> >& blob : net_.layers()[i]->blobs()) {
-        gradients.push_back(Floats(blob->cpu_diff(), blob->cpu_diff() + blob->count()));
+        gradients.Add(blob->mutable_cpu_diff(), blob->count());
       }
     }
     for (int i = last_; i >= first_; --i) {
@@ -253,13 +261,7 @@ class BlockRun : public FusedRun {
         net_.layers()[i]->Backward(net_.top_vecs()[i], net_.bottom_need_backward()[i], net_.bottom_vecs()[i]);
       }
     }
-    size_t next = 0;
-    for (int i = first_; i <= last_; ++i) {
-      for (const shared_ptr<Blob<float> >& blob : net_.layers()[i]->blobs()) {
-        std::copy(gradients[next].begin(), gradients[next].end(), blob->mutable_cpu_diff());
-        ++next;
-      }
-    }
+    gradients.PutBack();
   }
 
   const FloatNet& net_;
