@@ -20,7 +20,7 @@ from facealign.augment import Augmentation
 from facealign.boxes import square
 from facealign.datasets import Sample
 from facealign.errors import FaceAlignError
-from facealign.lmdb_builder import Job, Recipe, Wrap, Written, cut_all
+from facealign.lmdb_builder import Job, Recipe, Wrap, Written, by_folder, cut_all, usable
 from facealign.loose_crop import LooseCrop, most_bytes
 from facealign.markup import N_LANDMARKS
 from facealign.proto import caffe_pb2
@@ -89,16 +89,13 @@ def write_faces(
     total = hashlib.sha256()
 
     def records() -> Iterator[tuple[bytes, bytes]]:
-        for job, cut in zip(jobs, wrap(cut_all(jobs, recipe, workers), len(jobs), part), strict=True):
-            if isinstance(cut, FaceAlignError):
-                on_skip(cut)
-                skipped.append(job.sample.relative)
-                continue
-            key = key_of(len(used)) + f" {job.sample.subset}".encode()
+        cuts = wrap(cut_all(jobs, recipe, workers), len(jobs), part)
+        for sample, cut in usable(jobs, cuts, on_skip, skipped):
+            key = key_of(len(used)) + f" {sample.subset}".encode()
             value = encode_face(cut, recipe.spec)
             total.update(key)
             total.update(value)
-            used.append(job.sample)
+            used.append(sample)
             yield key, value
 
     room = 2 * sum(bytes_needed(job, recipe) for job in jobs) + (1 << 20)
@@ -113,8 +110,7 @@ def write_faces(
                     more = True
     if not used:
         raise FaceAlignError(f"no photo of the {part} part can be read")
-    faces = Counter(sample.subset for sample in used)
-    return Written(dict(sorted(faces.items())), len(used), total.hexdigest(), skipped)
+    return Written(by_folder(used), len(used), total.hexdigest(), skipped)
 
 
 def bytes_needed(job: Job, recipe: Recipe) -> int:

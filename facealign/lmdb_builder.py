@@ -7,6 +7,7 @@ import mmap
 import os
 import pickle
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -269,17 +270,13 @@ def write_training_part(
         after.callback(_setup, recipe)  # lets go of the files, if this process is the worker
         kept: list[Cut] = []
         used: list[Sample] = []
-        skipped = []
+        skipped: list[str] = []
         step = max(1, min(CUT_CHUNK, len(jobs) // (AHEAD * workers)))  # of few, some for every worker
         few = (jobs[start : start + step] for start in range(0, len(jobs), step))
         cuts = chain.from_iterable(crew.ordered_map(_keep, few))
-        for job, cut in zip(jobs, wrap(cuts, len(jobs), "cut"), strict=True):
-            if isinstance(cut, FaceAlignError):
-                on_skip(cut)
-                skipped.append(job.sample.relative)
-                continue
+        for sample, cut in usable(jobs, wrap(cuts, len(jobs), "cut"), on_skip, skipped):
             kept.append(cut)
-            used.append(job.sample)
+            used.append(sample)
         if not used:
             raise FaceAlignError("no photo of the training part can be read")
         CutStore(Path(temporary)).save(kept)
@@ -302,7 +299,7 @@ def write_training_part(
 
         size = (recipe.spec.input_height, recipe.spec.input_width)
         write_part(directory, part, len(order), size, wrap(samples(), len(order), part))
-    return Written(_by_folder(used), len(order), total.hexdigest(), skipped)
+    return Written(by_folder(used), len(order), total.hexdigest(), skipped)
 
 
 def write_validation_part(
@@ -317,27 +314,33 @@ def write_validation_part(
     """One sample a face, without variation, in order, into the LMDB pair `part` of `directory`."""
     encoded: list[tuple[bytes, bytes]] = []
     used: list[Sample] = []
-    skipped = []
+    skipped: list[str] = []
     made = ordered_map(_plain, jobs, workers, _setup, (recipe,))
-    for job, sample in zip(jobs, wrap(made, len(jobs), part), strict=True):
-        if isinstance(sample, FaceAlignError):
-            on_skip(sample)
-            skipped.append(job.sample.relative)
-            continue
-        encoded.append(sample)
-        used.append(job.sample)
+    for sample, pair in usable(jobs, wrap(made, len(jobs), part), on_skip, skipped):
+        encoded.append(pair)
+        used.append(sample)
     if not used:
         raise FaceAlignError("no photo of the validation part can be read")
     size = (recipe.spec.input_height, recipe.spec.input_width)
     write_part(directory, part, len(encoded), size, encoded)
-    return Written(_by_folder(used), len(encoded), _digest(encoded).hex(), skipped)
+    return Written(by_folder(used), len(encoded), _digest(encoded).hex(), skipped)
 
 
-def _by_folder(samples: Iterable[Sample]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for sample in samples:
-        counts[sample.subset] = counts.get(sample.subset, 0) + 1
-    return dict(sorted(counts.items()))
+def usable(
+    jobs: Sequence[Job], made: Iterable[Any], on_skip: Callable[[FaceAlignError], None], skipped: list[str]
+) -> Iterator[tuple[Sample, Any]]:
+    """(sample, what was made of it) of each job; an error goes to `on_skip`, and its photo into `skipped`."""
+    for job, result in zip(jobs, made, strict=True):
+        if isinstance(result, FaceAlignError):
+            on_skip(result)
+            skipped.append(job.sample.relative)
+        else:
+            yield job.sample, result
+
+
+def by_folder(samples: Iterable[Sample]) -> dict[str, int]:
+    """How many of the samples each folder has."""
+    return dict(sorted(Counter(sample.subset for sample in samples).items()))
 
 
 def fingerprint(jobs: Iterable[Job]) -> str:

@@ -127,32 +127,22 @@ def write_part(
     size: (height, width) of the pictures. A pair has to stay as it is only until the next one is asked
     for. Raises FaceAlignError when the disk is full.
     """
-    lmdb = _lmdb()
     room = 2 * bytes_needed(samples, *size)
-    # Safe without syncing as it goes: the folder gets its name only when all is written.
-    settings = {"map_size": room, "subdir": True, "sync": False, "metasync": False, "readahead": False}
-    images = landmarks = None
-    try:
-        images = lmdb.open(str(directory / f"{part}_images"), **settings)
-        landmarks = lmdb.open(str(directory / f"{part}_landmarks"), **settings)
-        pairs = iter(encoded)
-        with _writing_back([directory / f"{part}_{kind}" / "data.mdb" for kind in ("images", "landmarks")]):
-            for start in range(0, samples, COMMIT_EVERY):
-                with images.begin(write=True) as image_txn, landmarks.begin(write=True) as landmark_txn:
-                    for index in range(start, min(start + COMMIT_EVERY, samples)):
-                        image, values = next(pairs)
-                        image_txn.put(key_of(index), image, append=True)
-                        landmark_txn.put(key_of(index), values, append=True)
-            if next(pairs, None) is not None:  # also takes an iterator with a progress bar to its end
-                raise ValueError(f"more than the {samples} samples announced")
-        images.sync(True)
-        landmarks.sync(True)
-    except lmdb.Error as error:
-        raise FaceAlignError(f"{directory}: cannot be written ({error}); is the disk full?") from error
-    finally:
-        for environment in (images, landmarks):
-            if environment is not None:
-                environment.close()
+    paths = [directory / f"{part}_{kind}" for kind in ("images", "landmarks")]
+    pairs = iter(encoded)
+    with (
+        open_new_lmdb(paths[0], room) as images,
+        open_new_lmdb(paths[1], room) as landmarks,
+        _writing_back([path / "data.mdb" for path in paths]),
+    ):
+        for start in range(0, samples, COMMIT_EVERY):
+            with images.begin(write=True) as image_txn, landmarks.begin(write=True) as landmark_txn:
+                for index in range(start, min(start + COMMIT_EVERY, samples)):
+                    image, values = next(pairs)
+                    image_txn.put(key_of(index), image, append=True)
+                    landmark_txn.put(key_of(index), values, append=True)
+        if next(pairs, None) is not None:  # also takes an iterator with a progress bar to its end
+            raise ValueError(f"more than the {samples} samples announced")
 
 
 @contextmanager
