@@ -289,7 +289,8 @@ def results(
     return {
         "settings": dict(settings),
         "units": {"nme": "percent", "failure_rate": "fraction of images", "auc": "0..1, 1 is best"},
-        "interval": "95 %, bootstrap by face, 10000 resamples, seed 0",
+        "interval": f"{100 * metrics.LEVEL:g} %, bootstrap by face, {metrics.RESAMPLES} resamples, "
+        f"seed {metrics.SEED}",
         "failure_and_auc_normaliser": FAILURE_NORMALISER,
         "missed_detection_rule": MISSED_RULE,
         "subsets": {

@@ -6,6 +6,8 @@ from facealign.arrays import FloatArray
 from facealign.markup import GROUPS, inter_ocular, inter_pupil
 
 NORMALISERS = {"inter_pupil": inter_pupil, "inter_ocular": inter_ocular}
+LEVEL, RESAMPLES, SEED = 0.95, 10_000, 0
+"""Of a bootstrap interval, if nobody says."""
 
 
 def point_errors(predicted: FloatArray, truth: FloatArray) -> FloatArray:
@@ -45,7 +47,7 @@ def _distance(predicted: FloatArray, truth: FloatArray, norm: str) -> FloatArray
 
 
 def bootstrap_interval(
-    values: FloatArray, level: float = 0.95, resamples: int = 10_000, seed: int = 0
+    values: FloatArray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = SEED
 ) -> tuple[float, float]:
     """Confidence interval of the mean of `values` (n,), an independent one of each face; percentile method.
 

@@ -172,7 +172,7 @@ def method(name: str | None, aligner: FaceAligner) -> str:
 
 
 def newest() -> Path:
-    """The newest trained weights: of stage 2, else of stage 1, else those that are released."""
+    """The newest trained weights: of the last recipe that has any, else those that are released."""
     for recipe in reversed(list(RECIPES.values())):
         if recipe.network == "mobilenet_v2":
             weights = newest_weights(Path(recipe.run_directory), recipe.stage)
