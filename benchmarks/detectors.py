@@ -8,6 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from facealign.boxes import overlap
+
 MIN_FACE = 40
 OVERLAP = 0.5
 """Common area over union, above which a box found is that of a face."""
@@ -73,12 +75,7 @@ def peer(kind: str, arguments: dict[str, Any], path: str, threads: int) -> Calla
 
 def hits(found: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Which of the faces (m, 4) one of the boxes found (n, 4) is of, (m,)."""
-    corner = np.maximum(found[None, :, :2], boxes[:, None, :2])
-    other = np.minimum(found[None, :, 2:], boxes[:, None, 2:])
-    common = np.maximum(other - corner, 0).prod(axis=2)
-    areas = [(one[:, 2:] - one[:, :2]).prod(axis=1) for one in (boxes, found)]
-    union = areas[0][:, None] + areas[1][None] - common
-    result: np.ndarray = (common > OVERLAP * union).any(axis=1)
+    result: np.ndarray = (overlap(boxes[:, None], found[None]) > OVERLAP).any(axis=1)
     return result
 
 

@@ -28,9 +28,11 @@ def area(boxes: FloatArray) -> FloatArray:
 
 def intersection(a: FloatArray, b: FloatArray) -> FloatArray:
     """Area common to boxes a and b (..., 4), broadcast against each other."""
-    return area(
-        np.concatenate([np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])], axis=-1)
-    )
+    # Coordinate by coordinate, as NMS asks for many: pairs of them side by side take several times as long.
+    width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
+    height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
+    product: FloatArray = np.maximum(width, 0.0) * np.maximum(height, 0.0)
+    return product
 
 
 def overlap(a: FloatArray, b: FloatArray) -> FloatArray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from facealign import mtcnn_weights
 from facealign.arrays import AnyArray, Float32Array, FloatArray, Image
-from facealign.boxes import area, square
+from facealign.boxes import area, intersection, square
 from facealign.engines.base import Engine
 from facealign.engines.caffe_engine import CaffeEngine
 from facealign.engines.onnx_engine import OnnxEngine
@@ -298,11 +298,7 @@ def suppress(boxes: FloatArray, scores: FloatArray, limit: float, of_smaller: bo
 
 def _overlapping(boxes: FloatArray, others: FloatArray, limit: float, of_smaller: bool) -> AnyArray:
     """Whether boxes (n, 4) overlap others (m, 4) by more than the limit, (n, m); see `suppress`."""
-    x1, y1, x2, y2 = boxes.T[:, :, None]
-    others_x1, others_y1, others_x2, others_y2 = others.T[:, None]
-    width = np.minimum(x2, others_x2) - np.maximum(x1, others_x1)
-    height = np.minimum(y2, others_y2) - np.maximum(y1, others_y1)
-    common = np.maximum(width, 0) * np.maximum(height, 0)
+    common = intersection(boxes[:, None], others[None])
     areas, others_areas = area(boxes)[:, None], area(others)[None]
     whole = np.minimum(areas, others_areas) if of_smaller else areas + others_areas - common
     overlapping: AnyArray = common > limit * whole
