@@ -3,6 +3,8 @@
 A second network looks at the crop in which the first one's landmarks lie on the mean shape.
 """
 
+import dataclasses
+
 import numpy as np
 
 from facealign.arrays import FloatArray
@@ -17,19 +19,23 @@ ROUNDS = 10
 def fit_similarity(source: FloatArray, target: FloatArray) -> FloatArray:
     """The similarity (2, 3): scale, rotation, shift that bring source (n, 2) nearest to target (n, 2).
 
-    Least squares over the points; it never mirrors. (Umeyama 1991, whose solution in the plane is a division
-    of complex numbers: the best z with z (s_i - mean s) = t_i - mean t.)
-    Raises ValueError when all of `source` is one point.
+    Or k of them (k, 2, 3), of sources (k, n, 2). Least squares over the points; it never mirrors. (Umeyama
+    1991, whose solution in the plane is a division of complex numbers: the best z with
+    z (s_i - mean s) = t_i - mean t.)
+    Raises ValueError when all of a source is one point.
     """
-    from_, to = source.mean(axis=0), target.mean(axis=0)
+    from_, to = source.mean(axis=-2, keepdims=True), target.mean(axis=-2, keepdims=True)
     start = (source - from_) @ np.array([1, 1j])
     end = (target - to) @ np.array([1, 1j])
-    spread = float(np.vdot(start, start).real)
-    if spread <= 0:
+    spread = (start.real**2 + start.imag**2).sum(axis=-1)
+    if np.any(spread <= 0):
         raise ValueError("all points are in one place, which tells no scale and no angle")
-    turn = np.vdot(start, end) / spread
-    linear = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
-    return np.column_stack([linear, to - linear @ from_])
+    turn = (start.conj() * end).sum(axis=-1) / spread
+    affine = np.empty((*np.shape(turn), 2, 3))
+    affine[..., 0, 0] = affine[..., 1, 1] = turn.real
+    affine[..., 0, 1], affine[..., 1, 0] = -turn.imag, turn.imag
+    affine[..., 2] = (to - from_ @ np.swapaxes(affine[..., :2], -1, -2))[..., 0, :]
+    return affine
 
 
 def mean_shape(shapes: FloatArray, size: tuple[int, int], margin: float) -> FloatArray:
@@ -44,8 +50,7 @@ def mean_shape(shapes: FloatArray, size: tuple[int, int], margin: float) -> Floa
         raise ValueError("no shape to take the mean of")
     mean = _symmetric(shapes[0])
     for _ in range(ROUNDS):
-        laid = np.stack([apply(fit_similarity(shape, mean), shape) for shape in shapes])
-        mean = _symmetric(laid.mean(axis=0))
+        mean = _symmetric(apply(fit_similarity(shapes, mean), shapes).mean(axis=0))
     height, width = size
     low, high = mean.min(axis=0), mean.max(axis=0)
     room = np.array([width, height]) * (1 - 2 * margin)
@@ -65,10 +70,19 @@ def numbers_of(shape: FloatArray) -> tuple[float, ...]:
     return tuple(float(value) for value in shape.T.round(3).ravel())
 
 
+def aligned_spec(spec: ModelSpec, shapes: FloatArray, margin: float) -> ModelSpec:
+    """`spec` as of a second network, whose crops lay faces on the mean of `shapes` (n, 68, 2).
+
+    margin: as `mean_shape` has it.
+    """
+    mean = mean_shape(shapes, (spec.input_height, spec.input_width), margin)
+    return dataclasses.replace(spec, crop="aligned", mean_shape=numbers_of(mean))
+
+
 def aligned_transform(points: FloatArray, spec: ModelSpec) -> FloatArray:
     """Affine (2, 3) from the image to the crop of the second network `spec`, by a face's landmarks (68, 2).
 
-    Raises ValueError when these are all in one place.
+    Or n of them, by landmarks (n, 68, 2). Raises ValueError when a face's are all in one place.
     """
     return fit_similarity(points, shape_of(spec))
 

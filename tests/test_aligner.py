@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from facealign.aligner import FaceAligner, network_input
+from facealign.aligner import FaceAligner
 from facealign.boxes import overlap
 from facealign.crop import crop_face, encode_landmarks
 from facealign.detection import MtcnnDetector, MtcnnSettings
 from facealign.errors import FaceAlignError
+from facealign.landmark_net import network_input
 from facealign.markup import MIRROR, mirror_points
 from facealign.spec import ModelSpec
 from tests.random_weights import write_model

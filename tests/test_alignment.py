@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 from skimage.transform import SimilarityTransform
 
-from facealign.alignment import aligned_transform, fit_similarity, mean_shape, numbers_of, shape_of
+from facealign.alignment import (
+    aligned_spec,
+    aligned_transform,
+    fit_similarity,
+    mean_shape,
+    numbers_of,
+    shape_of,
+)
 from facealign.crop import apply, compose, invert
 from facealign.markup import GROUPS, MIRROR
 from facealign.spec import ModelSpec
@@ -164,3 +171,20 @@ def test_the_description_keeps_the_shape_to_a_thousandth_of_a_pixel():
     assert again == spec
     assert again.is_second_level
     np.testing.assert_allclose(shape_of(again), mean, atol=5.1e-4)
+
+
+def test_many_shapes_at_once_are_each_alone():
+    shapes = np.stack([face(np.random.default_rng(seed), 3) for seed in range(4)])
+    together = fit_similarity(shapes, face())
+    for one, shape in zip(together, shapes, strict=True):
+        np.testing.assert_allclose(one, fit_similarity(shape, face()), atol=1e-12)
+    shapes[2] = 5
+    with pytest.raises(ValueError, match="one place"):
+        fit_similarity(shapes, face())
+
+
+def test_the_spec_of_a_second_network_holds_the_mean_shape():
+    shapes = np.stack([face(np.random.default_rng(seed), 3) for seed in range(4)])
+    spec = aligned_spec(ModelSpec(stage="x"), shapes, 0.2)
+    assert (spec.stage, spec.is_second_level) == ("x", True)
+    np.testing.assert_allclose(shape_of(spec), mean_shape(shapes, (64, 64), 0.2), atol=6e-4)

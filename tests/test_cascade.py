@@ -12,11 +12,12 @@ import onnx
 import pytest
 from skimage.data import astronaut
 
-from facealign.aligner import FaceAligner, SecondNet
+from facealign.aligner import FaceAligner
 from facealign.alignment import aligned_transform, fit_similarity, mean_shape, numbers_of, shape_of
 from facealign.crop import apply, crop_transform, encode_landmarks
 from facealign.engines.onnx_engine import OnnxEngine
 from facealign.errors import FaceAlignError
+from facealign.landmark_net import SecondNet
 from facealign.markup import MIRROR
 from facealign.released import default_cascade, default_weights, second_of
 from facealign.spec import METADATA_KEY, ModelSpec
