@@ -72,7 +72,7 @@ lmdb: $(STAMPS)/train ## make lmdb DATA=ROOT [COPIES=30|FRESH=1] [SEED=0]: find 
 		$(if $(FRESH),--fresh,--copies $(COPIES)) $(ARGS)
 
 .PHONY: train
-train: $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2|3 [ITERATIONS=N] [FRESH=1] [DEVICE=gpu]: train, or go on where it stopped
+train: $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2|3|cascade [ITERATIONS=N] [FRESH=1] [DEVICE=gpu]: train, or go on where it stopped
 	$(BIN)/python tools/train.py --stage $(STAGE) --device $(DEVICE) --seed $(SEED) $(if $(FRESH),--fresh) \
 		$(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
 

@@ -7,7 +7,6 @@ log.csv, the snapshots STAGE_iter_N and, for whoever uses these, model.json and 
 import dataclasses
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Generator, Mapping
@@ -222,6 +221,12 @@ class Run:
                     f"{where}: samples with {name} {getattr(made, name)}, {recipe.network} wants "
                     f"{getattr(wanted, name)}; use `tools/make_lmdb.py --network {recipe.network}`"
                 )
+        if made.is_second_level != recipe.second_level:
+            way = "with" if recipe.second_level else "without"
+            raise FaceAlignError(
+                f"{where}: samples with crop {made.crop!r}, not for {recipe.name}; make others with "
+                f"`tools/make_lmdb.py` {way} --after"
+            )
         crop = {
             name: getattr(made, name) for name in ("crop", "box_scale", "box_shift", "origin", "mean_shape")
         }
@@ -430,11 +435,3 @@ def _loss_name(net: Any) -> str:
     """The train net's only output."""
     (name,) = net.outputs
     return str(name)
-
-
-def single_threaded_blas() -> None:
-    """Keep OpenBLAS to one thread, unless the user says otherwise: these products are too small to share out.
-
-    Takes effect when it is called before Caffe is imported.
-    """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

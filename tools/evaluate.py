@@ -172,9 +172,12 @@ def method(name: str | None, aligner: FaceAligner) -> str:
 
 
 def newest() -> Path:
-    """The newest trained weights: of the last recipe that has any, else those that are released."""
+    """The newest trained weights: of the last recipe that has any, else those that are released.
+
+    Never those of a cascade's second network.
+    """
     for recipe in reversed(list(RECIPES.values())):
-        if recipe.network == "mobilenet_v2":
+        if recipe.network == "mobilenet_v2" and not recipe.second_level:
             weights = newest_weights(Path(recipe.run_directory), recipe.stage)
             if weights is not None:
                 return weights

@@ -12,25 +12,36 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from facealign.engines.caffe_engine import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.networks.recipes import RECIPES, Recipe, recipe_named
 from facealign.networks.registry import spec_of
 from facealign.networks.sources import LOOKS
 from facealign.snapshots import newest_weights
 from facealign.storage import default_directory
-from facealign.training import LOG, Fresh, Run, Saved, Settings, Step, Validation, single_threaded_blas
+from facealign.training import LOG, Fresh, Run, Saved, Settings, Step, Validation
 from facealign.training_log import plot_log
 from tools.cli import run
+
+STAGES = {
+    recipe.stage.removeprefix("stage"): name
+    for name, recipe in RECIPES.items()
+    if recipe.network == "mobilenet_v2"
+}
+"""What `--stage` takes, and the recipe it means."""
 
 
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--stage", type=int, choices=(1, 2, 3), help="of mobilenet_v2")
+    which.add_argument("--stage", choices=STAGES, help="of mobilenet_v2")
     which.add_argument("--recipe", choices=RECIPES, help="any recipe by its name")
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="LMDBs (default: data/lmdb, lmdb_70x60, lmdb_fresh...)"
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="LMDBs (default: data/lmdb, lmdb_70x60, lmdb_fresh, lmdb_cascade...)",
     )
     parser.add_argument("--fresh", action="store_true", help="vary each sample anew (make_lmdb.py --fresh)")
     parser.add_argument(
@@ -54,6 +65,9 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--restart", action="store_true", help="throw an earlier run in that folder away")
     arguments = parser.parse_args(command)
+    arguments.recipe = arguments.recipe or STAGES[arguments.stage]
+    if arguments.fresh and recipe_named(arguments.recipe).second_level:
+        parser.error(f"--fresh: there are no loose crops for {arguments.recipe}")
     for name, low in (("iterations", 1), ("snapshot_every", 1), ("validate_every", 1), ("seed", 0)):
         value = getattr(arguments, name)
         if value is not None and value < low:
@@ -98,13 +112,14 @@ def starting_weights(recipe: Recipe, given: Path | None) -> Path | None:
 
 def main() -> None:
     arguments = arguments_of()
-    recipe = recipe_named(arguments.recipe or f"mobilenet_v2/stage{arguments.stage}")
+    recipe = recipe_named(arguments.recipe)
     directory = arguments.run or Path(recipe.run_directory)
     resumes = not arguments.restart and newest_weights(directory, recipe.stage) is not None
     spec = spec_of(recipe.network)
+    size = spec.input_height, spec.input_width
     settings = Settings(
         recipe=recipe,
-        data=arguments.data or default_directory((spec.input_height, spec.input_width), arguments.fresh),
+        data=arguments.data or default_directory(size, arguments.fresh, recipe.second_level),
         directory=directory,
         iterations=arguments.iterations or recipe.max_iter,
         start=None if resumes else starting_weights(recipe, arguments.weights),

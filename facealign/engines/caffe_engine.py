@@ -29,6 +29,14 @@ def import_caffe() -> ModuleType:
     return module
 
 
+def single_threaded_blas() -> None:
+    """Keep OpenBLAS to one thread, unless the user says otherwise: these products are too small to share out.
+
+    Takes effect when it is called before Caffe is imported.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def why_no_gpu() -> str | None:
     """Why the installed Caffe cannot use a GPU, or None. Raises FaceAlignError when there is no Caffe."""
     caffe = import_caffe()

@@ -13,8 +13,8 @@ class Recipe:
 
     normalized: of WeightEuclideanLoss, 1 to divide each face's error by its eye distance; function: that of
     LandmarkLoss, which then takes its place, divided by the inter-pupil distance; starts_from: the recipe
-    whose newest weights are the starting point; the rest are Caffe's solver settings by their names, None
-    where the policy has no use for one.
+    whose newest weights are the starting point; second_level: of the second network of a cascade; the rest
+    are Caffe's solver settings by their names, None where the policy has no use for one.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Recipe:
     dropout: float = 0.0
     function: str | None = None
     starts_from: str | None = None
+    second_level: bool = False
 
     @property
     def run_directory(self) -> str:
@@ -112,6 +113,23 @@ RECIPES: dict[str, Recipe] = {
             warmup_iter=500,
             weight_decay=1e-6,
             max_iter=100_000,
+        ),
+        Recipe(
+            name="mobilenet_v2/cascade",
+            network="mobilenet_v2",
+            stage="cascade",
+            description=(
+                "The second network of a cascade: stage 3's recipe on crops by a first network's landmarks.\n"
+                "Ours: the published network; its samples are of tools/make_lmdb.py --after."
+            ),
+            normalized=0,
+            function="DISTANCE",
+            base_lr=0.003,
+            lr_policy="cosine",
+            warmup_iter=500,
+            weight_decay=1e-6,
+            max_iter=100_000,
+            second_level=True,
         ),
         Recipe(
             name="vgg_shadow",

@@ -15,7 +15,13 @@ def test_an_unknown_recipe_names_those_there_are():
 
 
 def test_recipes_go_by_their_names():
-    assert set(RECIPES) == {"mobilenet_v2/stage1", "mobilenet_v2/stage2", "mobilenet_v2/stage3", "vgg_shadow"}
+    assert set(RECIPES) == {
+        "mobilenet_v2/stage1",
+        "mobilenet_v2/stage2",
+        "mobilenet_v2/stage3",
+        "mobilenet_v2/cascade",
+        "vgg_shadow",
+    }
     for name, recipe in RECIPES.items():
         assert recipe.name == name
         assert recipe_named(name) is recipe
@@ -27,6 +33,7 @@ def test_stage_2_starts_from_stage_1_and_nothing_else_from_anything():
         "mobilenet_v2/stage1": None,
         "mobilenet_v2/stage2": "mobilenet_v2/stage1",
         "mobilenet_v2/stage3": None,
+        "mobilenet_v2/cascade": None,
         "vgg_shadow": None,
     }
 
