@@ -19,20 +19,25 @@ import cv2
 import numpy as np
 
 from facealign.arrays import AnyArray, FloatArray, Image
-from facealign.augment import Augmentation, add_noise, draw, moved, transform
+from facealign.augment import Augmentation, Jitter, add_noise, draw, moved, transform
 from facealign.crop import apply as map_points
-from facealign.crop import crop_face, encode_landmarks
+from facealign.crop import compose, crop_face, encode_landmarks, invert, warp
 from facealign.datasets import Sample
+from facealign.engines.choose import open_engine
 from facealign.errors import FaceAlignError
 from facealign.images import read_image
-from facealign.loose_crop import LooseCrop, loose_crop
-from facealign.parallel import AHEAD, Crew, ordered_map
+from facealign.landmark_net import LandmarkNet, second_transforms
+from facealign.loose_crop import LooseCrop, loose_crop, most_bytes
+from facealign.parallel import AHEAD, Crew, one_thread, ordered_map
 from facealign.spec import ModelSpec
 from facealign.storage import Records, encode_image, write_part
 from facealign.storage import encode_landmarks as encode_values
 
 CHUNK = 256
 """Samples a worker makes at once. What is drawn, and the digests of contents, depend on it."""
+
+BATCH = 64
+"""Crops that a first network is shown at once."""
 
 CUT_CHUNK = 16
 """Photos a worker reads and cuts at once, at most: sending them one by one takes a good part of that time."""
@@ -51,12 +56,36 @@ class Job:
 
 
 @dataclass(frozen=True)
+class FirstNet:
+    """The first network of a cascade: the file of its weights, and how it is fed and read."""
+
+    weights: Path
+    spec: ModelSpec
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """What decides how a face becomes samples."""
+    """What decides how a face becomes samples.
+
+    first: of samples for the second network of a cascade, which `spec` then is of: the samples are cut by the
+    landmarks that the first network tells on a crop by the box. That is the crop which varies; noise is added
+    to the second one only.
+    """
 
     spec: ModelSpec
     augmentation: Augmentation
     seed: int
+    first: FirstNet | None = None
+
+    @property
+    def by_box(self) -> ModelSpec:
+        """How the crops by the box are made."""
+        return self.spec if self.first is None else self.first.spec
+
+    @property
+    def second(self) -> ModelSpec | None:
+        """How the crops by landmarks are made, if any are."""
+        return None if self.first is None else self.spec
 
 
 @dataclass
@@ -153,17 +182,30 @@ class Slots:
                 ) from error
 
 
+def open_first(weights: Path) -> tuple[LandmarkNet, FirstNet]:
+    """Open the first network of a cascade: a caffemodel in Caffe, ONNX without it.
+
+    Raises FaceAlignError on a missing or unfit file, and on a network that is not fed crops by a box.
+    """
+    kind = "caffe" if weights.suffix == ".caffemodel" else "onnx"
+    engine, spec = open_engine(kind, weights)
+    if spec.crop != "square":
+        raise FaceAlignError(f"{weights}: its crop is {spec.crop!r}, expected 'square' of a first network")
+    return LandmarkNet(engine, spec), FirstNet(weights, spec)
+
+
 _recipe: Recipe
+_net: LandmarkNet | None = None
 _cuts: CutStore | None = None
 _slots: Slots | None = None
 
 
 def _setup(recipe: Recipe, directory: Path | None = None) -> None:
     """Get ready to work; `_keep` and `_vary` need a directory for what they share."""
-    global _recipe, _cuts, _slots
+    global _recipe, _net, _cuts, _slots
     if _cuts is not None:
         _cuts.close()
-    _recipe, _slots = recipe, None
+    _recipe, _net, _slots = recipe, None, None
     _cuts = None if directory is None else CutStore(directory)
 
 
@@ -172,7 +214,8 @@ def _cut(job: Job) -> LooseCrop | FaceAlignError:
         image = read_image(job.sample.path, orient=False)
     except FaceAlignError as error:
         return error
-    return loose_crop(image, job.sample.points, job.box, _recipe.spec, _recipe.augmentation)
+    settings, second = _recipe.augmentation, _recipe.second
+    return loose_crop(image, job.sample.points, job.box, _recipe.by_box, settings, second)
 
 
 def _keep(jobs: Sequence[Job]) -> list[Cut | FaceAlignError]:
@@ -185,6 +228,28 @@ def _keep(jobs: Sequence[Job]) -> list[Cut | FaceAlignError]:
 def cut_all(jobs: Sequence[Job], recipe: Recipe, workers: int) -> Iterator[LooseCrop | FaceAlignError]:
     """The loose crop of each job, in their order, or why its photo cannot be read."""
     return ordered_map(_cut, jobs, workers, _setup, (recipe,))
+
+
+def _first_landmarks(crops: Sequence[Image]) -> FloatArray:
+    """What the first network tells (n, 68, 2) in the pixels of n crops."""
+    global _net
+    if _net is None:
+        assert _recipe.first is not None
+        _net, _ = open_first(_recipe.first.weights)
+    with one_thread():  # whose sums do not depend on how many there are
+        batches = [_net(crops[start : start + BATCH]) for start in range(0, len(crops), BATCH)]
+    return _net.points(np.concatenate(batches))
+
+
+def _transforms(cuts: Sequence[LooseCrop], jitter: Jitter) -> FloatArray:
+    """Affines (n, 2, 3) from loose crops to the samples that `jitter` makes of them."""
+    spec = _recipe.by_box
+    size = (spec.input_height, spec.input_width)
+    affines = transform(np.stack([cut.box for cut in cuts]), jitter, size, spec.box_scale, spec.box_shift)
+    if _recipe.first is None:
+        return affines
+    crops = [cut.show(affine, size)[..., :3] for cut, affine in zip(cuts, affines, strict=True)]
+    return compose(second_transforms(_first_landmarks(crops), _recipe.spec), affines)
 
 
 def _vary(chunk: tuple[int, int, list[int]]) -> bytes:
@@ -202,8 +267,7 @@ def _vary(chunk: tuple[int, int, list[int]]) -> bytes:
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(_recipe.seed, spawn_key=(number,))))
     jitter = draw(_recipe.augmentation, rng, len(faces))
     cuts = [_cuts[face] for face in faces]
-    boxes, points = np.stack([cut.box for cut in cuts]), np.stack([cut.points for cut in cuts])
-    affines = transform(boxes, jitter, size, spec.box_scale, spec.box_shift)
+    points, affines = np.stack([cut.points for cut in cuts]), _transforms(cuts, jitter)
     buffer = _slots[slot]
     pixels, values = records.blank(buffer, len(faces))
     values[:] = encode_landmarks(moved(points, affines, jitter), size, spec.origin)
@@ -226,15 +290,19 @@ def _records(spec: ModelSpec) -> Records:
 
 
 def _plain(job: Job) -> tuple[bytes, bytes] | FaceAlignError:
-    """One sample without any variation, encoded."""
+    """One sample without any variation, encoded: what inference shows the network."""
     spec = _recipe.spec
+    size = (spec.input_height, spec.input_width)
     try:
-        image, affine = crop_face(read_image(job.sample.path, orient=False), job.box, spec)
+        photo = read_image(job.sample.path, orient=False)
     except FaceAlignError as error:
         return error
-    values = encode_landmarks(
-        map_points(affine, job.sample.points), (spec.input_height, spec.input_width), spec.origin
-    )
+    image, affine = crop_face(photo, job.box, _recipe.by_box)
+    if _recipe.first is not None:
+        landmarks = map_points(invert(affine), _first_landmarks([image]))
+        (affine,) = second_transforms(landmarks, spec)
+        image = warp(photo, affine, size)
+    values = encode_landmarks(map_points(affine, job.sample.points), size, spec.origin)
     return encode_image(image), encode_values(values)
 
 
@@ -360,8 +428,21 @@ def _exact(values: AnyArray) -> bytes:
 
 def describe(recipe: Recipe) -> dict[str, Any]:
     """The recipe as meta.json keeps it."""
-    return {
+    described = {
         "seed": recipe.seed,
         "augmentation": dataclasses.asdict(recipe.augmentation),
         "spec": dataclasses.asdict(recipe.spec.portable()),
     }
+    if recipe.first is not None:
+        weights = recipe.first.weights
+        described["after"] = {
+            "weights": weights.name,
+            "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        }
+    return described
+
+
+def cut_bytes(job: Job, recipe: Recipe) -> int:
+    """At most so many bytes does the loose crop of a face need while samples are made of it."""
+    settings, second = recipe.augmentation, recipe.second
+    return most_bytes(job.box, recipe.by_box, settings, job.sample.points, second)

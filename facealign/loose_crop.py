@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from facealign.alignment import aligned_transform
 from facealign.arrays import FloatArray, Image
 from facealign.augment import Augmentation
 from facealign.boxes import square
@@ -21,6 +22,12 @@ from facealign.crop import (
     warp,
 )
 from facealign.spec import ModelSpec
+
+ERROR, ZOOM = 0.25, 1.4
+"""How far a first network may err and the second crop still be cut from a loose one whole: how far the crop's
+centre is off, a share of its side, and by what factor its side. On 300-W and the like the released one stays
+below 0.25 and within 0.83 to 1.58, of which no crop left its loose one by a pixel.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,20 +65,26 @@ class LooseCrop:
 
 
 def loose_crop(
-    image: Image, points: FloatArray, box: FloatArray, spec: ModelSpec, settings: Augmentation
+    image: Image,
+    points: FloatArray,
+    box: FloatArray,
+    spec: ModelSpec,
+    settings: Augmentation,
+    second: ModelSpec | None = None,
 ) -> LooseCrop:
     """Cut out what any draw of `settings` can show of the face in `box`.
 
     A face far larger than the network's input is reduced by a whole factor, by averaging, as long as no draw
-    has to enlarge what is left.
+    has to enlarge what is left. second: of a cascade's second network, whose crops by the first one's
+    landmarks are to have room too, as far as these err no more than `ERROR` and `ZOOM` say.
     """
-    centre, reach, factor = _window(box, spec, settings)
+    centre, reach, factor = _window(box, spec, settings, points, second)
     height, width = image.shape[:2]
     low = np.clip(np.floor(centre - reach), 0, (width - 1, height - 1)).astype(int)
     high = np.clip(np.ceil(centre + reach) + 1, low + 1, (width, height)).astype(int)
     cut = image[low[1] : high[1], low[0] : high[0]]
     grid = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    halved = _needs_half(box, spec, settings, factor)
+    halved = _needs_half(box, spec, settings, points, second, factor)
     factor = min(factor, max(cut.shape[:2]))  # a larger block would be all but empty
     if factor > 1:
         cut, grid = block_average(cut, factor)
@@ -82,30 +95,62 @@ def loose_crop(
     return LooseCrop(pixels, apply(back, points), apply(back, box.reshape(2, 2)).reshape(4), half)
 
 
-def most_bytes(box: FloatArray, spec: ModelSpec, settings: Augmentation) -> int:
+def most_bytes(
+    box: FloatArray,
+    spec: ModelSpec,
+    settings: Augmentation,
+    points: FloatArray | None = None,
+    second: ModelSpec | None = None,
+) -> int:
     """The size of the pixels of `loose_crop` in a photo that has no border near the face; never more."""
-    _, reach, factor = _window(box, spec, settings)
+    _, reach, factor = _window(box, spec, settings, points, second)
     side = math.ceil((2 * reach + 3) / factor)
-    return 3 * (side**2 + (-(-side // 2)) ** 2 * _needs_half(box, spec, settings, factor))
+    halved = _needs_half(box, spec, settings, points, second, factor)
+    return 3 * (side**2 + (-(-side // 2)) ** 2 * halved)
 
 
-def _needs_half(box: FloatArray, spec: ModelSpec, settings: Augmentation, factor: int) -> bool:
+def _needs_half(
+    box: FloatArray,
+    spec: ModelSpec,
+    settings: Augmentation,
+    points: FloatArray | None,
+    second: ModelSpec | None,
+    factor: int,
+) -> bool:
     """Whether any draw shrinks what is left of a face, after it was reduced by `factor`, by 2 or more."""
     shown = square(box, spec.box_scale, spec.box_shift)
-    side = float(shown[2] - shown[0]) / factor
-    return side / max(spec.input_height, spec.input_width) / settings.scale_range[0] >= MAX_SHRINK
+    shrinks = float(shown[2] - shown[0]) / max(spec.input_height, spec.input_width) / settings.scale_range[0]
+    if points is not None and second is not None:
+        shrinks = max(shrinks, shrinking(aligned_transform(points, second)) * ZOOM)
+    return shrinks / factor >= MAX_SHRINK
 
 
-def _window(box: FloatArray, spec: ModelSpec, settings: Augmentation) -> tuple[FloatArray, float, int]:
+def _window(
+    box: FloatArray,
+    spec: ModelSpec,
+    settings: Augmentation,
+    points: FloatArray | None,
+    second: ModelSpec | None,
+) -> tuple[FloatArray, float, int]:
     """Centre (2,) and half the side of the square to cut out, and the factor to reduce it by."""
     shown = square(box, spec.box_scale, spec.box_shift)
     side = float(shown[2] - shown[0])
     smallest, largest = settings.scale_range
     short, long = sorted((spec.input_height, spec.input_width))
-    factor = max(1, int(side / (largest * long)))
+    centre, factor = (shown[:2] + shown[2:]) / 2, side / (largest * long)
     # The farthest corner of the crop, shifted both ways and shrunk most, and what averaging mixes in.
-    reach = side * math.hypot(1, long / short) * (0.5 + settings.shift) / smallest + 2 * factor
+    reach = side * math.hypot(1, long / short) * (0.5 + settings.shift) / smallest
+    if points is not None and second is not None:
+        affine = aligned_transform(points, second)
+        size = np.array([second.input_width, second.input_height])
+        middle, shrink = apply(invert(affine), (size - 1) / 2), shrinking(affine)
+        # Turned as it may be; and two of its pixels for the blocks of `warp`.
+        farthest = shrink * (ZOOM * (math.hypot(*size) / 2 + 2) + ERROR * max(size))
+        reach = max(reach, float(np.abs(middle - centre).max()) + farthest)
+        factor = min(factor, shrink / ZOOM)
+    whole = max(1, int(factor))
+    reach += 2 * whole
     if max(map(abs, settings.rotate_range)) > 30:
         # A corner that points straight left, right, up or down leaves no room for the blocks of `warp`.
         reach += 2 * side / (smallest * short)
-    return (shown[:2] + shown[2:]) / 2, reach, factor
+    return centre, reach, whole

@@ -65,11 +65,11 @@ def model_card(
 68 facial landmarks of a {spec.input_width}x{spec.input_height} crop; network {spec.network}, {recipe.name}.
 
 {recipe.description}
-
+{_first_net(data)}
 ## Figures
 
 Mean error on the validation part: {val["samples"]} faces (below), none of whose photos, or pictures made from
-them, was trained on; boxes by MTCNN, one run of the network.
+them, was trained on; boxes by MTCNN, one run of {"each network" if "after" in data else "the network"}.
 
 | NME, % of the inter-pupil distance | NME, % of the inter-ocular distance |
 | --- | --- |
@@ -101,6 +101,17 @@ metadata.
 The faces of 300-W and of the other sets are for research, not for commercial use. So are these weights.
 They were trained on photos of mostly adult, well-lit faces; expect larger errors on children, on faces turned
 far away or covered, and on groups of people that such photos show less often.
+"""
+
+
+def _first_net(data: Mapping[str, Any]) -> str:
+    """Which first network a second one is for, if it is one."""
+    after = data.get("after")
+    if after is None:
+        return ""
+    return f"""
+It comes second, on crops by the landmarks of a first network, and was trained on the errors of that one:
+`{after["weights"]}`, sha256 {after["sha256"]}.
 """
 
 

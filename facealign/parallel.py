@@ -26,6 +26,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """OpenCV computes in one thread meanwhile, as it always does in a worker process."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
 def ordered_map(
     function: Callable[[Item], Result],
     items: Iterable[Item],

@@ -30,10 +30,13 @@ WRITE_BACK_SECONDS = 0.25
 PAGE = 4096
 
 
-def default_directory(size: tuple[int, int], fresh: bool = False) -> Path:
-    """Where a data set lives if nobody says: crops of (height, width), or loose ones, to be varied."""
+def default_directory(size: tuple[int, int], fresh: bool = False, cascade: bool = False) -> Path:
+    """Where a data set lives if nobody says: crops of (height, width), or loose ones, to be varied.
+
+    cascade: crops for the second network of a cascade.
+    """
     shape = "" if size == (64, 64) else f"_{size[0]}x{size[1]}"
-    return Path(f"data/lmdb{shape}{'_fresh' if fresh else ''}")
+    return Path(f"data/lmdb{shape}{'_cascade' if cascade else ''}{'_fresh' if fresh else ''}")
 
 
 def encode_image(image: Image) -> bytes:

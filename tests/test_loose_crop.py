@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from facealign.alignment import aligned_spec, aligned_transform
 from facealign.augment import Augmentation, Jitter, transform
-from facealign.crop import apply, shrinking, warp
-from facealign.loose_crop import loose_crop, most_bytes
+from facealign.crop import apply, compose, invert, shrinking, warp
+from facealign.loose_crop import ERROR, ZOOM, loose_crop, most_bytes
 from facealign.spec import ModelSpec
 from tests.upright_face import upright_face
 
@@ -241,3 +242,54 @@ def test_nothing_passed_in_is_changed():
     np.testing.assert_array_equal(points, before[0])
     np.testing.assert_array_equal(box, before[1])
     np.testing.assert_array_equal(photo, NOISE)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    boxes(500, 600, 40, 140),
+    st.sampled_from(list(SIZES)),
+    st.sampled_from([1 / ZOOM, 1.0, ZOOM]) | st.floats(1 / ZOOM, ZOOM),
+    st.floats(-math.pi, math.pi),
+    st.sampled_from([0.0, ERROR]) | st.floats(0, ERROR),
+    st.floats(-math.pi, math.pi),
+)
+@example(np.array([150.0, 150.0, 210, 210]), "64x64", ZOOM, math.pi / 4, ERROR, 0.0)
+def test_a_second_crop_by_wrong_landmarks_is_that_of_the_whole_photo(box, name, zoom, turn, far, way):
+    """The crop turned, off by `far`, a share of its side, and too small or too large by `zoom`."""
+    size, photo, still = SIZES[name], NOISE[:500, :600], Augmentation(0, 0, (1, 1), (0, 0))
+    points = upright_face((box[:2] + box[2:]) / 2, (box[2] - box[0]) * 0.9)
+    second = aligned_spec(spec_for(size), points[None], 0.1)
+    cut = loose_crop(photo, points, box, spec_for(size), still, second)
+    assert kept(cut) <= most_bytes(box, spec_for(size), still, points, second)
+    right = aligned_transform(points, second)
+    centre = np.array([size[1] - 1, size[0] - 1]) / 2
+    middle = apply(invert(right), centre) + far * max(size) * shrinking(right) * np.array(
+        [math.cos(way), math.sin(way)]
+    )
+    linear = right[:, :2] / zoom @ [[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]
+    affine = np.column_stack([linear, centre - linear @ middle])
+    # The loose crop is a part of the photo, not reduced.
+    move = box[:2] - cut.box[:2]
+    np.testing.assert_allclose(cut.points + move, points, atol=1e-9)
+    whole, loose = warp(photo, affine, size), cut.show(compose(affine, _shift(move)), size)[..., :3]
+    if shrinking(affine) >= 2:  # averaged from another corner
+        assert cut.half is not None
+        return
+    off = np.abs(whole.astype(int) - loose)
+    assert off.max() <= 1
+    assert (off > 0).mean() < 0.02
+
+
+def _shift(move):
+    return np.column_stack([np.eye(2), move])
+
+
+def test_a_second_crop_is_not_enlarged_from_a_reduced_loose_one():
+    """However tight it is, and the first network's too small by `ZOOM`."""
+    box, still = np.array([300.0, 300, 1300, 1300]), Augmentation(0, 0, (1, 1), (0, 0))
+    points = upright_face((800.0, 800.0), 500)
+    for margin in (0.0, 0.1, 0.3):
+        second = aligned_spec(ModelSpec(), points[None], margin)
+        cut = loose_crop(SMOOTH, points, box, ModelSpec(), still, second)
+        assert factor_of(box, cut) > 1
+        assert shrinking(aligned_transform(cut.points, second)) / ZOOM >= 1

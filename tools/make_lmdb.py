@@ -2,8 +2,9 @@
 
 Every training face gives COPIES samples, varied by flip, shift, scale, rotation and noise, all shuffled once;
 with --fresh one loose crop, which Caffe varies anew each time. Every validation face gives one sample, not
-varied; 300-W's validation part is fixed (facealign/validation_part.py). The same seed gives the same bytes,
-whatever the number of workers.
+varied; 300-W's validation part is fixed (facealign/validation_part.py). With --after the samples are for the
+second network of a cascade: cut by the landmarks that the first one tells on such varied crops. The same seed
+gives the same bytes, whatever the number of workers.
 """
 
 import argparse
@@ -16,11 +17,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
+from facealign.alignment import aligned_spec
 from facealign.augment import Augmentation
 from facealign.boxes import box_from_landmarks
 from facealign.datasets import Sample, scan
+from facealign.engines.caffe_engine import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.face_boxes import boxes_for, read_boxes
 from facealign.face_records import bytes_needed as face_bytes
@@ -29,12 +33,13 @@ from facealign.files import replacing
 from facealign.lmdb_builder import (
     Job,
     Recipe,
+    cut_bytes,
     describe,
     fingerprint,
+    open_first,
     write_training_part,
     write_validation_part,
 )
-from facealign.loose_crop import most_bytes
 from facealign.markup import eye_distance
 from facealign.networks.registry import BUILDERS, spec_of
 from facealign.parallel import cores
@@ -45,6 +50,8 @@ from tools.cli import run
 
 COPIES = 30
 """Samples a face, if nobody says."""
+MARGIN = 0.1
+"""Free share of a second network's crop around the mean shape, if nobody says."""
 
 
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
@@ -96,11 +103,31 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--noise", type=float, nargs=2, default=plain.noise_std, metavar=("LOW", "HIGH"), help="grey levels"
     )
+    parser.add_argument(
+        "--after",
+        type=Path,
+        metavar="FILE",
+        help="samples for the second network of a cascade, by the landmarks of the first, which has these "
+        "weights (.onnx or .caffemodel); default --output: data/lmdb_cascade",
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        metavar="SHARE",
+        help=f"with --after: of the crop's side, around the mean shape (default: {MARGIN})",
+    )
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one a core")
     parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
     arguments = parser.parse_args(command)
     if arguments.fresh and (arguments.copies is not None or arguments.copies_of):
         parser.error("--fresh: makes no copies; weigh the folders by `tools/train.py --weigh`")
+    if arguments.after is None and arguments.margin is not None:
+        parser.error("--margin: is for --after")
+    if arguments.after is not None and arguments.fresh:
+        parser.error("--fresh: Caffe varies no crops by another network's landmarks; not with --after")
+    arguments.margin = MARGIN if arguments.margin is None else arguments.margin
+    if not 0 <= arguments.margin < 0.5:
+        parser.error("--margin: expected 0 or more and less than 0.5")
     arguments.copies = COPIES if arguments.copies is None else arguments.copies
     for name, low in (("workers", 1), ("copies", 1), ("seed", 0)):
         if getattr(arguments, name) < low:
@@ -132,10 +159,13 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     arguments = arguments_of()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that what is half-written goes
-    spec = spec_of(arguments.network)
+    spec, first = spec_of(arguments.network), None
     size = (spec.input_height, spec.input_width)
-    output = arguments.output or default_directory(size, arguments.fresh)
+    output = arguments.output or default_directory(size, arguments.fresh, arguments.after is not None)
     check_replaceable(output)
+    if arguments.after is not None:
+        single_threaded_blas()
+        _, first = open_first(arguments.after)
     found = scan(arguments.data, strict=arguments.strict)
     for _, reason in found.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
@@ -146,7 +176,9 @@ def main() -> None:
     if not facing:
         raise FaceAlignError(f"{arguments.data}: all faces are turned away; lower --min-eye-distance")
     box_settings, train_jobs, val_jobs = jobs_of(arguments.boxes, facing, validation)
-    recipe = Recipe(spec, arguments.augmentation, arguments.seed)
+    if first is not None:
+        spec = aligned_spec(spec, np.stack([sample.points for sample in facing]), arguments.margin)
+    recipe = Recipe(spec, arguments.augmentation, arguments.seed, first)
     unknown = set(arguments.copies_of) - {sample.subset for sample in found.samples}
     if unknown:
         raise FaceAlignError(
@@ -154,10 +186,7 @@ def main() -> None:
         )
     copies = [arguments.copies_of.get(job.sample.subset, arguments.copies) for job in train_jobs]
     samples = (0 if arguments.fresh else sum(copies)) + len(val_jobs)
-    cuts = sum(
-        face_bytes(job, recipe) if arguments.fresh else most_bytes(job.box, spec, recipe.augmentation)
-        for job in train_jobs
-    )
+    cuts = sum((face_bytes if arguments.fresh else cut_bytes)(job, recipe) for job in train_jobs)
     output.parent.mkdir(parents=True, exist_ok=True)
     needed, free = bytes_needed(samples, *size) + cuts, shutil.disk_usage(output.parent).free
     if free < needed:
