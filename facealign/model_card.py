@@ -28,17 +28,16 @@ def model_card(
     iteration: int,
     spec: ModelSpec,
     files: Mapping[str, str],
+    measured: str | None = None,
 ) -> str:
     """The Markdown of a card.
 
-    run, data: run.json of the training and meta.json of its LMDBs; rows: the training's log, of which the
-    last validation up to `iteration` is quoted; files: name -> SHA-256 of the released files.
-    Raises ValueError when the log holds no validation.
+    run, data: run.json of the training and meta.json of its LMDBs; rows: the training's log; files: name ->
+    SHA-256 of the released files; measured: figures of an evaluation, in Markdown; without, the log's last
+    validation up to `iteration` is quoted.
+    Raises ValueError when there is neither.
     """
-    validated = [row for row in rows if row.nme_inter_pupil is not None and row.iteration <= iteration]
-    if not validated:
-        raise ValueError("the log holds no validation to quote")
-    last = validated[-1]
+    figures = _quoted(rows, iteration, "after" in data) if measured is None else measured
     train, val = data["parts"]["train"], data["parts"]["val"]
     augmentation = data["augmentation"]
     seconds = max(row.seconds for row in rows if row.iteration <= iteration)
@@ -60,6 +59,8 @@ def model_card(
         f"rotation {_range(augmentation['rotate_range'])} degrees, "
         f"noise {_range(augmentation['noise_std'])} grey levels"
     )
+    if "after" in data:
+        variation += "; so varies the first network's crop, but for noise, which is on the second's"
     return f"""# {name}
 
 68 facial landmarks of a {spec.input_width}x{spec.input_height} crop; network {spec.network}, {recipe.name}.
@@ -69,12 +70,7 @@ def model_card(
 ## Figures
 
 Mean error on the validation part: {val["samples"]} faces (below), none of whose photos, or pictures made from
-them, was trained on; boxes by MTCNN, one run of {"each network" if "after" in data else "the network"}.
-
-| NME, % of the inter-pupil distance | NME, % of the inter-ocular distance |
-| --- | --- |
-| {last.nme_inter_pupil:.2f} | {last.nme_inter_ocular:.2f} |
-
+them, was trained on. {figures}
 Not measured on 300-W's test sets: they were not at hand.
 
 ## Training
@@ -101,6 +97,20 @@ metadata.
 The faces of 300-W and of the other sets are for research, not for commercial use. So are these weights.
 They were trained on photos of mostly adult, well-lit faces; expect larger errors on children, on faces turned
 far away or covered, and on groups of people that such photos show less often.
+"""
+
+
+def _quoted(rows: Sequence[LogRow], iteration: int, second: bool) -> str:
+    """The log's last validation up to `iteration`. Raises ValueError when there is none."""
+    validated = [row for row in rows if row.nme_inter_pupil is not None and row.iteration <= iteration]
+    if not validated:
+        raise ValueError("the log holds no validation to quote")
+    last = validated[-1]
+    return f"""Boxes by MTCNN, one run of {"each network" if second else "the network"}.
+
+| NME, % of the inter-pupil distance | NME, % of the inter-ocular distance |
+| --- | --- |
+| {last.nme_inter_pupil:.2f} | {last.nme_inter_ocular:.2f} |
 """
 
 

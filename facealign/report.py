@@ -108,6 +108,33 @@ def validation(evaluations: Sequence[Mapping[str, Any]]) -> str:
     return table([*header, "Inter-pupil, to the first"][: len(header) + paired], rows)
 
 
+def validation_by_data_set(evaluation: Mapping[str, Any]) -> str:
+    """The validation part of one evaluation, whole and by data set: a sentence and a table.
+
+    Raises KeyError when it was not measured.
+    """
+    whole = evaluation["subsets"][VALIDATION]
+    rows = [("all", whole)]
+    rows += [(row["name"], row) for row in evaluation["breakdown"] if row["by"] == "data set"]
+    settings = evaluation["settings"]
+    how = f"{settings['method']}, boxes: {settings['boxes']}, {settings['engine']}"
+    return (
+        f"Measured by `tools/evaluate.py`\n({how}); NME in %, with its interval\n"
+        f"({evaluation['interval']}):\n\n"
+    ) + table(
+        ["Faces", "Number", "Missed", "Inter-pupil", "Inter-ocular"],
+        [
+            [
+                name,
+                str(row["images"]),
+                str(row["missed_detections"]),
+                *[_with_interval(row, f"nme_{normaliser}") for normaliser in NORMALISERS],
+            ]
+            for name, row in rows
+        ],
+    )
+
+
 def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
     """How much greater the second's inter-pupil error is, with its interval, over faces that both found."""
     pairs = [(first["errors"][path], second["errors"][path]) for path in first["members"][VALIDATION]]

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 from facealign.aligner import FaceAligner
+from facealign.datasets import Sample
+from facealign.evaluation import Measurement, results, write_results
+from facealign.markup import GROUPS
 from facealign.networks import mobilenet_v2
 from facealign.networks.recipes import RECIPES
 from facealign.networks.registry import spec_of
@@ -18,6 +21,7 @@ from facealign.proto import caffe_pb2
 from facealign.training_log import LogRow, write_log
 from facealign.weights import read_weights
 from tests.random_weights import fill
+from tests.upright_face import upright_face
 
 ROOT = Path(__file__).parents[1]
 RECIPE = RECIPES["mobilenet_v2/stage2"]
@@ -146,6 +150,55 @@ def test_the_same_run_is_released_to_the_same_bytes(run, data, tmp_path):
     for path in (tmp_path / "a").iterdir():
         if path.suffix != ".json":  # names the deploy net relative to its folder
             assert (tmp_path / "b" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def evaluated(path, subset="validation", **settings):
+    """An evaluation of three faces, one missed, as tools/evaluate.py writes it."""
+    faces = [Sample(Path(f"{i}.png"), upright_face(), "afw", f"{i}.png", str(i)) for i in range(3)]
+    errors = ({"inter_pupil": 0.05, "inter_ocular": 0.04}, None, {"inter_pupil": 0.09, "inter_ocular": 0.06})
+    measured = Measurement(
+        dict(zip(("0.png", "1.png", "2.png"), errors, strict=True)),
+        {f"{i}.png": {group: errors[i] for group in GROUPS} for i in (0, 2)},
+    )
+    names = ["0.png", "1.png", "2.png"] if subset == "validation" else []
+    common = {"method": "ours, flip-averaged", "boxes": "mtcnn", "engine": "OnnxEngine", "cascade": None}
+    common["weights"] = "mobilenet_v2_stage2.onnx"
+    write_results(path, results(faces, measured, {**common, **settings}, names))
+    return path
+
+
+@pytest.mark.parametrize("weights", ["mobilenet_v2_stage2.onnx", "stage2_iter_1000.caffemodel"])
+def test_the_card_has_the_figures_of_an_evaluation(run, data, tmp_path, weights):
+    write_log(run / "log.csv", ROWS[1:2])  # has no validation, and needs none
+    path = evaluated(tmp_path / "evaluation.json", weights=weights)
+    done = release("--run", run, "--data", data, "--output", tmp_path / "models", "--evaluation", path)
+    assert done.returncode == 0, done.stderr
+    card = (tmp_path / "models" / "mobilenet_v2_stage2.md").read_text()
+    assert "(ours, flip-averaged, boxes: mtcnn, OnnxEngine)" in card
+    assert "95 %, bootstrap" in card
+    for name in ("all", "afw"):
+        assert f"| {name} | 3 | 1 | 7.00 [5.00, 9.00] | 5.00 [4.00, 6.00] |" in card
+    assert "one run" not in card
+
+
+@pytest.mark.parametrize(
+    ("subset", "settings", "said"),
+    [
+        (
+            "validation",
+            {"weights": "stage3_iter_5.caffemodel"},
+            "measured with stage3_iter_5.caffemodel, not",
+        ),
+        ("validation", {"cascade": "second.onnx"}, "measured with mobilenet_v2_stage2.onnx and second.onnx"),
+        ("all", {}, "an evaluation without 'validation'"),
+    ],
+)
+def test_another_evaluation_is_refused(run, data, tmp_path, subset, settings, said):
+    path = evaluated(tmp_path / "evaluation.json", subset, **settings)
+    done = release("--run", run, "--data", data, "--output", tmp_path / "models", "--evaluation", path)
+    assert done.returncode == 1
+    assert f"{path}: {said}" in done.stderr
+    assert not (tmp_path / "models").exists()
 
 
 def other_samples(run, data):

@@ -11,11 +11,13 @@ import os
 from pathlib import Path
 
 from facealign.errors import FaceAlignError
+from facealign.evaluation import read_results
 from facealign.export import export_onnx
 from facealign.files import replacing
 from facealign.model_card import model_card
-from facealign.networks.recipes import recipe_named
+from facealign.networks.recipes import Recipe, recipe_named
 from facealign.networks.registry import BUILDERS
+from facealign.report import validation_by_data_set
 from facealign.snapshots import snapshots
 from facealign.spec import load_spec
 from facealign.storage import read_meta
@@ -30,6 +32,13 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run of tools/train.py")
     parser.add_argument("--data", type=Path, default=Path("data/lmdb"), metavar="DIR", help="its LMDBs")
     parser.add_argument("--output", type=Path, default=Path("models"), metavar="DIR")
+    parser.add_argument(
+        "--evaluation",
+        type=Path,
+        metavar="JSON",
+        help="figures for the card: what tools/evaluate.py measured with these weights (default: the last "
+        "validation of the run's log)",
+    )
     arguments = parser.parse_args()
     try:
         described = json.loads((arguments.run / RUN).read_text(encoding="utf-8"))
@@ -44,6 +53,9 @@ def main() -> None:
         raise FaceAlignError(f"{arguments.data}: not the samples that {arguments.run} was trained on")
     weights = found[0].weights
     name = recipe.snapshot_name
+    measured = None
+    if arguments.evaluation is not None:
+        measured = figures_of(arguments.evaluation, recipe, {name, weights.stem})
     prototxt = Path("prototxt") / recipe.name / "deploy.prototxt"
     spec = dataclasses.replace(load_spec(weights), deploy=os.path.relpath(prototxt, arguments.output))
     deploy = BUILDERS[recipe.network].deploy()
@@ -56,9 +68,9 @@ def main() -> None:
     }
     digests = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
     try:
-        card = model_card(
-            name, recipe, described, data, read_log(arguments.run / LOG), found[0].iteration, spec, digests
-        )
+        rows = read_log(arguments.run / LOG)
+        iteration = found[0].iteration
+        card = model_card(name, recipe, described, data, rows, iteration, spec, digests, measured)
     except ValueError as error:
         raise FaceAlignError(f"{arguments.run / LOG}: {error}") from error
     contents[f"{name}.md"] = card.encode()
@@ -66,6 +78,25 @@ def main() -> None:
         with replacing(arguments.output / file) as partial:
             partial.write_bytes(content)
     print(f"{arguments.output / name}: iteration {found[0].iteration}: {', '.join(contents)}")
+
+
+def figures_of(path: Path, recipe: Recipe, names: set[str]) -> str:
+    """The figures of an evaluation, in Markdown; names: those that the weights' file may have, no suffix.
+
+    Raises FaceAlignError when it is none, has no validation part, or is of other weights.
+    """
+    evaluation = read_results(path)
+    settings = evaluation.get("settings", {})
+    first, second = settings.get("weights", "?"), settings.get("cascade")
+    answers = first if second is None else second
+    if (second is not None) != recipe.second_level or Path(answers).stem not in names:
+        used = first if second is None else f"{first} and {second}"
+        wanted = f"{'a first network and ' if recipe.second_level else ''}{' or '.join(sorted(names))}"
+        raise FaceAlignError(f"{path}: measured with {used}, not with {wanted}")
+    try:
+        return validation_by_data_set(evaluation)
+    except KeyError as error:
+        raise FaceAlignError(f"{path}: an evaluation without {error}; measure again") from error
 
 
 if __name__ == "__main__":
