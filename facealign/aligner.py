@@ -52,12 +52,12 @@ class FaceAligner:
         self.net = LandmarkNet(engine, spec, flip)
         if spec.is_second_level:
             raise FaceAlignError(
-                f"{spec.network} {spec.stage}: is the second network of a cascade, which needs another's "
+                f"{spec.name}: is the second network of a cascade, which needs another's "
                 "landmarks; give it as the cascade's"
             )
         if spec.crop == "published" and (spec.input_height, spec.input_width) != (64, 64):
             raise FaceAlignError(
-                f"{spec.network} {spec.stage}: takes {spec.input_height}x{spec.input_width} pixels, but the "
+                f"{spec.name}: takes {spec.input_height}x{spec.input_width} pixels, but the "
                 "published crop is 64x64"
             )
         self.detector = detector

@@ -70,13 +70,13 @@ def numbers_of(shape: FloatArray) -> tuple[float, ...]:
     return tuple(float(value) for value in shape.T.round(3).ravel())
 
 
-def aligned_spec(spec: ModelSpec, shapes: FloatArray, margin: float) -> ModelSpec:
+def aligned_spec(spec: ModelSpec, shapes: FloatArray, margin: float, after: str = "") -> ModelSpec:
     """`spec` as of a second network, whose crops lay faces on the mean of `shapes` (n, 68, 2).
 
-    margin: as `mean_shape` has it.
+    margin: as `mean_shape` has it; after: name of the first network.
     """
     mean = mean_shape(shapes, (spec.input_height, spec.input_width), margin)
-    return dataclasses.replace(spec, crop="aligned", mean_shape=numbers_of(mean))
+    return dataclasses.replace(spec, crop="aligned", mean_shape=numbers_of(mean), after=after)
 
 
 def aligned_transform(points: FloatArray, spec: ModelSpec) -> FloatArray:

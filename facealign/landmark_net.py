@@ -25,7 +25,7 @@ class LandmarkNet:
         """
         if spec.landmarks != N_LANDMARKS or spec.landmark_order != ORDER:
             raise FaceAlignError(
-                f"{spec.network} {spec.stage}: gives {spec.landmarks} landmarks in the order "
+                f"{spec.name}: gives {spec.landmarks} landmarks in the order "
                 f"{spec.landmark_order!r}; only {N_LANDMARKS} in the order {ORDER!r} are known here"
             )
         self.engine = engine
@@ -73,8 +73,7 @@ class SecondNet(LandmarkNet):
         super().__init__(engine, spec, flip)
         if not spec.is_second_level:
             raise FaceAlignError(
-                f"{spec.network} {spec.stage}: is no second network of a cascade: its crop is {spec.crop!r}, "
-                "not 'aligned'"
+                f"{spec.name}: is no second network of a cascade: its crop is {spec.crop!r}, not 'aligned'"
             )
 
     def refine(self, image: Image, landmarks: FloatArray) -> FloatArray:

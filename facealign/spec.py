@@ -23,7 +23,8 @@ class ModelSpec:
     crop: "square" (a clean, invertible affine crop of the widened, squared box), "published" (the reference
     demo's arithmetic), or "aligned": of a second network, which looks at the crop in which the first one's
     landmarks lie on mean_shape, by a least-squares similarity. mean_shape: all x, then all y, in 0-based
-    pixels of that crop; else empty. box_scale: side of the crop over the longer side of the box; box_shift:
+    pixels of that crop; else empty. after: network and stage of the first one, on whose errors a second was
+    trained, where it is known. box_scale: side of the crop over the longer side of the box; box_shift:
     how far the crop's centre lies right of and below the box's centre, as a fraction of that longer side.
     pixel = (value - mean) * scale, channels in the order named. The output is 2 * landmarks numbers, all x
     then all y; landmark pixel in the crop (0-based) = value * input side - origin.
@@ -46,6 +47,12 @@ class ModelSpec:
     landmark_order: str = "300-W 68-point, x then y"
     origin: int = 1
     mean_shape: tuple[float, ...] = ()
+    after: str = ""
+
+    @property
+    def name(self) -> str:
+        """Network and stage."""
+        return f"{self.network} {self.stage}"
 
     @property
     def is_second_level(self) -> bool:

@@ -227,10 +227,8 @@ class Run:
                 f"{where}: samples with crop {made.crop!r}, not for {recipe.name}; make others with "
                 f"`tools/make_lmdb.py` {way} --after"
             )
-        crop = {
-            name: getattr(made, name) for name in ("crop", "box_scale", "box_shift", "origin", "mean_shape")
-        }
-        return dataclasses.replace(wanted, **crop)
+        names = ("crop", "box_scale", "box_shift", "origin", "mean_shape", "after")
+        return dataclasses.replace(wanted, **{name: getattr(made, name) for name in names})
 
     def _check_samples(self) -> None:
         """Raises FaceAlignError when the training part cannot be read, or has no folder that is weighed."""

@@ -26,7 +26,6 @@ from facealign.images import read_image
 from facealign.landmark_net import SecondNet
 from facealign.lmdb_builder import (
     CHUNK,
-    Job,
     Recipe,
     open_first,
     write_training_part,
@@ -39,6 +38,7 @@ from facealign.spec import ModelSpec, load_spec
 from facealign.storage import read_part
 from tests.dotted_photos import MIRRORED, dots_at, write_photo
 from tests.random_weights import fill, write_model
+from tests.test_lmdb_builder import jobs_in
 
 ROOT = Path(__file__).parents[1]
 SIZE = (64, 64)
@@ -48,10 +48,6 @@ FACES = 7
 
 def in_crop(sample):
     return apply(crop_transform(box_from_landmarks(sample.points), SIZE, 1.05, (0.02, 0.09)), sample.points)
-
-
-def jobs_in(root):
-    return [Job(sample, box_from_landmarks(sample.points), "landmarks") for sample in scan(root).samples]
 
 
 @pytest.fixture(scope="module")
@@ -268,12 +264,12 @@ def test_the_description_names_the_first_network_and_keeps_the_mean_shape(photos
     spec = ModelSpec.from_json(json.dumps(meta["spec"]), "meta.json")
     trained = [s for s in scan(photos).samples if s.relative not in meta["validation_faces"]]
     assert 3 < len(trained) < FACES
-    assert spec == dataclasses.replace(
-        aligned_spec(ModelSpec(), np.stack([sample.points for sample in trained]), 0.15), stage=""
-    )
+    shapes = np.stack([sample.points for sample in trained])
+    # write_model's network is of stage 2
+    assert spec == aligned_spec(ModelSpec(stage=""), shapes, 0.15, "mobilenet_v2 stage2")
 
 
-def test_the_second_network_is_trained_released_and_used(erring, made, tmp_path):
+def test_the_second_network_is_trained_released_and_used(photos, erring, made, tmp_path):
     data, run, models = made / "data" / "lmdb_cascade", tmp_path / "run", ROOT / "build" / "test_cascade"
     arguments = ("tools.train", "--run", run, "--iterations", 1)
     wrong = program(*arguments, "--data", data, "--stage", 3)
@@ -284,7 +280,9 @@ def test_the_second_network_is_trained_released_and_used(erring, made, tmp_path)
     trained = program(*arguments, "--stage", "cascade", cwd=made)
     assert trained.returncode == 0, trained.stderr
     meta = json.loads((data / "meta.json").read_text())
-    assert load_spec(run / "cascade_iter_1.caffemodel").mean_shape == tuple(meta["spec"]["mean_shape"])
+    spec = load_spec(run / "cascade_iter_1.caffemodel")
+    assert spec.mean_shape == tuple(meta["spec"]["mean_shape"])
+    assert (spec.name, spec.after) == ("mobilenet_v2 cascade", "mobilenet_v2 stage2")
     released = program("tools.release", "--run", run, "--data", data, "--output", models)
     assert released.returncode == 0, released.stderr
     card = (models / "mobilenet_v2_cascade.md").read_text()
@@ -298,6 +296,14 @@ def test_the_second_network_is_trained_released_and_used(erring, made, tmp_path)
         for kind, suffix in (("caffe", ".caffemodel"), ("onnx", ".onnx"))
     ]
     np.testing.assert_allclose(found[0], found[1], atol=2e-2)
+    out = tmp_path / "out.json"
+    arguments = ("--data", photos, "--boxes", "landmarks", "--engine", "onnx", "--json", out, "--limit", 1)
+    cascade = ("--cascade", models / "mobilenet_v2_cascade.onnx")
+    for first, said in ((erring.with_suffix(".onnx"), False), (default_weights("onnx"), True)):
+        result = program("tools.evaluate", *arguments, *cascade, "--weights", first)
+        assert result.returncode == 0, result.stderr
+        line = "was trained on the errors of mobilenet_v2 stage2, not of mobilenet_v2 stage3"
+        assert (line in result.stderr) is said
 
 
 def test_samples_for_a_first_network_are_none_for_a_second(photos, tmp_path):

@@ -117,6 +117,11 @@ def main() -> None:
         flip=arguments.flip,
         cascade=second,
     )
+    if aligner.second is not None and aligner.second.spec.after not in ("", aligner.spec.name):
+        print(
+            f"{second}: was trained on the errors of {aligner.second.spec.after}, not of {aligner.spec.name}",
+            file=sys.stderr,
+        )
     with tqdm(samples, unit="image", desc="evaluate") as bar:
         measured = measure(
             bar,
@@ -163,9 +168,9 @@ def main() -> None:
 
 def method(name: str | None, aligner: FaceAligner) -> str:
     """The method's name in the tables, which tells all that was run."""
-    parts = [name or f"{aligner.spec.network} {aligner.spec.stage}"]
+    parts = [name or aligner.spec.name]
     if aligner.second is not None:
-        parts.append(f"cascade with {aligner.second.spec.network} {aligner.second.spec.stage}")
+        parts.append(f"cascade with {aligner.second.spec.name}")
     if aligner.net.flip:
         parts.append("flip-averaged")
     return ", ".join(parts)

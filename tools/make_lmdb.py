@@ -177,7 +177,8 @@ def main() -> None:
         raise FaceAlignError(f"{arguments.data}: all faces are turned away; lower --min-eye-distance")
     box_settings, train_jobs, val_jobs = jobs_of(arguments.boxes, facing, validation)
     if first is not None:
-        spec = aligned_spec(spec, np.stack([sample.points for sample in facing]), arguments.margin)
+        shapes = np.stack([sample.points for sample in facing])
+        spec = aligned_spec(spec, shapes, arguments.margin, first.spec.name)
     recipe = Recipe(spec, arguments.augmentation, arguments.seed, first)
     unknown = set(arguments.copies_of) - {sample.subset for sample in found.samples}
     if unknown:

@@ -65,6 +65,23 @@ FIELDS_LEFT_OUT: dict[str, Any] = {
 }
 """What the fields of a recipe mean where they are not said."""
 
+STAGE3 = Recipe(
+    name="mobilenet_v2/stage3",
+    network="mobilenet_v2",
+    stage="stage3",
+    description=(
+        "From random weights with the mean point-to-point error over the inter-pupil distance.\n"
+        "Ours: the published network by another recipe."
+    ),
+    normalized=0,
+    function="DISTANCE",
+    base_lr=0.003,
+    lr_policy="cosine",
+    warmup_iter=500,
+    weight_decay=1e-6,
+    max_iter=100_000,
+)
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -98,37 +115,15 @@ RECIPES: dict[str, Recipe] = {
             power=0.75,
             starts_from="mobilenet_v2/stage1",
         ),
-        Recipe(
-            name="mobilenet_v2/stage3",
-            network="mobilenet_v2",
-            stage="stage3",
-            description=(
-                "From random weights with the mean point-to-point error over the inter-pupil distance.\n"
-                "Ours: the published network by another recipe."
-            ),
-            normalized=0,
-            function="DISTANCE",
-            base_lr=0.003,
-            lr_policy="cosine",
-            warmup_iter=500,
-            weight_decay=1e-6,
-            max_iter=100_000,
-        ),
-        Recipe(
+        STAGE3,
+        dataclasses.replace(
+            STAGE3,
             name="mobilenet_v2/cascade",
-            network="mobilenet_v2",
             stage="cascade",
             description=(
                 "The second network of a cascade: stage 3's recipe on crops by a first network's landmarks.\n"
                 "Ours: the published network; its samples are of tools/make_lmdb.py --after."
             ),
-            normalized=0,
-            function="DISTANCE",
-            base_lr=0.003,
-            lr_policy="cosine",
-            warmup_iter=500,
-            weight_decay=1e-6,
-            max_iter=100_000,
             second_level=True,
         ),
         Recipe(
