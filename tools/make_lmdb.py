@@ -9,6 +9,7 @@ gives the same bytes, whatever the number of workers.
 
 import argparse
 import dataclasses
+import os
 import shutil
 import signal
 import sys
@@ -165,6 +166,7 @@ def main() -> None:
     check_replaceable(output)
     if arguments.after is not None:
         single_threaded_blas()
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # Caffe's other threads: workers have the cores
         _, first = open_first(arguments.after)
     found = scan(arguments.data, strict=arguments.strict)
     for _, reason in found.skipped:
