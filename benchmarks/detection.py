@@ -18,7 +18,8 @@ from benchmarks.detection_pictures import timed, varied
 from benchmarks.measure import PEERS_PYTHON, ROOT, ROUNDS, Measurement, Peer, interleave
 
 WORK = ROOT / "build" / "bench" / "detection"
-FACES = (0, 1, 10)
+PICTURES = ((0, False), (1, False), (10, False), (1, True))
+"""Faces in a picture, and whether they are on a photo; else on gravel, in which PNet sees many faces."""
 THREADS = 2
 VARIED, SMALLEST, LARGEST = 200, 40.0, 240.0
 """Pictures by which recall is told, and the size of the faces in them, in pixels."""
@@ -48,9 +49,9 @@ def run(rounds: int = ROUNDS) -> list[Measurement]:
     np.savez(WORK / "varied.npz", pictures=pictures, boxes=boxes)
     notes = {who.name: note(who, WORK / "varied.npz") for who in WHO}
     found = []
-    for faces in FACES:
-        path = WORK / f"faces{faces}.npz"
-        picture, boxes = timed(faces)
+    for faces, on_photo in PICTURES:
+        path = WORK / f"faces{faces}{'_on_photo' * on_photo}.npz"
+        picture, boxes = timed(faces, on_photo)
         np.savez(path, picture=picture, boxes=boxes)
         peers = [
             Peer(
@@ -61,7 +62,8 @@ def run(rounds: int = ROUNDS) -> list[Measurement]:
             )
             for who in WHO
         ]
-        task = f"MTCNN 640x480, {faces} face{'s' * (faces != 1)}, {THREADS} threads"
+        where = " on a photo" if on_photo else ""
+        task = f"MTCNN 640x480, {faces} face{'s' * (faces != 1)}{where}, {THREADS} threads"
         found += interleave(task, peers, threads=THREADS, rounds=rounds)
     return [replace(one, note=notes[one.name]) if one.rounds else one for one in found]
 

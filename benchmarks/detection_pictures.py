@@ -1,8 +1,8 @@
-"""Pictures for the benchmark of MTCNN: one face, pasted where it is known to be, on a texture without any."""
+"""Pictures for the benchmark of MTCNN: one face, pasted where it is known to be, on what has none."""
 
 import cv2
 import numpy as np
-from skimage.data import astronaut, gravel
+from skimage.data import astronaut, coffee, gravel
 
 from facealign.arrays import FloatArray, Image
 
@@ -21,19 +21,28 @@ def texture() -> Image:
     return np.repeat(picture[:, :, None], 3, axis=2)
 
 
+def photo() -> Image:
+    """A cup of coffee on a table (480, 640, 3), BGR: as rich in detail as photos are, unlike gravel."""
+    height, width = coffee().shape[:2]
+    scale = max(HEIGHT / height, WIDTH / width)
+    size = (round(width * scale), round(height * scale))
+    seen = cv2.resize(coffee(), size, interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(seen[:HEIGHT, :WIDTH, ::-1])
+
+
 def paste(
     picture: Image, centre: FloatArray, side: float, angle: float = 0.0, flip: bool = False
 ) -> FloatArray:
     """Paste the face in place, `side` pixels long, turned by `angle` degrees; its box (4,)."""
-    photo = np.ascontiguousarray(astronaut()[:, :, ::-1])
+    portrait = np.ascontiguousarray(astronaut()[:, :, ::-1])
     x1, y1, x2, y2 = FACE
     if flip:
-        photo = np.ascontiguousarray(photo[:, ::-1])
-        x1, x2 = photo.shape[1] - 1 - x2, photo.shape[1] - 1 - x1
+        portrait = np.ascontiguousarray(portrait[:, ::-1])
+        x1, x2 = portrait.shape[1] - 1 - x2, portrait.shape[1] - 1 - x1
     middle, longer = np.array([x1 + x2, y1 + y2]) / 2, max(x2 - x1, y2 - y1)
     scale = side / longer
     # Made smaller first, as a camera would see it: a warp alone takes no means.
-    near = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else 1)
+    near = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else 1)
     affine = cv2.getRotationMatrix2D(tuple((middle + 0.5) * scale - 0.5), angle, 1.0)
     affine[:, 2] += centre - ((middle + 0.5) * scale - 0.5)
     seen = cv2.warpAffine(near, affine, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
@@ -45,9 +54,9 @@ def paste(
     return np.concatenate([centre - extent, centre + extent])
 
 
-def timed(faces: int) -> tuple[Image, FloatArray]:
-    """A picture with 0, 1 or 10 faces of 100 pixels, and their boxes (faces, 4)."""
-    picture = texture()
+def timed(faces: int, on_photo: bool = False) -> tuple[Image, FloatArray]:
+    """A picture with 0, 1 or 10 faces of 100 pixels on gravel or a photo, and their boxes (faces, 4)."""
+    picture = photo() if on_photo else texture()
     grid = [(64 + 128.0 * column, 120 + 240.0 * row) for row in range(2) for column in range(5)]
     places = {0: [], 1: [(320.0, 240.0)], 10: grid}[faces]
     boxes = [paste(picture, np.array(place), 100.0) for place in places]

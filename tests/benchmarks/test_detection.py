@@ -17,9 +17,9 @@ def detector():
     return MtcnnDetector.open("onnx", MtcnnSettings(min_face=40))
 
 
-@pytest.mark.parametrize("faces", [0, 1, 10])
-def test_the_timed_pictures_hold_these_faces_and_no_other(faces, detector):
-    picture, boxes = timed(faces)
+@pytest.mark.parametrize(("faces", "on_photo"), detection.PICTURES)
+def test_the_timed_pictures_hold_these_faces_and_no_other(faces, on_photo, detector):
+    picture, boxes = timed(faces, on_photo)
     assert picture.shape == (480, 640, 3)
     assert picture.dtype == np.uint8
     assert boxes.shape == (faces, 4)

@@ -125,7 +125,7 @@ def test_tables():
     ]
     row = targets_table(measurements).splitlines()[2]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[1:] == ["PyTorch", "20.0 ms", "100 ms", "0.20 (0.15 to 0.25)", "at most 0.5", "yes"]
+    assert cells[1:] == ["PyTorch", "20.0 ms", "100 ms", "0.200 (0.150 to 0.250)", "at most 0.5", "yes"]
     assert results_table(measurements).splitlines()[2:] == [
         f"| {TASK} | facealign | 20.0 ms (15.0 ms to 25.0 ms) | 12 MB |  |",
         "|  | PyTorch | 100 ms (100 ms to 100 ms) | 12 MB |  |",
