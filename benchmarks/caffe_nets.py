@@ -5,6 +5,7 @@ channel, its own engine in every layer, our fused execution off (STOCK). Noise a
 lacks, are ours in both; they are a hundredth of the time.
 """
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from facealign.networks import mobilenet_v2
 from facealign.networks import prototxt as p
 from facealign.networks.recipes import Recipe, recipe_named
 from facealign.networks.solvers import solver as solver_of
+from facealign.networks.sources import MemorySource
 from facealign.proto import caffe_pb2
 
 WEIGHTS = Path("models/mobilenet_v2_stage2.caffemodel")
@@ -53,21 +55,13 @@ def as_stock(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
 
 def training_net(stock: bool, noise: bool) -> caffe_pb2.NetParameter:
     """Stage 2's train net, its batch coming from memory in place of the LMDBs."""
-    net = mobilenet_v2.train_val(stage2())
+    net = mobilenet_v2.train_val(dataclasses.replace(stage2(), batch_size=BATCH), MemorySource())
     layers = [
         layer
         for layer in net.layer
-        if layer.type != "Data"
-        and caffe_pb2.TEST not in [rule.phase for rule in layer.include]
-        and (noise or layer.type != "Noise")
+        if caffe_pb2.TEST not in [rule.phase for rule in layer.include] and (noise or layer.type != "Noise")
     ]
-    inputs = [p.input_layer(3, *mobilenet_v2.SIZE), p.input_layer(3, *mobilenet_v2.SIZE)]
-    for layer, name, shape in zip(
-        inputs, ("data", "landmark"), ((BATCH, 3, *mobilenet_v2.SIZE), (BATCH, 136)), strict=True
-    ):
-        layer.name, layer.top[0] = name, name
-        layer.input_param.shape[0].dim[:] = shape
-    net = caffe_pb2.NetParameter(name=net.name, layer=[*inputs, *layers])
+    net = caffe_pb2.NetParameter(name=net.name, layer=layers)
     return as_stock(net) if stock else net
 
 

@@ -71,7 +71,12 @@ class Hdf5Source:
     val: str = "data/hdf5_val.txt"
 
 
-DataSource = LmdbSource | FreshSource | ImageListSource | Hdf5Source
+@dataclass(frozen=True)
+class MemorySource:
+    """Batches that the program puts into the blobs `data` and `landmark` itself."""
+
+
+DataSource = LmdbSource | FreshSource | ImageListSource | Hdf5Source | MemorySource
 
 
 def data_layers(
@@ -81,6 +86,16 @@ def data_layers(
 
     pad_ratio is for image lists only. Fresh samples are validated on the pair of LMDBs beside them.
     """
+    if isinstance(source, MemorySource):
+        return [
+            caffe_pb2.LayerParameter(
+                name=top,
+                type="Input",
+                top=[top],
+                input_param=caffe_pb2.InputParameter(shape=[caffe_pb2.BlobShape(dim=[batch_size, *shape])]),
+            )
+            for top, shape in (("data", (3, *size)), ("landmark", (136,)))
+        ]
     layers = []
     for phase, part in ((caffe_pb2.TRAIN, "train"), (caffe_pb2.TEST, "val")):
         if isinstance(source, FreshSource) and phase == caffe_pb2.TRAIN:

@@ -1,0 +1,225 @@
+"""From annotated photos to the released weights and their figures: the steps, and which are done."""
+
+import hashlib
+import json
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facealign.datasets import Sample
+from facealign.engines.caffe_engine import import_caffe
+from facealign.files import replacing
+from facealign.networks import mobilenet_v2, prototxt
+from facealign.networks.recipes import RECIPES, recipe_named
+from facealign.networks.sources import MemorySource
+from facealign.snapshots import snapshots
+from facealign.validation_part import in_validation
+
+MACHINE = "2 cores of an AMD EPYC (family 25, model 17)"
+"""Where the minutes below were measured."""
+ITERATION_SECONDS = 0.043
+"""What `iteration_seconds` gives there."""
+COPIES, COPIES_OF = 60, {"helen_256": 30, "youtube_faces": 10, "300w_lp_afw": 10}
+"""Samples a face for stages 1 and 2, and of folders whose points are less sure."""
+WEIGHTS = {
+    "afw": 12,
+    "helen/trainset": 26,
+    "lfpw/trainset": 24,
+    "helen_256": 18,
+    "youtube_faces": 10,
+    "300w_lp_afw": 10,
+}
+"""How often stage 3's samples come from which folder; from all others together as from OTHERS."""
+OTHERS = 10
+MILD = ("--shift", "0.04", "--scale", "0.95", "1.08", "--rotate", "-15", "15", "--noise", "0", "5")
+"""How stage 3's samples vary, and the crops from which the second network's are made."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A program of ours to run, as `python -m` takes it.
+
+    minutes: how long it takes on MACHINE; result: what is there afterwards; needs: names of the steps it
+    builds on; iterations: of a training, else 0.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    minutes: float
+    result: Path
+    needs: tuple[str, ...] = ()
+    iterations: int = 0
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a released network was trained with: recipe, LMDBs, iterations, minutes on MACHINE, arguments."""
+
+    recipe: str
+    data: str
+    iterations: int
+    minutes: float
+    arguments: tuple[str, ...] = ()
+
+
+def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1.0) -> list[Step]:
+    """The steps in their order; all that they write is in `work`.
+
+    samples: the faces that `photos` holds; scale: of the iterations, under 1 to try it out.
+    """
+    folders = {sample.subset for sample in samples if not sample.is_test}
+    fixed = any(map(in_validation, samples))
+    boxes = work / "boxes.json"
+    models = work / "models"
+    first, released_first = models / "mobilenet_v2_stage3.onnx", "mobilenet_v2_stage3: release"
+    faces = ("--data", str(photos), "--boxes", str(boxes))
+    few = [f"{name}={count}" for name, count in COPIES_OF.items() if name in folders]
+    copies = ("--copies", str(COPIES), *(("--copies-of", *few) if few else ()))
+
+    def lmdb(name: str, minutes: float, *arguments: str, needs: tuple[str, ...] = ("boxes",)) -> Step:
+        output = work / name
+        return Step(
+            name, ("tools.make_lmdb", *faces, "--output", str(output), *arguments), minutes, output, needs
+        )
+
+    def trained(training: Training, first_network: bool = True) -> list[Step]:
+        """Train, measure, release."""
+        recipe = recipe_named(training.recipe)
+        name = recipe.snapshot_name
+        run, figures = work / "runs" / name, work / "evaluations" / f"{name}.json"
+        iterations = max(1, round(training.iterations * scale))
+        before = recipe_named(recipe.starts_from).snapshot_name if recipe.starts_from else None
+        start = ("--weights", str(models / f"{before}.caffemodel")) if before else ()
+        data = str(work / training.data)
+        weights = str(run / f"{recipe.stage}_iter_{iterations}.caffemodel")
+        which: tuple[str, ...]
+        which = ("--weights", weights) if first_network else ("--weights", str(first), "--cascade", weights)
+        if not fixed:  # then other faces were set apart
+            which += ("--validation-of", data)
+        return [
+            Step(
+                name,
+                (
+                    *("tools.train", "--recipe", recipe.name, "--data", data, "--run", str(run)),
+                    *("--iterations", str(iterations), *start, *training.arguments),
+                ),
+                training.minutes * scale,
+                run,
+                (training.data, *([f"{before}: release"] if before else [])),
+                iterations,
+            ),
+            _evaluation(f"{name}: figures", photos, which, figures, (name,)),
+            Step(
+                f"{name}: release",
+                (
+                    *("tools.release", "--run", str(run), "--data", data),
+                    *("--evaluation", str(figures), "--output", str(models)),
+                ),
+                0.1,
+                models / f"{name}.md",
+                (f"{name}: figures",),
+            ),
+        ]
+
+    return [
+        Step("boxes", ("tools.detect_faces", "--data", str(photos), "--output", str(boxes)), 3, boxes),
+        lmdb("lmdb_reference", 0.5, *copies),
+        *trained(Training("mobilenet_v2/stage1", "lmdb_reference", 12_000, 10)),
+        *trained(Training("mobilenet_v2/stage2", "lmdb_reference", 3_000, 2.5)),
+        lmdb("lmdb_fresh", 0.3, "--fresh", *MILD),
+        *trained(
+            Training(
+                *("mobilenet_v2/stage3", "lmdb_fresh", 64_000, 55),
+                arguments=("--fresh", "--weigh", *weights_of(folders)),
+            )
+        ),
+        lmdb("lmdb_cascade", 2, "--after", str(first), *copies, *MILD, needs=("boxes", released_first)),
+        *trained(Training("mobilenet_v2/cascade", "lmdb_cascade", 24_000, 20), first_network=False),
+        lmdb("lmdb_70x60", 0.5, "--network", "vgg_shadow", *copies, *MILD),
+        *trained(Training("vgg_shadow", "lmdb_70x60", 1_000, 20)),
+    ]
+
+
+def weights_of(folders: Collection[str]) -> list[str]:
+    """`--weigh` of tools/train.py for photos in `folders`."""
+    weights: Mapping[str, int] = {name: weight for name, weight in WEIGHTS.items() if name in folders}
+    others = {"*": OTHERS} if set(folders) - weights.keys() else {}
+    return [f"{name}={weight}" for name, weight in {**weights, **others}.items()]
+
+
+def _evaluation(
+    name: str, photos: Path, weights: tuple[str, ...], output: Path, needs: tuple[str, ...]
+) -> Step:
+    command = ("tools.evaluate", "--data", str(photos), *weights, "--json", str(output))
+    return Step(name, command, 0.5, output, needs)
+
+
+class Progress:
+    """Which of the steps are done, remembered in a file.
+
+    A step is done when it ended well by the same command as now, all that it needs is as it was then, and
+    its result is there.
+    """
+
+    def __init__(self, path: Path, steps: Sequence[Step]) -> None:
+        self.path = path
+        self.digests: dict[str, str] = {}
+        for step in steps:
+            needed = [self.digests[name] for name in step.needs]
+            told = json.dumps([step.command, needed]).encode()
+            self.digests[step.name] = hashlib.sha256(told).hexdigest()
+        self._done: dict[str, str] = {}
+        if path.is_file():
+            try:
+                kept = json.loads(path.read_text(encoding="utf-8"))
+                self._done = {str(name): str(digest) for name, digest in kept.items()}
+            except (ValueError, AttributeError):
+                pass  # damaged: then all is done again, most of it from what is there
+
+    def has(self, step: Step) -> bool:
+        return self._done.get(step.name) == self.digests[step.name] and step.result.exists()
+
+    def add(self, step: Step) -> None:
+        self._done[step.name] = self.digests[step.name]
+        with replacing(self.path) as partial:
+            partial.write_text(json.dumps(self._done, indent=1) + "\n", encoding="utf-8")
+
+
+def minutes_left(step: Step, speed: float) -> float:
+    """How long a step that is not done will take; of a training that was begun, the rest.
+
+    speed: this machine's, 1 for MACHINE.
+    """
+    share = 1.0
+    if step.iterations:
+        recipe = next(one for one in RECIPES.values() if one.snapshot_name == step.name)
+        found = snapshots(step.result, recipe.stage)
+        if found:
+            share = max(0.0, 1 - found[0].iteration / step.iterations)
+    return step.minutes * share / speed
+
+
+def iteration_seconds(directory: Path, rounds: int = 20) -> float:
+    """Forward and backward pass of stage 3's train net over 64 faces, the median. Writes the net there.
+
+    Raises FaceAlignError when there is no Caffe.
+    """
+    caffe = import_caffe()
+    path = directory / "speed.prototxt"
+    net = mobilenet_v2.train_val(recipe_named("mobilenet_v2/stage3"), MemorySource())
+    with replacing(path) as partial:
+        partial.write_text(prototxt.text(net, "To measure how fast this machine is"), encoding="utf-8")
+    net = caffe.Net(str(path), caffe.TRAIN)
+    rng = np.random.default_rng(0)
+    for blob, spread in (("data", 1.0), ("landmark", 0.5)):
+        net.blobs[blob].data[...] = rng.uniform(-spread, spread, net.blobs[blob].data.shape)
+    taken = []
+    for _ in range(rounds + 3):
+        begun = time.perf_counter()
+        net.forward()
+        net.backward()
+        taken.append(time.perf_counter() - begun)
+    return float(np.median(taken[3:]))  # the first ones also make what is kept
