@@ -82,6 +82,11 @@ evaluate: $(STAMPS)/train ## make evaluate DATA=ROOT [WEIGHTS=FILE]: the numbers
 	$(BIN)/python tools/evaluate.py --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
 		--json $(OUT)/evaluation.json --markdown --plot $(ARGS)
 
+.PHONY: reproduce
+reproduce: caffe $(STAMPS)/train ## make reproduce DATA=ROOT: all released weights and their figures, anew; hours, goes on where it stopped
+	$(call needed,DATA,the folder that holds 300w/ and other folders of pictures with .pts)
+	$(BIN)/python tools/reproduce.py --data $(DATA) $(ARGS)
+
 .PHONY: bench
 bench: caffe $(STAMPS)/train ## speed and memory against other frameworks, in turn; docs/benchmarks.md [ARGS="--only training"]
 	$(BIN)/python -m benchmarks $(ARGS)
