@@ -113,6 +113,18 @@ def test_the_same_seed_gives_the_same_weights_to_the_last_bit(finished, data, tm
     assert not same_weights(tmp_path / "run" / last, directory / "stage1_iter_2.caffemodel")
 
 
+@pytest.mark.parametrize("threads", ["2", "3"])
+def test_so_it_does_with_more_threads(threads, finished, data, tmp_path):
+    """What the threads do does not depend on how many there are; OpenBLAS has one, as ever in training."""
+    directory, _ = finished
+    arguments = ("--iterations", 3, "--snapshot-every", 100, "--validate-every", 3, "--seed", 3)
+    environment = {**ENVIRONMENT, "OMP_NUM_THREADS": threads}
+    result = tool("--stage", 1, "--data", data, "--run", tmp_path / "run", *arguments, env=environment)
+    assert result.returncode == 0, result.stderr
+    last = "stage1_iter_3.caffemodel"
+    assert same_weights(tmp_path / "run" / last, directory / last)
+
+
 def test_a_finished_run_says_so(finished, data):
     directory, _ = finished
     before = {path: path.read_bytes() for path in directory.iterdir()}
