@@ -36,6 +36,8 @@ WEIGHTS = {
 OTHERS = 10
 MILD = ("--shift", "0.04", "--scale", "0.95", "1.08", "--rotate", "-15", "15", "--noise", "0", "5")
 """How stage 3's samples vary, and the crops from which the second network's are made."""
+MARGIN = "0.07"
+"""Around the mean shape in the second network's crop."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1
     boxes = work / "boxes.json"
     models = work / "models"
     first, released_first = models / "mobilenet_v2_stage3.onnx", "mobilenet_v2_stage3: release"
+    after = ("--after", str(first), "--margin", MARGIN)
     faces = ("--data", str(photos), "--boxes", str(boxes))
     few = [f"{name}={count}" for name, count in COPIES_OF.items() if name in folders]
     copies = ("--copies", str(COPIES), *(("--copies-of", *few) if few else ()))
@@ -136,7 +139,7 @@ def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1
                 arguments=("--fresh", "--weigh", *weights_of(folders)),
             )
         ),
-        lmdb("lmdb_cascade", 2, "--after", str(first), *copies, *MILD, needs=("boxes", released_first)),
+        lmdb("lmdb_cascade", 3, *after, *copies, *MILD, needs=("boxes", released_first)),
         *trained(Training("mobilenet_v2/cascade", "lmdb_cascade", 24_000, 20), first_network=False),
         lmdb("lmdb_70x60", 0.5, "--network", "vgg_shadow", *copies, *MILD),
         *trained(Training("vgg_shadow", "lmdb_70x60", 1_000, 20)),

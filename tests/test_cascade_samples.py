@@ -41,6 +41,7 @@ from tests.random_weights import fill, write_model
 from tests.test_lmdb_builder import jobs_in
 
 ROOT = Path(__file__).parents[1]
+START = ROOT / "models" / "mobilenet_v2_stage3.caffemodel"
 SIZE = (64, 64)
 CLEAN = Augmentation(noise_std=(0, 0))
 FACES = 7
@@ -277,7 +278,7 @@ def test_the_second_network_is_trained_released_and_used(photos, erring, made, t
     assert "samples with crop 'aligned', not for mobilenet_v2/stage3" in wrong.stderr
     assert not run.exists()
     # data/lmdb_cascade is the default
-    trained = program(*arguments, "--stage", "cascade", cwd=made)
+    trained = program(*arguments, "--stage", "cascade", "--weights", START, cwd=made)
     assert trained.returncode == 0, trained.stderr
     meta = json.loads((data / "meta.json").read_text())
     spec = load_spec(run / "cascade_iter_1.caffemodel")
@@ -308,7 +309,7 @@ def test_the_second_network_is_trained_released_and_used(photos, erring, made, t
 
 def test_samples_for_a_first_network_are_none_for_a_second(photos, tmp_path):
     assert make(photos, "--output", tmp_path / "lmdb").returncode == 0
-    run = ("--run", tmp_path / "run", "--iterations", 1)
+    run = ("--run", tmp_path / "run", "--iterations", 1, "--weights", START)
     result = program("tools.train", "--stage", "cascade", "--data", tmp_path / "lmdb", *run)
     assert result.returncode == 1
     assert result.stderr == (

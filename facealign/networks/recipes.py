@@ -121,25 +121,23 @@ RECIPES: dict[str, Recipe] = {
             name="mobilenet_v2/cascade",
             stage="cascade",
             description=(
-                "The second network of a cascade: stage 3's recipe on crops by a first network's landmarks.\n"
+                "The second network of a cascade, from stage 3's weights: crops by a first one's landmarks.\n"
                 "Ours: the published network; its samples are of tools/make_lmdb.py --after."
             ),
+            base_lr=0.002,
+            starts_from="mobilenet_v2/stage3",
             second_level=True,
         ),
-        Recipe(
+        dataclasses.replace(
+            STAGE3,
             name="vgg_shadow",
             network="vgg_shadow",
             stage="vgg_shadow",
             description=(
-                "From random weights with the plain Euclidean loss and dropout 0.2, as its file name says.\n"
-                "The reference publishes no solver for it; MobileNetV2's is used."
+                "From random weights with stage 3's loss and dropout 0.2, as the published file's name says.\n"
+                "The reference publishes no solver for it; stage 3's is used, at a lower rate."
             ),
-            normalized=0,
-            base_lr=0.0001,
-            lr_policy="inv",
-            gamma=1e-5,
-            power=0.75,
-            batch_size=256,
+            base_lr=0.0005,
             dropout=0.2,
         ),
     )

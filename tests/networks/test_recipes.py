@@ -28,12 +28,12 @@ def test_recipes_go_by_their_names():
         assert recipe.network in BUILDERS
 
 
-def test_stage_2_starts_from_stage_1_and_nothing_else_from_anything():
+def test_what_starts_from_what():
     assert {name: recipe.starts_from for name, recipe in RECIPES.items()} == {
         "mobilenet_v2/stage1": None,
         "mobilenet_v2/stage2": "mobilenet_v2/stage1",
         "mobilenet_v2/stage3": None,
-        "mobilenet_v2/cascade": None,
+        "mobilenet_v2/cascade": "mobilenet_v2/stage3",
         "vgg_shadow": None,
     }
 
