@@ -134,7 +134,7 @@ RECIPES: dict[str, Recipe] = {
             network="vgg_shadow",
             stage="vgg_shadow",
             description=(
-                "From random weights with stage 3's loss and dropout 0.2, as the published file's name says.\n"
+                "From random weights with stage 3's loss, dropout 0.2 as the published net's name says.\n"
                 "The reference publishes no solver for it; stage 3's is used, at a lower rate."
             ),
             base_lr=0.0005,
