@@ -1,0 +1,49 @@
+"""Measure how MTCNN's box of the same face varies: in the mirror, in the photo a little smaller or larger.
+
+That is how far the crops of training should vary, beyond what the boxes of different faces do.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from facealign.box_variation import SIZES, box_moves
+from facealign.datasets import scan
+from facealign.detection import MtcnnDetector
+from facealign.errors import FaceAlignError
+from facealign.images import read_image
+from tools.cli import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, menpo/, any folder")
+    parser.add_argument("--every", type=int, default=8, metavar="N", help="take one photo in N (default: 8)")
+    arguments = parser.parse_args()
+    if arguments.every < 1:
+        parser.error("--every: expected 1 or more")
+    samples = scan(arguments.data).samples[:: arguments.every]
+    if not samples:
+        raise FaceAlignError(f"{arguments.data}: no picture with 68 points in it")
+    detector = MtcnnDetector.open("onnx")
+    found = [
+        box_moves(detector.detect, read_image(sample.path, orient=False), sample.points)
+        for sample in tqdm(samples, unit="photo")
+    ]
+    moves = np.concatenate(found)
+    if len(moves) == 0:
+        raise FaceAlignError(f"{arguments.data}: MTCNN finds none of the {len(samples)} faces")
+    print(f"{len(samples)} photos, {len(moves)} boxes found again (mirrored, and {SIZES} times the size)")
+    for name, values in zip(("right", "down"), moves.T[:2], strict=True):
+        print(
+            f"moves {name}: standard deviation {values.std():.3f} of the side, "
+            f"9 in 10 up to {np.quantile(abs(values), 0.9):.3f}"
+        )
+    low, high = np.quantile(moves[:, 2], (0.05, 0.95))
+    print(f"side: standard deviation {np.log(moves[:, 2]).std():.3f}, 9 in 10 times {low:.3f} to {high:.3f}")
+
+
+if __name__ == "__main__":
+    run(main)
