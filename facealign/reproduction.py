@@ -68,7 +68,7 @@ class Training:
 
 
 def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1.0) -> list[Step]:
-    """The steps in their order; all that they write is in `work`.
+    """The steps in their order, the best weights first; all that they write is in `work`.
 
     samples: the faces that `photos` holds; scale: of the iterations, under 1 to try it out.
     """
@@ -129,9 +129,6 @@ def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1
 
     return [
         Step("boxes", ("tools.detect_faces", "--data", str(photos), "--output", str(boxes)), 3, boxes),
-        lmdb("lmdb_reference", 0.5, *copies),
-        *trained(Training("mobilenet_v2/stage1", "lmdb_reference", 12_000, 10)),
-        *trained(Training("mobilenet_v2/stage2", "lmdb_reference", 3_000, 2.5)),
         lmdb("lmdb_fresh", 0.3, "--fresh", *MILD),
         *trained(
             Training(
@@ -141,7 +138,10 @@ def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1
         ),
         lmdb("lmdb_cascade", 3, *after, *copies, *MILD, needs=("boxes", released_first)),
         *trained(Training("mobilenet_v2/cascade", "lmdb_cascade", 24_000, 20), first_network=False),
-        lmdb("lmdb_70x60", 0.5, "--network", "vgg_shadow", *copies, *MILD),
+        lmdb("lmdb_reference", 0.5, *copies),
+        *trained(Training("mobilenet_v2/stage1", "lmdb_reference", 12_000, 10)),
+        *trained(Training("mobilenet_v2/stage2", "lmdb_reference", 3_000, 2.5)),
+        lmdb("lmdb_70x60", 0.3, "--network", "vgg_shadow", "--copies", "10", *MILD),
         *trained(Training("vgg_shadow", "lmdb_70x60", 1_000, 20)),
     ]
 
