@@ -137,7 +137,7 @@ def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1
             )
         ),
         lmdb("lmdb_cascade", 3, *after, *copies, *MILD, needs=("boxes", released_first)),
-        *trained(Training("mobilenet_v2/cascade", "lmdb_cascade", 24_000, 20), first_network=False),
+        *trained(Training("mobilenet_v2/cascade", "lmdb_cascade", 20_000, 16), first_network=False),
         lmdb("lmdb_reference", 0.5, *copies),
         *trained(Training("mobilenet_v2/stage1", "lmdb_reference", 12_000, 10)),
         *trained(Training("mobilenet_v2/stage2", "lmdb_reference", 3_000, 2.5)),
