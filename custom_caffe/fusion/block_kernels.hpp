@@ -27,6 +27,10 @@ struct BlockKernels {
   void (*multiply_activate)(int m, int n, int k, const float* a, int a_row, int a_column, const float* b,
       int b_row, const float* start, float slope, float* c, int c_row);
 
+  /// C = A B, with row i of B at b + b_offsets[i].
+  void (*multiply_listed)(int m, int n, int k, const float* a, int a_row, int a_column, const float* b,
+      const int* b_offsets, float* c, int c_row);
+
   /// to[y, x, c] = sum over the pairs of y and of x of weights[tap y, tap x, c] * from[source y, source x, c].
   /// Pixels of `to` are to_pixel floats apart, those of `from` from_pixel; weights are taps x taps x channels,
   /// w_tap floats between the taps.
@@ -68,6 +72,9 @@ struct BlockKernels {
 
   /// Adam's step (Kingma and Ba, 2015): m and v move on with the gradient g, which becomes rate * m / (sqrt(v) + e).
   void (*adam)(int count, float rate, float beta1, float beta2, float e, float* g, float* m, float* v);
+
+  /// to = gradient * (1 where from > 0, slope where from <= 0).
+  void (*relu_gradient)(int count, const float* from, float slope, const float* gradient, float* to);
 };
 
 /// The kernels for the best instruction set of this machine.

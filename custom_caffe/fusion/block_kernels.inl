@@ -18,10 +18,25 @@ inline void Store(typename Vector<kLanes>::Type value, float* to) {
 
 enum Start { kZero, kOld, kGiven };
 
+// Where the rows of a product's right side are: as far from each other, or at offsets from the first.
+struct EvenRows {
+  const float* first;
+  int step;
+  const float* operator()(int p) const { return first + static_cast<long>(p) * step; }
+  EvenRows From(int column) const { return {first + column, step}; }
+};
+
+struct ListedRows {
+  const float* first;
+  const int* offsets;
+  const float* operator()(int p) const { return first + offsets[p]; }
+  ListedRows From(int column) const { return {first + column, offsets}; }
+};
+
 // kM x (kN vectors) of a product, kept in registers over all of k.
-template <int kLanes, int kM, int kN, Start kStart>
-inline void Tile(int k, const float* a, int a_row, int a_column, const float* b, int b_row, const float* start,
-    float slope, float* c, int c_row) {
+template <int kLanes, int kM, int kN, Start kStart, typename Rows>
+inline void Tile(int k, const float* a, int a_row, int a_column, Rows b, const float* start, float slope, float* c,
+    int c_row) {
   typedef typename Vector<kLanes>::Type V;
   V sum[kM][kN];
 #pragma GCC unroll 16
@@ -34,8 +49,9 @@ inline void Tile(int k, const float* a, int a_row, int a_column, const float* b,
   }
   for (int p = 0; p < k; ++p) {
     V right[kN];
+    const float* row = b(p);
 #pragma GCC unroll 4
-    for (int j = 0; j < kN; ++j) { right[j] = Load<kLanes>(b + j * kLanes); }
+    for (int j = 0; j < kN; ++j) { right[j] = Load<kLanes>(row + j * kLanes); }
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
       const float left = a[i * a_row];
@@ -43,7 +59,6 @@ inline void Tile(int k, const float* a, int a_row, int a_column, const float* b,
       for (int j = 0; j < kN; ++j) { sum[i][j] += left * right[j]; }
     }
     a += a_column;
-    b += b_row;
   }
 #pragma GCC unroll 16
   for (int i = 0; i < kM; ++i) {
@@ -56,71 +71,76 @@ inline void Tile(int k, const float* a, int a_row, int a_column, const float* b,
   }
 }
 
-template <int kLanes, int kN, Start kStart>
-inline void Panel(int m, int k, const float* a, int a_row, int a_column, const float* b, int b_row,
-    const float* start, float slope, float* c, int c_row) {
+template <int kLanes, int kN, Start kStart, typename Rows>
+inline void Panel(int m, int k, const float* a, int a_row, int a_column, Rows b, const float* start, float slope,
+    float* c, int c_row) {
   int i = 0;
   for (; i + kRows <= m; i += kRows) {
-    Tile<kLanes, kRows, kN, kStart>(k, a + i * a_row, a_row, a_column, b, b_row, start, slope, c + i * c_row, c_row);
+    Tile<kLanes, kRows, kN, kStart>(k, a + i * a_row, a_row, a_column, b, start, slope, c + i * c_row, c_row);
   }
   for (; i + 4 <= m; i += 4) {
-    Tile<kLanes, 4, kN, kStart>(k, a + i * a_row, a_row, a_column, b, b_row, start, slope, c + i * c_row, c_row);
+    Tile<kLanes, 4, kN, kStart>(k, a + i * a_row, a_row, a_column, b, start, slope, c + i * c_row, c_row);
   }
   for (; i < m; ++i) {
-    Tile<kLanes, 1, kN, kStart>(k, a + i * a_row, a_row, a_column, b, b_row, start, slope, c + i * c_row, c_row);
+    Tile<kLanes, 1, kN, kStart>(k, a + i * a_row, a_row, a_column, b, start, slope, c + i * c_row, c_row);
   }
 }
 
 // Columns from j on, three vectors at a time; what is left goes to vectors half as wide.
-template <int kLanes, Start kStart>
+template <int kLanes, Start kStart, typename Rows>
 struct Columns {
-  static void Run(int m, int n, int k, const float* a, int a_row, int a_column, const float* b, int b_row,
+  static void Run(int m, int n, int k, const float* a, int a_row, int a_column, Rows b,
       const float* start, float slope, float* c, int c_row) {
     int j = 0;
     for (; j + 3 * kLanes <= n; j += 3 * kLanes) {
-      Panel<kLanes, 3, kStart>(m, k, a, a_row, a_column, b + j, b_row, start + j, slope, c + j, c_row);
+      Panel<kLanes, 3, kStart>(m, k, a, a_row, a_column, b.From(j), start + j, slope, c + j, c_row);
     }
     for (; j + 2 * kLanes <= n; j += 2 * kLanes) {
-      Panel<kLanes, 2, kStart>(m, k, a, a_row, a_column, b + j, b_row, start + j, slope, c + j, c_row);
+      Panel<kLanes, 2, kStart>(m, k, a, a_row, a_column, b.From(j), start + j, slope, c + j, c_row);
     }
     for (; j + kLanes <= n; j += kLanes) {
-      Panel<kLanes, 1, kStart>(m, k, a, a_row, a_column, b + j, b_row, start + j, slope, c + j, c_row);
+      Panel<kLanes, 1, kStart>(m, k, a, a_row, a_column, b.From(j), start + j, slope, c + j, c_row);
     }
     if (j < n) {
-      Columns<kLanes / 2, kStart>::Run(m, n - j, k, a, a_row, a_column, b + j, b_row, start + j, slope, c + j,
+      Columns<kLanes / 2, kStart, Rows>::Run(m, n - j, k, a, a_row, a_column, b.From(j), start + j, slope, c + j,
           c_row);
     }
   }
 };
 
-template <Start kStart>
-struct Columns<0, kStart> {
-  static void Run(int, int, int, const float*, int, int, const float*, int, const float*, float, float*, int) {}
+template <Start kStart, typename Rows>
+struct Columns<0, kStart, Rows> {
+  static void Run(int, int, int, const float*, int, int, Rows, const float*, float, float*, int) {}
 };
 
-template <Start kStart>
-void Product(int m, int n, int k, const float* a, int a_row, int a_column, const float* b, int b_row,
+template <Start kStart, typename Rows>
+void Product(int m, int n, int k, const float* a, int a_row, int a_column, Rows b,
     const float* start, float slope, float* c, int c_row) {
   // 24 columns: three half vectors rather than a whole and a half.
   if (kWidest > 8 && n % kWidest != 0 && n % (kWidest / 2) == 0) {
-    Columns<kWidest / 2, kStart>::Run(m, n, k, a, a_row, a_column, b, b_row, start, slope, c, c_row);
+    Columns<kWidest / 2, kStart, Rows>::Run(m, n, k, a, a_row, a_column, b, start, slope, c, c_row);
   } else {
-    Columns<kWidest, kStart>::Run(m, n, k, a, a_row, a_column, b, b_row, start, slope, c, c_row);
+    Columns<kWidest, kStart, Rows>::Run(m, n, k, a, a_row, a_column, b, start, slope, c, c_row);
   }
 }
 
 void Multiply(int m, int n, int k, const float* a, int a_row, int a_column, const float* b, int b_row, float* c,
     int c_row, bool accumulate) {
   if (accumulate) {
-    Product<kOld>(m, n, k, a, a_row, a_column, b, b_row, c, 1, c, c_row);
+    Product<kOld>(m, n, k, a, a_row, a_column, EvenRows{b, b_row}, c, 1, c, c_row);
   } else {
-    Product<kZero>(m, n, k, a, a_row, a_column, b, b_row, c, 1, c, c_row);
+    Product<kZero>(m, n, k, a, a_row, a_column, EvenRows{b, b_row}, c, 1, c, c_row);
   }
 }
 
 void MultiplyActivate(int m, int n, int k, const float* a, int a_row, int a_column, const float* b, int b_row,
     const float* start, float slope, float* c, int c_row) {
-  Product<kGiven>(m, n, k, a, a_row, a_column, b, b_row, start, slope, c, c_row);
+  Product<kGiven>(m, n, k, a, a_row, a_column, EvenRows{b, b_row}, start, slope, c, c_row);
+}
+
+void MultiplyListed(int m, int n, int k, const float* a, int a_row, int a_column, const float* b,
+    const int* b_offsets, float* c, int c_row) {
+  Product<kZero>(m, n, k, a, a_row, a_column, ListedRows{b, b_offsets}, c, 1, c, c_row);
 }
 
 // kX pixels side by side that meet the same taps.
@@ -373,5 +393,11 @@ void Adam(int count, float rate, float beta1, float beta2, float e, float* __res
   }
 }
 
-const BlockKernels kKernels = {Multiply, MultiplyActivate, Gather, GatherGradient, Affine, AffineAdd, Moments,
-    MaskSum, MaskMoments, Combine, SumMoments, Adam};
+// `to` may be the gradient.
+void ReluGradient(int count, const float* from, float slope, const float* gradient, float* to) {
+#pragma GCC ivdep
+  for (int i = 0; i < count; ++i) { to[i] = gradient[i] * ((from[i] > 0) + slope * (from[i] <= 0)); }
+}
+
+const BlockKernels kKernels = {Multiply, MultiplyActivate, MultiplyListed, Gather, GatherGradient, Affine, AffineAdd, Moments,
+    MaskSum, MaskMoments, Combine, SumMoments, Adam, ReluGradient};

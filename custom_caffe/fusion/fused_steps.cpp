@@ -1,6 +1,7 @@
 #include "caffe/fusion/fused_steps.hpp"
 
 #include <algorithm>
+#include <cfloat>
 #include <vector>
 
 #include "caffe/fusion/block_kernels.hpp"
@@ -71,6 +72,44 @@ bool FusedBottomGradient(int m, int n, int k, const float* top_diff, const float
     const size_t row = static_cast<size_t>(part) * kRows;
     block_kernels().multiply(std::min<int>(kRows, m - row), k, n, top_diff + row * n, n, 1, weight, k,
         bottom_diff + row * k, k, false);
+  });
+  return true;
+}
+
+bool FusedReluGradient(int count, const float* bottom, float slope, const float* top_diff, float* bottom_diff) {
+  if (!FusionWanted()) { return false; }
+  ForEach(Parts(count, kValues), [&](int part, int) {
+    const int begin = part * kValues;
+    block_kernels().relu_gradient(std::min(kValues, count - begin), bottom + begin, slope, top_diff + begin,
+        bottom_diff + begin);
+  });
+  return true;
+}
+
+bool FusedMaxPooling(const PoolingShape& s, int images, const float* bottom, float* top, int* mask) {
+  if (!FusionWanted()) { return false; }
+  ForEach(images, [&](int i, int) {
+    const float* image = bottom + static_cast<size_t>(i) * s.height * s.width;
+    size_t to = static_cast<size_t>(i) * s.out_height * s.out_width;
+    for (int y = 0; y < s.out_height; ++y) {
+      const int top_row = std::max(0, y * s.stride_h - s.pad_h);
+      const int end_row = std::min(s.height, y * s.stride_h - s.pad_h + s.kernel_h);
+      for (int x = 0; x < s.out_width; ++x, ++to) {
+        const int left = std::max(0, x * s.stride_w - s.pad_w);
+        const int right = std::min(s.width, x * s.stride_w - s.pad_w + s.kernel_w);
+        float largest = -FLT_MAX;
+        int where = -1;
+        for (int row = top_row; row < end_row; ++row) {
+          for (int index = row * s.width + left; index < row * s.width + right; ++index) {
+            const bool larger = image[index] > largest;
+            largest = larger ? image[index] : largest;
+            where = larger ? index : where;
+          }
+        }
+        top[to] = largest;
+        mask[to] = where;
+      }
+    }
   });
   return true;
 }

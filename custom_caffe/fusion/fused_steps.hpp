@@ -22,6 +22,20 @@ inline bool FusedWeightGradient(int, int, int, const double*, const double*, dou
 bool FusedBottomGradient(int m, int n, int k, const float* top_diff, const float* weight, float* bottom_diff);
 inline bool FusedBottomGradient(int, int, int, const double*, const double*, double*) { return false; }
 
+/// bottom_diff = top_diff * (1 where bottom > 0, slope where it is not): the same numbers as the layer's.
+bool FusedReluGradient(int count, const float* bottom, float slope, const float* top_diff, float* bottom_diff);
+inline bool FusedReluGradient(int, const double*, double, const double*, double*) { return false; }
+
+/// Windows of max pooling on images of height x width.
+struct PoolingShape {
+  int height, width, out_height, out_width, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
+};
+
+/// The largest numbers of the windows of `images` images, and where in the image the first such is: the same numbers
+/// as the layer's.
+bool FusedMaxPooling(const PoolingShape& shape, int images, const float* bottom, float* top, int* mask);
+inline bool FusedMaxPooling(const PoolingShape&, int, const double*, double*, int*) { return false; }
+
 }  // namespace caffe
 
 #endif  // CAFFE_FUSION_FUSED_STEPS_HPP_

@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.custom_caffe.finite_differences import check_linear_layer
+
 Array = NDArray[Any]
 
 
@@ -138,33 +140,8 @@ def test_equals_convolution_for_any_geometry(case: Case, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("case", list(SQUARE.values())[:8], ids=list(SQUARE)[:8])
 def test_gradients_agree_with_finite_differences(case: Case, make_net: Callable[..., Any]) -> None:
-    net = make_net("force_backward: true " + case.input("c") + case.layer("ConvolutionDepthwise", "c"))
-    random = np.random.default_rng(2)
-    for blob in (net.blobs["c_in"], *net.params["c"]):
-        blob.data[...] = random.standard_normal(blob.data.shape)
-    top_diff = random.standard_normal(net.blobs["c"].data.shape)
-
-    def objective() -> float:
-        net.forward()
-        return float(np.sum(net.blobs["c"].data * top_diff))
-
-    objective()
-    net.blobs["c"].diff[...] = top_diff
-    net.backward()
-    # The layer is linear in each of these, so a large step loses nothing.
-    step = 0.5
-    for blob in (net.blobs["c_in"], *net.params["c"]):
-        analytic = blob.diff.copy()
-        values = blob.data.reshape(-1)
-        numeric = np.empty(values.shape)
-        for i in range(values.size):
-            before = values[i]
-            values[i] = before + step
-            above = objective()
-            values[i] = before - step
-            numeric[i] = (above - objective()) / (2 * step)
-            values[i] = before
-        np.testing.assert_allclose(analytic.reshape(-1), numeric, rtol=1e-3, atol=1e-3)
+    text = "force_backward: true " + case.input("c") + case.layer("ConvolutionDepthwise", "c")
+    check_linear_layer(make_net(text))
 
 
 def test_parameter_gradients_add_up_and_the_data_gradient_does_not(make_net: Callable[..., Any]) -> None:

@@ -1,4 +1,4 @@
-"""Inner products and Adam's steps by our kernels and by upstream's way (CAFFE_FUSE=0), and their threads."""
+"""Inner products, ReLU, max pooling and Adam's steps by our kernels and by upstream's way (CAFFE_FUSE=0), and their threads."""
 
 from __future__ import annotations
 
@@ -75,6 +75,56 @@ def test_adam(fuse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g**2
         weights -= rate * np.sqrt(1 - 0.99**t) / (1 - 0.9**t) * m / (np.sqrt(v) + 1e-3)
     np.testing.assert_allclose(solver.net.params["y"][0].data, weights, atol=1e-4)
+
+
+def passes(net: Any, data: Array, top: str, monkeypatch: pytest.MonkeyPatch) -> list[list[Array]]:
+    """Upstream's output and input's gradient, and ours."""
+    found: list[list[Array]] = []
+    for fuse in "01":
+        monkeypatch.setenv("CAFFE_FUSE", fuse)
+        net.blobs["x"].data[...] = data
+        net.forward()
+        net.blobs[top].diff[...] = np.random.default_rng(1).standard_normal(net.blobs[top].data.shape)
+        net.backward()
+        found.append([net.blobs[top].data.copy(), net.blobs["x"].diff.copy()])
+    return found
+
+
+@pytest.mark.parametrize("slope", [0, 0.01, -2])
+@pytest.mark.parametrize("top", ["x", "y"])
+def test_relu_is_the_same(slope: float, top: str, make_net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = make_net(
+        'force_backward: true layer { name: "x" type: "Input" top: "x"'
+        " input_param { shape { dim: 3 dim: 12345 } } }"
+        f' layer {{ name: "y" type: "ReLU" bottom: "x" top: "{top}" relu_param {{ negative_slope: {slope} }} }}'
+    )
+    data = np.random.default_rng(0).standard_normal((3, 12345)).astype(np.float32)
+    data[0, :4] = 0, -0.0, np.inf, np.nan
+    upstream, ours = passes(net, data, top, monkeypatch)
+    for found, wanted in zip(ours, upstream, strict=True):
+        np.testing.assert_array_equal(found.view(np.uint32), wanted.view(np.uint32))
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        "kernel_size: 2 stride: 2",
+        "kernel_size: 3 stride: 2",
+        "kernel_size: 3 stride: 2 pad: 1",
+        "kernel_h: 2 kernel_w: 5 stride_h: 1 stride_w: 3 pad_h: 0 pad_w: 4",
+        "global_pooling: true",
+    ],
+)
+def test_max_pooling_is_the_same(window: str, make_net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = make_net(
+        'force_backward: true layer { name: "x" type: "Input" top: "x"'
+        " input_param { shape { dim: 3 dim: 5 dim: 13 dim: 11 } } }"
+        f' layer {{ name: "y" type: "Pooling" bottom: "x" top: "y" pooling_param {{ pool: MAX {window} }} }}'
+    )
+    data = np.random.default_rng(0).integers(-3, 4, (3, 5, 13, 11))  # many equal ones
+    upstream, ours = passes(net, data, "y", monkeypatch)
+    for found, wanted in zip(ours, upstream, strict=True):
+        np.testing.assert_array_equal(found, wanted)
 
 
 NET = """
