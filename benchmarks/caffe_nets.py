@@ -14,13 +14,14 @@ import numpy as np
 
 from facealign.arrays import AnyArray
 from facealign.engines.caffe_engine import CaffeEngine, import_caffe
-from facealign.networks import mobilenet_v2
+from facealign.networks import mobilenet_v2, vgg_shadow
 from facealign.networks import prototxt as p
 from facealign.networks.recipes import Recipe, recipe_named
 from facealign.networks.solvers import solver as solver_of
 from facealign.networks.sources import MemorySource
 from facealign.proto import caffe_pb2
 
+VGG_SHADOW = "vgg_shadow"
 WEIGHTS = Path("models/mobilenet_v2_stage2.caffemodel")
 STOCK = {"CAFFE_FUSE": "0"}
 """Environment that turns our fused execution off."""
@@ -56,6 +57,16 @@ def as_stock(net: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
 def training_net(stock: bool, noise: bool) -> caffe_pb2.NetParameter:
     """Stage 2's train net, its batch coming from memory in place of the LMDBs."""
     net = mobilenet_v2.train_val(dataclasses.replace(stage2(), batch_size=BATCH), MemorySource())
+    return _training_layers(net, stock, noise)
+
+
+def vgg_shadow_net(stock: bool) -> caffe_pb2.NetParameter:
+    """VGG-Shadow's likewise, with noise."""
+    recipe = dataclasses.replace(recipe_named(VGG_SHADOW), batch_size=BATCH)
+    return _training_layers(vgg_shadow.train_val(recipe, MemorySource()), stock, noise=True)
+
+
+def _training_layers(net: caffe_pb2.NetParameter, stock: bool, noise: bool) -> caffe_pb2.NetParameter:
     layers = [
         layer
         for layer in net.layer
@@ -76,16 +87,25 @@ def write_nets(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for stock in (False, True):
         for noise in (False, True):
-            name = net_name(stock, noise)
-            path = directory / f"{name}.prototxt"
-            path.write_text(p.text(training_net(stock, noise), name), encoding="utf-8")
-            solver = solver_of(stage2(), str(path.resolve()), seed=1)
-            solver.display = solver.snapshot = solver.test_interval = 0
-            del solver.test_iter[:]
-            (directory / f"{name}.solver.prototxt").write_text(p.text(solver, name), encoding="utf-8")
+            write_solver(directory, net_name(stock, noise), training_net(stock, noise), stage2())
+        write_solver(directory, vgg_shadow_name(stock), vgg_shadow_net(stock), recipe_named(VGG_SHADOW))
         for faces in (1, 2, 4, 8, 16, 32, 64):
             path = directory / f"{deploy_name(stock, faces)}.prototxt"
             path.write_text(p.text(deploy_net(stock, faces), path.stem), encoding="utf-8")
+
+
+def write_solver(directory: Path, name: str, net: caffe_pb2.NetParameter, recipe: Recipe) -> None:
+    """Write NAME.prototxt and NAME.solver.prototxt, of a solver that neither tests nor saves."""
+    path = directory / f"{name}.prototxt"
+    path.write_text(p.text(net, name), encoding="utf-8")
+    solver = solver_of(recipe, str(path.resolve()), seed=1)
+    solver.display = solver.snapshot = solver.test_interval = 0
+    del solver.test_iter[:]
+    (directory / f"{name}.solver.prototxt").write_text(p.text(solver, name), encoding="utf-8")
+
+
+def vgg_shadow_name(stock: bool) -> str:
+    return f"{'stock' if stock else 'ours'}_{VGG_SHADOW}"
 
 
 def net_name(stock: bool, noise: bool) -> str:
@@ -120,6 +140,7 @@ def write_reference(directory: str) -> Callable[[], object]:
     solver = _solver(folder, stock=True, noise=False)
     values |= _training_results(solver, values)
     np.savez(folder / "reference.npz", allow_pickle=False, **values)
+    np.savez(folder / f"{VGG_SHADOW}.npz", allow_pickle=False, **_vgg_shadow_results(folder, stock=True))
     return lambda: None
 
 
@@ -130,18 +151,26 @@ def training(directory: str, stock: bool) -> Callable[[], object]:
     """
     folder = Path(directory)
     reference = dict(np.load(folder / "reference.npz"))
-    found = _training_results(_solver(folder, stock, noise=False), reference)
-    for name in found:
-        if name.startswith("gradient/"):
-            size = max(np.abs(reference[name]).max(), GRADIENT_SIZE)
-            check_close(found[name] / size, reference[name] / size, name, GRADIENT_TOLERANCE)
-        else:
-            check_close(found[name], reference[name], name, TOLERANCE)
-    solver = _solver(folder, stock, noise=True)
-    inputs = [(solver.net.blobs[name].data, reference[name]) for name in ("data", "landmark")]
+    check_gradients(_training_results(_solver(folder, stock, noise=False), reference), reference)
+    return _iteration(_solver(folder, stock, noise=True), reference)
+
+
+def vgg_shadow_training(directory: str, stock: bool) -> Callable[[], object]:
+    """An iteration of VGG-Shadow's solver, from random weights and with a random batch.
+
+    Raises ValueError when the net computes something else than the reference.
+    """
+    folder = Path(directory)
+    reference = dict(np.load(folder / f"{VGG_SHADOW}.npz"))
+    check_gradients(_vgg_shadow_results(folder, stock), reference)
+    return _iteration(_vgg_shadow_solver(folder, stock), reference)
+
+
+def _iteration(solver, inputs: dict[str, AnyArray]) -> Callable[[], object]:  # type: ignore[no-untyped-def]
+    blobs = [(solver.net.blobs[name].data, inputs[name]) for name in ("data", "landmark")]
 
     def iteration() -> None:
-        for blob, values in inputs:
+        for blob, values in blobs:
             blob[...] = values
         solver.step(1)
 
@@ -172,6 +201,16 @@ def forward(directory: str, stock: bool, faces: int) -> Callable[[], object]:
     return call
 
 
+def check_gradients(found: dict[str, AnyArray], reference: dict[str, AnyArray]) -> None:
+    """Raise ValueError when a result, or a gradient, is further from the reference's than it may be."""
+    for name in found:
+        if name.startswith("gradient/"):
+            size = max(np.abs(reference[name]).max(), GRADIENT_SIZE)
+            check_close(found[name] / size, reference[name] / size, name, GRADIENT_TOLERANCE)
+        else:
+            check_close(found[name], reference[name], name, TOLERANCE)
+
+
 def check_close(found: AnyArray, expected: AnyArray, what: str, tolerance: float) -> None:
     """Raise ValueError when the largest difference is above `tolerance`, or not a number."""
     difference = float(np.abs(found - expected).max())
@@ -183,6 +222,25 @@ def _solver(folder: Path, stock: bool, noise: bool):  # type: ignore[no-untyped-
     solver = import_caffe().get_solver(str(folder / f"{net_name(stock, noise)}.solver.prototxt"))
     solver.net.copy_from(str(WEIGHTS))
     return solver
+
+
+def _vgg_shadow_solver(folder: Path, stock: bool):  # type: ignore[no-untyped-def]
+    return import_caffe().get_solver(str(folder / f"{vgg_shadow_name(stock)}.solver.prototxt"))
+
+
+def _vgg_shadow_results(folder: Path, stock: bool) -> dict[str, AnyArray]:
+    """`data`, `landmark`, `output` and gradients; seeds make weights, noise and dropout the same in each."""
+    rng = np.random.default_rng(5)
+    net = _vgg_shadow_solver(folder, stock).net
+    results: dict[str, AnyArray] = {}
+    for name in ("data", "landmark"):
+        results[name] = rng.random(net.blobs[name].data.shape, np.float32)
+        net.blobs[name].data[...] = results[name]
+    net.clear_param_diffs()
+    net.forward()
+    net.backward()
+    results["output"] = net.blobs[vgg_shadow.OUTPUT].data.copy()
+    return results | {f"gradient/{layer}": blobs[0].diff.copy() for layer, blobs in net.params.items()}
 
 
 def _training_results(solver, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:  # type: ignore[no-untyped-def]

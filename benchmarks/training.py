@@ -1,4 +1,4 @@
-"""One iteration of stage 2's training with its update, batch 64: stock Caffe, ours, PyTorch."""
+"""An iteration of training with its update, batch 64: stock Caffe, ours, and PyTorch for stage 2."""
 
 from pathlib import Path
 
@@ -46,6 +46,13 @@ def run(rounds: int = ROUNDS) -> list[Measurement]:
             ),
         ]
         found += interleave(f"training iteration, {plural(threads)}", peers, threads=threads, rounds=rounds)
+        caffe = "benchmarks.caffe_nets:vgg_shadow_training"
+        peers = [
+            Peer("stock Caffe", caffe, {"directory": directory, "stock": True}, environment=STOCK),
+            Peer("facealign", caffe, {"directory": directory, "stock": False}, environment=one_blas),
+        ]
+        task = f"VGG-Shadow's training iteration, {plural(threads)}"
+        found += interleave(task, peers, threads=threads, rounds=rounds)
     return found
 
 

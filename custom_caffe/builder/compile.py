@@ -109,7 +109,7 @@ def configure(interpreter: Interpreter, variant: Variant) -> Path:
         "BLAS": "Open",
         "BUILD_docs": "OFF",
         "USE_LEVELDB": "OFF",
-        # For ConvolutionDepthwise; nothing else in Caffe uses it.
+        # For ConvolutionDepthwise and fusion/; nothing else in Caffe uses it.
         "USE_OPENMP": "ON",
         "PYTHON_INCLUDE_DIR": interpreter.include,
         "NUMPY_INCLUDE_DIR": numpy_headers,

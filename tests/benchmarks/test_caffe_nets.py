@@ -1,11 +1,13 @@
 """The nets that are compared: stock Caffe's has upstream's layers only, and all compute the same."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmarks.caffe_nets import BATCH, STOCK, check_close, deploy_net, training_net
 from benchmarks.inference import peers
-from benchmarks.measure import interleave
+from benchmarks.measure import Peer, interleave
 from benchmarks.training import prepare
 from facealign.proto import caffe_pb2
 
@@ -35,18 +37,35 @@ def test_the_batch_comes_from_memory():
     assert net.layer[-1].type == "WeightEuclideanLoss"
 
 
-def test_engines_are_checked_before_they_are_timed(tmp_path):
-    directory = prepare(tmp_path)
-    ours = [one for one in peers(directory, 2, 1) if one.python is None]
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A directory with the nets and the references."""
+    return Path(prepare(tmp_path_factory.mktemp("nets")))
+
+
+def test_engines_are_checked_before_they_are_timed(prepared):
+    ours = [one for one in peers(str(prepared), 2, 1) if one.python is None]
     assert [one.name for one in ours] == ["stock Caffe", "facealign: Caffe", "facealign: ONNX in OpenCV"]
     assert ours[0].environment == STOCK
     measured = interleave("forward", ours, threads=1, rounds=1, slice_seconds=0.001)
     assert [one.note for one in measured] == ["", "", ""]
-    reference = dict(np.load(tmp_path / "reference.npz"))
+    reference = dict(np.load(prepared / "reference.npz"))
     reference["output"] += 2e-4
-    np.savez(tmp_path / "reference.npz", allow_pickle=False, **reference)
+    np.savez(prepared / "reference.npz", allow_pickle=False, **reference)
     measured = interleave("forward", ours, threads=1, rounds=1, slice_seconds=0.001)
     assert all("computes something else than stock Caffe" in one.note for one in measured)
+
+
+def test_vgg_shadow_is_checked_before_it_is_timed(prepared):
+    arguments = {"directory": str(prepared), "stock": False}
+    ours = [Peer("facealign", "benchmarks.caffe_nets:vgg_shadow_training", arguments)]
+    (measured,) = interleave("training", ours, threads=2, rounds=1, slice_seconds=0.001)
+    assert measured.note == ""
+    reference = dict(np.load(prepared / "vgg_shadow.npz"))
+    reference["gradient/conv12"] *= 1.1
+    np.savez(prepared / "vgg_shadow.npz", allow_pickle=False, **reference)
+    (measured,) = interleave("training", ours, threads=2, rounds=1, slice_seconds=0.001)
+    assert "computes something else than stock Caffe: gradient/conv12" in measured.note
 
 
 def test_check_close():

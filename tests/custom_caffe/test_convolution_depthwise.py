@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.custom_caffe.finite_differences import check_linear_layer
+from tests.custom_caffe.layer_checks import SPARED, check_linear_layer, check_spared, check_threads
 
 Array = NDArray[Any]
 
@@ -158,52 +158,17 @@ def test_parameter_gradients_add_up_and_the_data_gradient_does_not(make_net: Cal
         np.testing.assert_allclose(blob.diff, 2 * before, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("more", "still"),
-    [
-        ("propagate_down: false", "data"),
-        ("param { lr_mult: 0 } param { lr_mult: 1 }", "weights"),
-        ("param { lr_mult: 1 } param { lr_mult: 0 }", "bias"),
-    ],
-)
-def test_gradients_that_are_not_asked_for_stay(more: str, still: str, make_net: Callable[..., Any]) -> None:
-    # A loss after the layer and parameters before it, so that only what is said in `more` spares a gradient.
+@pytest.mark.parametrize(("more", "spared"), SPARED)
+def test_gradients_that_are_not_asked_for_stay(more: str, spared: str, make_net: Callable[..., Any]) -> None:
     case = SQUARE["3x3, stride 1"]
-    net = make_net(
-        case.input("b")
-        + ' layer { name: "b" type: "Scale" bottom: "b_in" top: "c_in" }'
-        + case.layer("ConvolutionDepthwise", "c", more)
-        + ' layer { name: "loss" type: "Reduction" bottom: "c" top: "loss" loss_weight: 1 }'
-    )
-    net.blobs["b_in"].data[...] = 1
-    net.forward()
-    net.backward()
-    moved = {
-        "data": bool(net.blobs["c_in"].diff.any()),
-        "weights": bool(net.params["c"][0].diff.any()),
-        "bias": bool(net.params["c"][1].diff.any()),
-    }
-    assert moved == {name: name != still for name in moved}
+    check_spared(make_net, case.input("b"), case.layer("ConvolutionDepthwise", "c", more), spared)
 
 
 def test_results_do_not_depend_on_the_number_of_threads(run_python: Callable[..., Any]) -> None:
     case = Case(32, 24, (16, 16), (3, 3), (1, 1), (1, 1), (1, 1), True)
-    text = "force_backward: true " + case.input("c") + case.layer("ConvolutionDepthwise", "c")
-    code = f"""
-import hashlib, caffe, numpy as np
-open("net.prototxt", "w").write({text!r})
-caffe.set_random_seed(1)
-net = caffe.Net("net.prototxt", caffe.TRAIN)
-net.blobs["c_in"].data[...] = np.random.default_rng(1).standard_normal(net.blobs["c_in"].data.shape)
-net.forward()
-net.blobs["c"].diff[...] = net.blobs["c"].data
-net.backward()
-arrays = [net.blobs["c"].data, net.blobs["c_in"].diff, *(blob.diff for blob in net.params["c"])]
-print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
-"""
-    results = {run_python(code, OMP_NUM_THREADS=str(threads)).stdout for threads in (1, 2, 5)}
-    assert len(results) == 1
-    assert len(results.pop()) == 65
+    check_threads(
+        run_python, "force_backward: true " + case.input("c") + case.layer("ConvolutionDepthwise", "c")
+    )
 
 
 def test_works_in_a_process_forked_after_it_used_threads(run_python: Callable[..., Any]) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from tests.custom_caffe.finite_differences import check_linear_layer
+from tests.custom_caffe.layer_checks import SPARED, check_linear_layer, check_spared, check_threads
 
 Array = NDArray[Any]
 VGG_SHADOW = Path(__file__).parents[2] / "prototxt" / "vgg_shadow" / "deploy.prototxt"
@@ -43,10 +43,14 @@ class Case:
 
     def whole(self, name: str, settings: str = "") -> str:
         """The layer and its input as prototxt."""
+        return self.input(name) + self.layer(name, settings)
+
+    def input(self, name: str) -> str:
+        """The layer's input as prototxt."""
         dims = " ".join(f"dim: {n}" for n in self.shape)
         return (
             f'layer {{ name: "{name}_in" type: "Input" top: "{name}_in"'
-            f" input_param {{ shape {{ {dims} }} }} }} " + self.layer(name, settings)
+            f" input_param {{ shape {{ {dims} }} }} }} "
         )
 
     def layer(self, name: str, settings: str = "", more: str = "") -> str:
@@ -127,15 +131,18 @@ def exact(case: Case, data: Array, weights: Array, bias: Array | None) -> Array:
 
 
 def check(case: Case, directory: Path) -> None:
-    """The layer gives what upstream's engine and the float64 sum do; and twice as much gradient the second time."""
+    """The layer gives what upstream's engine and the float64 sum do, and adds up gradients as upstream's.
+
+    Of small whole numbers, whose sums are exact in any order.
+    """
     path = directory / "pair.prototxt"
     path.write_text("force_backward: true " + case.whole("ours") + case.whole("upstream", UPSTREAM))
     net = caffe.Net(str(path), caffe.TRAIN)
     random = np.random.default_rng(1)
-    data = random.standard_normal(case.shape)
-    top_diff = random.standard_normal(net.blobs["ours"].data.shape)
+    data = random.integers(-3, 4, case.shape)
+    top_diff = random.integers(-3, 4, net.blobs["ours"].data.shape)
     for ours, upstream in zip(net.params["ours"], net.params["upstream"], strict=True):
-        ours.data[...] = upstream.data
+        ours.data[...] = upstream.data[...] = random.integers(-3, 4, ours.data.shape)
     for name in ("ours", "upstream"):
         net.blobs[f"{name}_in"].data[...] = data
     net.forward()
@@ -150,7 +157,7 @@ def check(case: Case, directory: Path) -> None:
     pairs += [(a.diff, b.diff) for a, b in zip(net.params["ours"], net.params["upstream"], strict=True)]
     for found, value in pairs:
         assert found.shape == value.shape
-        np.testing.assert_allclose(found, value, atol=2e-5 * max(1.0, float(np.abs(value).max())))
+        np.testing.assert_array_equal(found, value)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -171,35 +178,14 @@ def test_gradients_agree_with_finite_differences(name: str, make_net: Callable[.
     check_linear_layer(make_net("force_backward: true " + CASES[name].whole("c")))
 
 
-@pytest.mark.parametrize(
-    ("more", "still"),
-    [
-        ("propagate_down: false", "c_in"),
-        ("param { lr_mult: 0 } param { lr_mult: 1 }", "weights"),
-        ("param { lr_mult: 1 } param { lr_mult: 0 }", "bias"),
-    ],
-)
-def test_gradients_that_are_not_asked_for_stay(more: str, still: str, make_net: Callable[..., Any]) -> None:
-    # A loss after the layer and parameters before it, so that only what is said in `more` spares a gradient.
+@pytest.mark.parametrize(("more", "spared"), SPARED)
+def test_gradients_that_are_not_asked_for_stay(more: str, spared: str, make_net: Callable[..., Any]) -> None:
     case = CASES["3x3"]
-    net = make_net(
-        case.whole("b")
-        + ' layer { name: "scale" type: "Scale" bottom: "b_in" top: "c_in" } '
-        + case.layer("c", more=more)
-        + ' layer { name: "loss" type: "Reduction" bottom: "c" top: "loss" loss_weight: 1 }'
-    )
-    blobs = {"c_in": net.blobs["c_in"], "weights": net.params["c"][0], "bias": net.params["c"][1]}
-    net.blobs["b_in"].data[...] = 1
-    for blob in blobs.values():
-        blob.diff[...] = 7
-    net.forward()
-    net.backward()
-    for name, blob in blobs.items():
-        assert bool((blob.diff == 7).all()) == (name == still), name
+    check_spared(make_net, case.input("b"), case.layer("c", more=more), spared)
 
 
 def run(net: Any, data: Array) -> list[Array]:
-    """What the layer `c` computes of `data`: its output and all gradients, that of the output being the output."""
+    """What the layer `c` computes of `data`: its output, and all gradients for the output as its own."""
     net.blobs["c_in"].data[...] = data
     net.clear_param_diffs()
     net.forward()
@@ -236,25 +222,8 @@ def test_what_a_thread_computed_before_does_not_matter(make_net: Callable[..., A
         np.testing.assert_array_equal(found, value)
 
 
-def test_results_do_not_depend_on_the_number_of_threads(run_python: Any, tmp_path: Path) -> None:
-    path = tmp_path / "net.prototxt"
-    path.write_text("force_backward: true " + Case(5, 6, 20, (40, 33)).whole("c"))
-    code = f"""
-import hashlib, numpy as np, caffe
-caffe.set_random_seed(1)
-net = caffe.Net({str(path)!r}, caffe.TRAIN)
-net.blobs["c_in"].data[...] = np.random.default_rng(0).standard_normal(net.blobs["c_in"].data.shape)
-net.forward()
-net.blobs["c"].diff[...] = net.blobs["c"].data
-net.backward()
-values = [net.blobs["c"].data, net.blobs["c_in"].diff, *(blob.diff for blob in net.params["c"])]
-print(hashlib.sha256(b"".join(v.tobytes() for v in values)).hexdigest())
-"""
-    printed = {
-        run_python(code, OMP_NUM_THREADS=n, OPENBLAS_NUM_THREADS="1").stdout for n in ("1", "2", "3", "7")
-    }
-    assert len(printed) == 1
-    assert len(printed.pop().strip()) == 64
+def test_results_do_not_depend_on_the_number_of_threads(run_python: Callable[..., Any]) -> None:
+    check_threads(run_python, "force_backward: true " + Case(5, 6, 20, (40, 33)).whole("c"))
 
 
 def test_vgg_shadow(monkeypatch: pytest.MonkeyPatch) -> None:

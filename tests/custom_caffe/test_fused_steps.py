@@ -1,4 +1,4 @@
-"""Inner products, ReLU, max pooling and Adam's steps by our kernels and by upstream's way (CAFFE_FUSE=0), and their threads."""
+"""Inner products, ReLU, max pooling and Adam by our kernels and upstream's way (CAFFE_FUSE=0); threads."""
 
 from __future__ import annotations
 
@@ -96,7 +96,8 @@ def test_relu_is_the_same(slope: float, top: str, make_net: Any, monkeypatch: py
     net = make_net(
         'force_backward: true layer { name: "x" type: "Input" top: "x"'
         " input_param { shape { dim: 3 dim: 12345 } } }"
-        f' layer {{ name: "y" type: "ReLU" bottom: "x" top: "{top}" relu_param {{ negative_slope: {slope} }} }}'
+        f' layer {{ name: "y" type: "ReLU" bottom: "x" top: "{top}"'
+        f" relu_param {{ negative_slope: {slope} }} }}"
     )
     data = np.random.default_rng(0).standard_normal((3, 12345)).astype(np.float32)
     data[0, :4] = 0, -0.0, np.inf, np.nan
