@@ -15,6 +15,11 @@ SPARED = [
 """Settings of a layer, and what gradient it then does not compute."""
 
 
+def sizes(**pairs: tuple[int, int]) -> str:
+    """Settings of a convolution, such as kernel_size=(height, width), as prototxt."""
+    return "".join(f"{field}: {value} " for field, pair in pairs.items() for value in pair)
+
+
 def check_spared(make_net: Callable[..., Any], input_b: str, layer_c: str, spared: str) -> None:
     """All the layer's gradients but `spared` are computed; `input_b` is its input, named `b_in`."""
     # A loss after the layer and parameters before it, so that only the layer's settings spare a gradient.

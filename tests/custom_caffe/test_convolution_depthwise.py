@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.custom_caffe.layer_checks import SPARED, check_linear_layer, check_spared, check_threads
+from tests.custom_caffe.layer_checks import SPARED, check_linear_layer, check_spared, check_threads, sizes
 
 Array = NDArray[Any]
 
@@ -34,20 +34,11 @@ class Case:
 
     def layer(self, kind: str, name: str, more: str = "") -> str:
         """The layer as prototxt, from `<name>_in` to `<name>`."""
-        sizes = "".join(
-            f"{field}: {value} "
-            for field, pair in [
-                ("kernel_size", self.kernel),
-                ("stride", self.stride),
-                ("pad", self.pad),
-                ("dilation", self.dilation),
-            ]
-            for value in pair
-        )
+        pairs = sizes(kernel_size=self.kernel, stride=self.stride, pad=self.pad, dilation=self.dilation)
         group = f"group: {self.channels}" if kind == "Convolution" else ""
         return (
             f'layer {{ name: "{name}" type: "{kind}" bottom: "{name}_in" top: "{name}" {more}'
-            f" convolution_param {{ num_output: {self.channels} {sizes} {group} bias_term: {int(self.bias)}"
+            f" convolution_param {{ num_output: {self.channels} {pairs} {group} bias_term: {int(self.bias)}"
             ' weight_filler { type: "gaussian" std: 1 } bias_filler { type: "gaussian" std: 1 } } }'
         )
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from tests.custom_caffe.layer_checks import SPARED, check_linear_layer, check_spared, check_threads
+from tests.custom_caffe.layer_checks import SPARED, check_linear_layer, check_spared, check_threads, sizes
 
 Array = NDArray[Any]
 VGG_SHADOW = Path(__file__).parents[2] / "prototxt" / "vgg_shadow" / "deploy.prototxt"
@@ -55,19 +55,10 @@ class Case:
 
     def layer(self, name: str, settings: str = "", more: str = "") -> str:
         """The layer as prototxt, from `<name>_in` to `<name>`."""
-        sizes = "".join(
-            f"{field}: {value} "
-            for field, pair in [
-                ("kernel_size", self.kernel),
-                ("stride", self.stride),
-                ("pad", self.pad),
-                ("dilation", self.dilation),
-            ]
-            for value in pair
-        )
+        pairs = sizes(kernel_size=self.kernel, stride=self.stride, pad=self.pad, dilation=self.dilation)
         return (
             f'layer {{ name: "{name}" type: "Convolution" bottom: "{name}_in" top: "{name}" {more}'
-            f" convolution_param {{ num_output: {self.outputs} {sizes} group: {self.group} {settings}"
+            f" convolution_param {{ num_output: {self.outputs} {pairs} group: {self.group} {settings}"
             f" bias_term: {int(self.bias)} "
             'weight_filler { type: "gaussian" std: 1 } bias_filler { type: "gaussian" std: 1 } } }'
         )
