@@ -142,7 +142,7 @@ def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1
         *trained(Training("mobilenet_v2/stage1", "lmdb_reference", 12_000, 10)),
         *trained(Training("mobilenet_v2/stage2", "lmdb_reference", 3_000, 2.5)),
         lmdb("lmdb_70x60", 0.3, "--network", "vgg_shadow", "--copies", "10", *MILD),
-        *trained(Training("vgg_shadow", "lmdb_70x60", 1_000, 20)),
+        *trained(Training("vgg_shadow", "lmdb_70x60", 1_200, 13)),
     ]
 
 

@@ -138,6 +138,7 @@ RECIPES: dict[str, Recipe] = {
                 "The reference publishes no solver for it; stage 3's is used, at a lower rate."
             ),
             base_lr=0.0005,
+            batch_size=32,
             dropout=0.2,
         ),
     )
