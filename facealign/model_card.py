@@ -53,7 +53,7 @@ def model_card(
         f"{_loss(recipe)}, seed {run['seed']}; {seconds / 60:.0f} minutes"
     )
     variation = (
-        f"{train['samples']} samples, {_copies(data)}, seed {data['seed']}: "
+        f"{train['samples']} samples, {_copies(data, run.get('fresh'))}, seed {data['seed']}: "
         f"flip {augmentation['flip']:g}, shift {augmentation['shift']:g} of the crop's side, "
         f"scale {_range(augmentation['scale_range'])}, "
         f"rotation {_range(augmentation['rotate_range'])} degrees, "
@@ -131,9 +131,13 @@ def _loss(recipe: Recipe) -> str:
     return f"Euclidean loss ({'divided by the eye distance' if recipe.normalized else 'plain'})"
 
 
-def _copies(data: Mapping[str, Any]) -> str:
+def _copies(data: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> str:
     if data.get("fresh"):
-        return "varied anew each time"
+        told = fresh or {}
+        shares = [f"{folder} {weight:g}" for folder, weight in told.get("weights", {}).items()]
+        drawn = f", drawn from the folders in the ratio {', '.join(shares)}" if shares else ""
+        looks = f", changed in {', '.join(told['looks'])} at times" if told.get("looks") else ""
+        return f"varied anew each time{drawn}{looks}"
     others = [f"{count} of {folder}" for folder, count in sorted(data.get("copies_of", {}).items())]
     return f"{data['copies']} a face" + (f" ({', '.join(others)})" if others else "")
 

@@ -124,6 +124,23 @@ def test_nothing_of_the_machine_it_was_trained_on_is_released(run, data, tmp_pat
     assert net.layer[0].type == "Input"
 
 
+def test_the_card_says_how_fresh_samples_were_drawn(run, data, tmp_path):
+    for path, news in (
+        (data / "meta.json", {"fresh": True}),
+        (
+            run / "run.json",
+            {"fresh": {"weights": {"afw": 3, "mine": 0.5}, "looks": {"blur": {}, "grey": {}}}},
+        ),
+    ):
+        path.write_text(json.dumps({**json.loads(path.read_text()), **news}))
+    assert release("--run", run, "--data", data, "--output", tmp_path / "models").returncode == 0
+    card = " ".join((tmp_path / "models" / "mobilenet_v2_stage2.md").read_text().split())
+    assert (
+        "varied anew each time, drawn from the folders in the ratio afw 3, mine 0.5, changed in blur, grey"
+        in card
+    )
+
+
 def test_the_card_quotes_the_log_and_the_files(run, data, tmp_path):
     models = tmp_path / "models"
     assert release("--run", run, "--data", data, "--output", models).returncode == 0
