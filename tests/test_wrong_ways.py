@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from facealign import aligner as aligner_module
+from facealign import landmark_net
 from facealign.aligner import FaceAligner
 from facealign.boxes import landmark_box
 from facealign.crop import apply
@@ -102,7 +102,7 @@ def test_a_flip_without_the_index_swap(figures_of, released):
 
 def test_flip_averaging_without_the_index_swap(figures_of, averaging, monkeypatch):
     monkeypatch.setattr(
-        aligner_module, "mirror_points", lambda points, width: points * (-1, 1) + (width - 1, 0)
+        landmark_net, "mirror_points", lambda points, width: points * (-1, 1) + (width - 1, 0)
     )
     wrong = figures_of(averaging.align_boxes)
     assert wrong["nme_inter_pupil"] > 30

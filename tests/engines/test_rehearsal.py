@@ -136,7 +136,7 @@ def test_a_deploy_net_that_only_caffe_finds_wrong_does_not_end_this_process(name
 def test_nets_made_here_are_known_and_not_rehearsed():
     """A rehearsal takes longer than all else that opening a net does."""
     files = [*ROOT.glob("prototxt/**/deploy.prototxt"), *ROOT.glob("prototxt/mtcnn/*.prototxt")]
-    assert len(files) == 7
+    assert len(files) == 8
     for path in files:
         net = text_format.Parse(path.read_text(), import_caffe().proto.caffe_pb2.NetParameter())
         assert net.SerializeToString(deterministic=True) in _our_nets()
