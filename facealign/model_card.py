@@ -136,8 +136,8 @@ def _copies(data: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> str:
         told = fresh or {}
         shares = [f"{folder} {weight:g}" for folder, weight in told.get("weights", {}).items()]
         drawn = f", drawn from the folders in the ratio {', '.join(shares)}" if shares else ""
-        looks = f", changed in {', '.join(told['looks'])} at times" if told.get("looks") else ""
-        return f"varied anew each time{drawn}{looks}"
+        changes = f", changed in {', '.join(told['changes'])} at times" if told.get("changes") else ""
+        return f"varied anew each time{drawn}{changes}"
     others = [f"{count} of {folder}" for folder, count in sorted(data.get("copies_of", {}).items())]
     return f"{data['copies']} a face" + (f" ({', '.join(others)})" if others else "")
 

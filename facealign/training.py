@@ -51,10 +51,10 @@ if len(arguments) > 3:
 
 @dataclass(frozen=True)
 class Fresh:
-    """Samples varied anew each time: weights of the folders of photos, changes of looks; see FreshSource."""
+    """Samples varied anew each time: weights of the folders of photos, further changes; see FreshSource."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
-    looks: Mapping[str, Change] = field(default_factory=dict)
+    changes: Mapping[str, Change] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ class Run:
         return FreshSource(
             directory,
             cut_for(self.meta, settings.data),
-            settings.fresh.looks,
+            settings.fresh.changes,
             settings.fresh.weights,
             settings.seed,
             self.done * settings.recipe.batch_size,

@@ -129,7 +129,7 @@ def test_the_card_says_how_fresh_samples_were_drawn(run, data, tmp_path):
         (data / "meta.json", {"fresh": True}),
         (
             run / "run.json",
-            {"fresh": {"weights": {"afw": 3, "mine": 0.5}, "looks": {"blur": {}, "grey": {}}}},
+            {"fresh": {"weights": {"afw": 3, "mine": 0.5}, "changes": {"blur": {}, "grey": {}}}},
         ),
     ):
         path.write_text(json.dumps({**json.loads(path.read_text()), **news}))

@@ -274,7 +274,7 @@ def fresh(data):
 
 def test_samples_varied_anew_train_and_go_on_where_they_were(fresh, data, tmp_path):
     directory = tmp_path / "run"
-    common = ("--stage", 1, "--run", directory, "--fresh", "--looks", "--weigh", "photos=2")
+    common = ("--stage", 1, "--run", directory, "--fresh", "--looks", "--deform", 0.02, "--weigh", "photos=2")
     arguments = (*common, "--data", fresh, "--snapshot-every", 2, "--validate-every", 2)
     first = tool(*arguments, "--iterations", 2)
     assert first.returncode == 0, first.stderr
@@ -282,6 +282,7 @@ def test_samples_varied_anew_train_and_go_on_where_they_were(fresh, data, tmp_pa
     assert "AugmentedFaceData" in net
     assert "rotate_min: -30" in net
     assert "occlusion" in net
+    assert "deform" in net
     assert "first_sample: 0" in net
     second = tool(*arguments, "--iterations", 3)
     assert second.returncode == 0, second.stderr
@@ -332,6 +333,9 @@ def test_the_plain_command_trains_with_what_was_written(finished):
         ["--stage", "1", "--seed", "-1"],
         ["--stage", "1", "--device", "tpu"],
         ["--stage", "1", "--looks"],
+        ["--stage", "1", "--deform", "0.02"],
+        ["--stage", "1", "--fresh", "--deform", "0.06"],
+        ["--stage", "1", "--fresh", "--deform", "nan"],
         ["--stage", "1", "--weigh", "photos=1"],
         ["--stage", "1", "--fresh", "--weigh", "photos"],
         ["--stage", "1", "--fresh", "--weigh", "=1"],

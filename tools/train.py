@@ -16,7 +16,7 @@ from facealign.engines.caffe_engine import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.networks.recipes import RECIPES, Recipe, recipe_named
 from facealign.networks.registry import spec_of
-from facealign.networks.sources import LOOKS
+from facealign.networks.sources import LOOKS, MAX_DEFORM, deformation
 from facealign.snapshots import newest_weights
 from facealign.storage import default_directory
 from facealign.training import LOG, Fresh, Run, Saved, Settings, Step, Validation
@@ -52,7 +52,17 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         help="with --fresh: how often samples come from which folder of photos; *=WEIGHT: from all others",
     )
     parser.add_argument(
-        "--looks", action="store_true", help="with --fresh: change colours too, blur, and cover parts"
+        "--looks",
+        action="store_true",
+        help="with --fresh: change light and colours too, blur, and cover parts",
+    )
+    parser.add_argument(
+        "--deform",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="with --fresh: bend the crops smoothly, moving their parts by up to this share of the side "
+        f"(root mean square, up to {MAX_DEFORM})",
     )
     parser.add_argument("--run", type=Path, metavar="DIR", help="where the run lives (default: runs/RECIPE)")
     parser.add_argument("--iterations", type=int, metavar="N", help="in all (default: the recipe's)")
@@ -66,14 +76,14 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--restart", action="store_true", help="throw an earlier run in that folder away")
     arguments = parser.parse_args(command)
     arguments.recipe = arguments.recipe or STAGES[arguments.stage]
-    if arguments.fresh and recipe_named(arguments.recipe).second_level:
-        parser.error(f"--fresh: there are no loose crops for {arguments.recipe}")
     for name, low in (("iterations", 1), ("snapshot_every", 1), ("validate_every", 1), ("seed", 0)):
         value = getattr(arguments, name)
         if value is not None and value < low:
             parser.error(f"--{name.replace('_', '-')}: expected {low} or more")
-    if (arguments.weigh or arguments.looks) and not arguments.fresh:
-        parser.error("--weigh and --looks are for --fresh")
+    if (arguments.weigh or arguments.looks or arguments.deform) and not arguments.fresh:
+        parser.error("--weigh, --looks and --deform are for --fresh")
+    if not 0 <= arguments.deform <= MAX_DEFORM:
+        parser.error(f"--deform: expected 0 to {MAX_DEFORM}")
     weights = {}
     for text in arguments.weigh:
         folder, _, number = text.rpartition("=")
@@ -117,6 +127,10 @@ def main() -> None:
     resumes = not arguments.restart and newest_weights(directory, recipe.stage) is not None
     spec = spec_of(recipe.network)
     size = spec.input_height, spec.input_width
+    changes = {
+        **(LOOKS if arguments.looks else {}),
+        **(deformation(arguments.deform) if arguments.deform else {}),
+    }
     settings = Settings(
         recipe=recipe,
         data=arguments.data or default_directory(size, arguments.fresh, recipe.second_level),
@@ -128,7 +142,7 @@ def main() -> None:
         validate_every=arguments.validate_every,
         gpu=arguments.device == "gpu",
         restart=arguments.restart,
-        fresh=Fresh(arguments.weigh, LOOKS if arguments.looks else {}) if arguments.fresh else None,
+        fresh=Fresh(arguments.weigh, changes) if arguments.fresh else None,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     single_threaded_blas()

@@ -38,7 +38,9 @@ const int kMirror[kLandmarks] = {
 const double kMaxShrink = 2;
 const char kAllOthers[] = "*";
 // What a generator is for: two of one purpose never begin alike.
-enum Purpose { kSample, kRound };
+enum Purpose { kSample, kRound, kFields };
+// A stronger deform would fold the crop at times.
+const float kMaxDeform = 0.05;
 
 // In [0, 1). The standard's distributions may differ from one library to another; this does not.
 double Uniform(FaceGenerator* generator) {
@@ -104,6 +106,15 @@ void Halve(const uint8_t* planes, int height, int width, uint8_t* halved) {
   }
 }
 
+// Along the upper edge of a square from one end to the other, by its upper left and lower right corners.
+struct Edge {
+  explicit Edge(const float* corners)
+      : x((double(corners[2]) - corners[0] + corners[3] - corners[1]) / 2),
+        y((double(corners[3]) - corners[1] - corners[2] + corners[0]) / 2),
+        length(std::hypot(x, y)) {}
+  double x, y, length;
+};
+
 // An affine map of the plane: x' = a x + b y + c, y' = d x + e y + f.
 struct Affine {
   double a, b, c, d, e, f;
@@ -121,24 +132,105 @@ struct Affine {
   }
 };
 
-// What `back`, a map from the crop's pixels to the picture's, shows of a picture: bilinear, black outside, in
-// whole grey levels. In whole numbers, which is faster and the same on every processor: places to 2^-32 of a
-// pixel, shares of neighbours to 2^-kBits.
-void Sample(const uint8_t* planes, int height, int width, const Affine& back, int crop_height, int crop_width,
+// cos(pi i (place + 1/2) / size) for i below kModes.
+void Cosines(double place, int size, double* cosines) {
+  const double first = std::cos(M_PI * (place + 0.5) / size);
+  cosines[0] = 1;
+  cosines[1] = first;
+  for (int i = 2; i < SmoothField::kModes; ++i) { cosines[i] = 2 * first * cosines[i - 1] - cosines[i - 2]; }
+}
+
+// The cosines of all places of an axis, kModes for each.
+vector<double> AllCosines(int size) {
+  vector<double> all(size * SmoothField::kModes);
+  for (int i = 0; i < size; ++i) { Cosines(i, size, &all[i * SmoothField::kModes]); }
+  return all;
+}
+
+double Sum(const double* along, const double* cosines) {
+  double sum = 0;
+  for (int i = 0; i < SmoothField::kModes; ++i) { sum += along[i] * cosines[i]; }
+  return sum;
+}
+
+// Where in the bent crop a place of the plain one is seen.
+void Bend(const SmoothField& field_x, const SmoothField& field_y, int height, int width, double* x, double* y) {
+  const double plain_x = *x, plain_y = *y;
+  double cosines_x[SmoothField::kModes], cosines_y[SmoothField::kModes];
+  for (int round = 0; round < 50; ++round) {
+    Cosines(*x, width, cosines_x);
+    Cosines(*y, height, cosines_y);
+    const double next_x = plain_x - field_x.At(cosines_x, cosines_y);
+    const double next_y = plain_y - field_y.At(cosines_x, cosines_y);
+    const double step = std::max(std::abs(next_x - *x), std::abs(next_y - *y));
+    *x = next_x;
+    *y = next_y;
+    if (step < 1e-6) { break; }
+  }
+}
+
+// Which places of the picture the crop's pixels show, row by row, in units of 2^-32 of a pixel.
+class Places {
+ public:
+  Places(const Affine& back, const SmoothField& field_x, const SmoothField& field_y, int height, int width)
+      : x(width), y(width), back_(back), field_x_(field_x), field_y_(field_y),
+        bent_(!field_x.zero() || !field_y.zero()) {
+    if (bent_) {
+      across_ = AllCosines(width);
+      down_ = AllCosines(height);
+    }
+  }
+
+  void Row(int v) {
+    if (!bent_) {
+      const int64_t step_x = Fixed(back_.a), step_y = Fixed(back_.d);
+      x[0] = Fixed(back_.x(0, v));
+      y[0] = Fixed(back_.y(0, v));
+      for (size_t u = 1; u < x.size(); ++u) {
+        x[u] = x[u - 1] + step_x;
+        y[u] = y[u - 1] + step_y;
+      }
+      return;
+    }
+    double along_x[SmoothField::kModes], along_y[SmoothField::kModes];
+    field_x_.Row(&down_[v * SmoothField::kModes], along_x);
+    field_y_.Row(&down_[v * SmoothField::kModes], along_y);
+    for (size_t u = 0; u < x.size(); ++u) {
+      const double* cosines = &across_[u * SmoothField::kModes];
+      const double from_x = u + Sum(along_x, cosines), from_y = v + Sum(along_y, cosines);
+      x[u] = Fixed(back_.x(from_x, from_y));
+      y[u] = Fixed(back_.y(from_x, from_y));
+    }
+  }
+
+  vector<int64_t> x, y;
+
+ private:
+  static int64_t Fixed(double value) { return static_cast<int64_t>(std::llround(std::ldexp(value, 32))); }
+
+  const Affine back_;
+  const SmoothField &field_x_, &field_y_;
+  const bool bent_;
+  vector<double> across_, down_;
+};
+
+// What is shown of a picture at `places`: bilinear, black outside, in whole grey levels. In whole numbers,
+// which is faster and the same on every processor: shares of neighbours to 2^-kBits.
+void Sample(const uint8_t* planes, int height, int width, Places* places, int crop_height, int crop_width,
     float* crop) {
   const int kBits = 11;
   const int kOne = 1 << kBits, kRound = 1 << (2 * kBits - 1);
   const int plane = height * width, crop_plane = crop_height * crop_width;
-  const auto fixed = [](double value) { return static_cast<int64_t>(std::llround(std::ldexp(value, 32))); };
   const auto blend = [&](int upper_left, int upper_right, int lower_left, int lower_right, int x, int y) {
     const int upper = upper_left * kOne + (upper_right - upper_left) * x;
     const int lower = lower_left * kOne + (lower_right - lower_left) * x;
     return (upper * kOne + (lower - upper) * y + kRound) >> (2 * kBits);
   };
-  const int64_t step_x = fixed(back.a), step_y = fixed(back.d), half_share = int64_t(1) << (31 - kBits);
+  const int64_t half_share = int64_t(1) << (31 - kBits);
   for (int v = 0; v < crop_height; ++v) {
-    int64_t place_x = fixed(back.x(0, v)) + half_share, place_y = fixed(back.y(0, v)) + half_share;
-    for (int u = 0; u < crop_width; ++u, ++crop, place_x += step_x, place_y += step_y) {
+    places->Row(v);
+    for (int u = 0; u < crop_width; ++u, ++crop) {
+      const int64_t place_x = places->x[u] + half_share, place_y = places->y[u] + half_share;
       const int64_t left = place_x >> 32, top = place_y >> 32;
       const int x = (place_x >> (32 - kBits)) & (kOne - 1), y = (place_y >> (32 - kBits)) & (kOne - 1);
       if (left >= 0 && top >= 0 && left < width - 1 && top < height - 1) {
@@ -162,6 +254,41 @@ void Sample(const uint8_t* planes, int height, int width, const Affine& back, in
 }
 
 }  // namespace
+
+const int SmoothField::kModes;
+const int SmoothField::kCoefficients;
+
+void SmoothField::Draw(double strength, FaceGenerator* generator) {
+  // Of a unit coefficient: bound^2 times the mean squares of its two cosines, 1/2 each but for i or j = 0.
+  double total = 0;
+  for (int n = 1; n <= kCoefficients; ++n) {
+    const int i = n / kModes, j = n % kModes;
+    total += (i ? 0.5 : 1) * (j ? 0.5 : 1) / (i * i + j * j);
+  }
+  for (int n = 1; n <= kCoefficients; ++n) {
+    const int i = n / kModes, j = n % kModes;
+    // The mean square of what is drawn evenly between -1 and 1 is 1/3.
+    const double bound = strength * std::sqrt(3 / (total * (i * i + j * j)));
+    coefficients_[n - 1] = bound * Uniform(-1, 1, generator);
+  }
+}
+
+bool SmoothField::zero() const {
+  return std::all_of(coefficients_, coefficients_ + kCoefficients, [](float value) { return value == 0; });
+}
+
+void SmoothField::Row(const double* cosines_y, double* along) const {
+  for (int i = 0; i < kModes; ++i) {
+    along[i] = 0;
+    for (int j = i ? 0 : 1; j < kModes; ++j) { along[i] += coefficients_[i * kModes + j - 1] * cosines_y[j]; }
+  }
+}
+
+double SmoothField::At(const double* cosines_x, const double* cosines_y) const {
+  double along[kModes];
+  Row(cosines_y, along);
+  return Sum(along, cosines_x);
+}
 
 template <typename Dtype>
 AugmentedFaceDataLayer<Dtype>::AugmentedFaceDataLayer(const LayerParameter& param)
@@ -198,6 +325,8 @@ void AugmentedFaceDataLayer<Dtype>::DataLayerSetUp(
   CheckRange("scale_min and scale_max", param_.scale_min(), param_.scale_max(), 0.1, infinite);
   CheckRange("rotate_min and rotate_max", param_.rotate_min(), param_.rotate_max(), -180, 180);
   CheckRange("noise_std_min and noise_std_max", param_.noise_std_min(), param_.noise_std_max(), 0, infinite);
+  CheckChange("deform", param_.deform(), 0, kMaxDeform);
+  CheckChange("shade", param_.shade(), 0, 2);
   CheckChange("channel_gain", param_.channel_gain(), 0, infinite);
   CheckChange("contrast", param_.contrast(), 0, infinite);
   CheckChange("brightness", param_.brightness(), -255, 255);
@@ -383,25 +512,43 @@ typename AugmentedFaceDataLayer<Dtype>::Drawn AugmentedFaceDataLayer<Dtype>::Dra
 }
 
 template <typename Dtype>
+void AugmentedFaceDataLayer<Dtype>::DrawFields(FaceGenerator* generator, Drawn* drawn) const {
+  const auto draw = [generator](const RandomChange& change, double unit, SmoothField* one, SmoothField* other) {
+    const bool happens = Happens(change, generator);
+    const double strength = Strength(change, generator) * unit;
+    one->Draw(happens ? strength : 0, generator);
+    if (other != NULL) { other->Draw(happens ? strength : 0, generator); }
+  };
+  draw(param_.deform(), std::max(height_, width_), &drawn->deform_x, &drawn->deform_y);
+  draw(param_.shade(), 1, &drawn->shade, NULL);
+}
+
+template <typename Dtype>
 void AugmentedFaceDataLayer<Dtype>::Warp(const Drawn& drawn, Dtype* landmarks, Worker* worker) const {
   const Datum& datum = worker->datum;
   const float* square = datum.float_data().data();
   const float* points = square + 4;
   const double centre_x = (width_ - 1) / 2.0, centre_y = (height_ - 1) / 2.0;
-  const double zoom = std::max(height_, width_) / (double(square[2]) - square[0]);
-  const Affine plain{zoom, 0, centre_x - zoom * (double(square[0]) + square[2]) / 2,
-      0, zoom, centre_y - zoom * (double(square[1]) + square[3]) / 2};
+  const Edge edge(square);
+  const double zoom = std::max(height_, width_) / edge.length;
+  const double along = zoom * edge.x / edge.length, across = zoom * edge.y / edge.length;
+  const double middle_x = (double(square[0]) + square[2]) / 2, middle_y = (double(square[1]) + square[3]) / 2;
+  const Affine plain{along, across, centre_x - along * middle_x - across * middle_y,
+      -across, along, centre_y + across * middle_x - along * middle_y};
   const double angle = drawn.angle * M_PI / 180;
   const double cosine = drawn.scale * std::cos(angle), sine = drawn.scale * std::sin(angle);
   Affine turn{cosine, -sine, centre_x - cosine * centre_x + sine * centre_y + drawn.shift_x * width_,
       sine, cosine, centre_y - sine * centre_x - cosine * centre_y + drawn.shift_y * height_};
   if (drawn.flip) { turn = Affine{-turn.a, -turn.b, width_ - 1 - turn.c, turn.d, turn.e, turn.f}; }
   const Affine affine = turn.after(plain);
+  const bool bent = !drawn.deform_x.zero() || !drawn.deform_y.zero();
   for (int i = 0; i < kLandmarks; ++i) {
     const int from = drawn.flip ? kMirror[i] : i;
-    const double x = points[from], y = points[kLandmarks + from];
-    landmarks[i] = (affine.x(x, y) + 1) / width_;
-    landmarks[kLandmarks + i] = (affine.y(x, y) + 1) / height_;
+    const double from_x = points[from], from_y = points[kLandmarks + from];
+    double x = affine.x(from_x, from_y), y = affine.y(from_x, from_y);
+    if (bent) { Bend(drawn.deform_x, drawn.deform_y, height_, width_, &x, &y); }
+    landmarks[i] = (x + 1) / width_;
+    landmarks[kLandmarks + i] = (y + 1) / height_;
   }
 
   const uint8_t* planes = reinterpret_cast<const uint8_t*>(datum.data().data());
@@ -418,13 +565,23 @@ void AugmentedFaceDataLayer<Dtype>::Warp(const Drawn& drawn, Dtype* landmarks, W
     // Pixel u of the halved picture has its centre at 2 u + 1/2.
     back = Affine{0.5, 0, -0.25, 0, 0.5, -0.25}.after(back);
   }
-  Sample(planes, height, width, back, height_, width_, worker->planes.data());
+  Places places(back, drawn.deform_x, drawn.deform_y, height_, width_);
+  Sample(planes, height, width, &places, height_, width_, worker->planes.data());
 }
 
 template <typename Dtype>
 void AugmentedFaceDataLayer<Dtype>::ChangeLooks(const Drawn& drawn, Worker* worker) const {
   const int plane = height_ * width_;
   float* const planes[] = {&worker->planes[0], &worker->planes[plane], &worker->planes[2 * plane]};
+  if (!drawn.shade.zero()) {
+    const vector<double> across = AllCosines(width_), down = AllCosines(height_);
+    double along[SmoothField::kModes];
+    for (int i = 0; i < plane; ++i) {
+      if (i % width_ == 0) { drawn.shade.Row(&down[i / width_ * SmoothField::kModes], along); }
+      const float factor = std::exp(Sum(along, &across[i % width_ * SmoothField::kModes]));
+      for (float* values : planes) { values[i] *= factor; }
+    }
+  }
   for (int channel = 0; channel < 3; ++channel) {
     if (drawn.gain[channel] != 1) {
       for (int i = 0; i < plane; ++i) { planes[channel][i] *= drawn.gain[channel]; }
@@ -474,6 +631,8 @@ string AugmentedFaceDataLayer<Dtype>::MakeSample(uint64_t number, int record, Dt
   if (varies) {
     worker->generator = FaceGenerator(seed_, number, kSample);
     drawn = Draw(record, &worker->generator);
+    FaceGenerator fields(seed_, number, kFields);
+    DrawFields(&fields, &drawn);
   }
   const Record& chosen = records_[static_cast<size_t>(drawn.record)];
   Datum& datum = worker->datum;
@@ -486,7 +645,7 @@ string AugmentedFaceDataLayer<Dtype>::MakeSample(uint64_t number, int record, Dt
     return Describe(chosen, "is not a picture of 3 channels with 140 numbers");
   }
   // Also not true of what is no number.
-  if (!(datum.float_data(2) > datum.float_data(0))) { return Describe(chosen, "has an empty square"); }
+  if (!(Edge(datum.float_data().data()).length > 0)) { return Describe(chosen, "has an empty square"); }
   Warp(drawn, row, worker);
   if (varies && drawn.looks_change()) { ChangeLooks(drawn, worker); }
   if (this->prefetch_[0]->label_.shape(1) > 2 * kLandmarks) {

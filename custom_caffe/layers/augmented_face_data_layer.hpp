@@ -33,23 +33,49 @@ class FaceGenerator {
   uint64_t state_;
 };
 
+// A smooth field over a crop: the sum over i, j < kModes, but i = j = 0, of a coefficient times
+// cos(pi i (x + 1/2) / width) cos(pi j (y + 1/2) / height).
+class SmoothField {
+ public:
+  static const int kModes = 4;
+  static const int kCoefficients = kModes * kModes - 1;
+
+  // Draws coefficients, each evenly between two bounds that fall as 1 / sqrt(i^2 + j^2), so that the mean
+  // square over all draws and the crop is strength^2.
+  void Draw(double strength, FaceGenerator* generator);
+  bool zero() const;
+  // Value at a place whose cosines of i = 0, 1, ... are given.
+  double At(const double* cosines_x, const double* cosines_y) const;
+  // What is left for a row: its values are the sums over i of along[i] cos(pi i (x + 1/2) / width).
+  void Row(const double* cosines_y, double* along) const;
+
+ private:
+  float coefficients_[kCoefficients];  // of (i, j) = (0, 1), (0, 2), ... (1, 0), ...
+};
+
 /**
  * @brief Cuts faces out of loose crops, varied anew for every sample, on threads of its own.
  *
  * The LMDB holds a face a record: a Datum with a part of a photo, larger than the crop (3 channels, BGR, one
- * after the other), and 140 numbers: the square that the plain crop shows, x1 y1 x2 y2 (edges; pixel centres
- * are whole numbers), then the 68 landmarks, x values first, in pixels from 0. A key is a number, a space and
- * the name of the set that the face is from. facealign/face_records.py writes such an LMDB.
+ * after the other), and 140 numbers: where the square that the plain crop shows has its upper left and its
+ * lower right corner, x1 y1 x2 y2 (edges; pixel centres are whole numbers; the square may be turned), then the
+ * 68 landmarks, x values first, in pixels from 0. A key is a number, a space and the name of the set that the
+ * face is from. facealign/face_records.py writes such an LMDB.
  *
  * Tops: data (N, 3, height, width); landmark (N, 136): 68 x, then 68 y, each the 1-based pixel in the crop
- * divided by the crop's width or height; optionally what was drawn (N, 21), see Drawn below.
+ * divided by the crop's width or height; optionally what was drawn (N, 66), see Drawn below.
  * Parameters: augmented_face_data_param; of transform_param mean_value and scale.
  *
- * In TRAIN a crop is the loose one seen through ONE affine map: the plain crop's; then about its centre
- * scale, rotation, shift; then flip, with which left and right landmarks change places. Bilinear, black
- * outside, after averages of 2 x 2 pixels as long as it shrinks by 2 or more; rounded to grey levels. Then,
- * each with its probability: channel_gain, contrast, brightness, grey, blur, occlusion, and a second
- * rounding. Then noise, and a third. In TEST it is the plain crop, and faces come in the order of the LMDB.
+ * In TRAIN a crop is the loose one seen through ONE map: the plain crop's; then about its centre scale,
+ * rotation, shift; then flip, with which left and right landmarks change places; then, with its probability,
+ * deform, which bends the crop smoothly so that the face has other proportions. Bilinear, black outside,
+ * after averages of 2 x 2 pixels as long as it shrinks by 2 or more; rounded to grey levels. Then, each with
+ * its probability: shade, channel_gain, contrast, brightness, grey, blur, occlusion, and a second rounding.
+ * Then noise, and a third. In TEST it is the plain crop, and faces come in the order of the LMDB.
+ *
+ * deform and shade are smooth fields over the crop: sums of cosines, see SmoothField. The strength of deform
+ * is the root mean square of either axis's displacement, a share of the crop's longer side: pixel p shows what
+ * without it is at p + field(p). That of shade is the root mean square of the logarithm of a brightness factor.
  *
  * Sample number n, counted from first_sample, depends on n, seed and parameters alone: neither on the number
  * of threads (CAFFE_IMAGE_THREADS, see data_threads.hpp) nor on what came before. Its draws are always made,
@@ -81,13 +107,16 @@ class AugmentedFaceDataLayer : public BasePrefetchingDataLayer<Dtype> {
     float flip, shift_x, shift_y, scale, angle, noise_std;
     float gain[3], contrast, brightness, grey, blur;
     float left, top, right, bottom, colour[3];  // the occlusion, in pixels
+    SmoothField deform_x, deform_y, shade;  // all 0: none; deform's values are pixels
 
     bool looks_change() const {
-      return gain[0] != 1 || gain[1] != 1 || gain[2] != 1 || contrast != 1 || brightness != 0 || grey != 0
+      return !shade.zero() || gain[0] != 1 || gain[1] != 1 || gain[2] != 1 || contrast != 1 || brightness != 0 || grey != 0
           || blur > 0 || right > left;
     }
   };
   static const int kDrawn = sizeof(Drawn) / sizeof(float);
+
+  static_assert(sizeof(Drawn) == 66 * sizeof(float), "what is drawn is a row of floats");
 
   // Views of the LMDB, which stay while it is open.
   struct Record {
@@ -116,6 +145,8 @@ class AugmentedFaceDataLayer : public BasePrefetchingDataLayer<Dtype> {
   // The record of a sample for which no pool is drawn. For numbers that rise.
   int InTurn(uint64_t number);
   Drawn Draw(int record, FaceGenerator* generator) const;
+  // Draws the fields; they have a generator of their own.
+  void DrawFields(FaceGenerator* generator, Drawn* drawn) const;
   // Writes the picture and the row of landmarks (and what was drawn) of a sample; returns what is wrong with
   // it, or nothing.
   std::string MakeSample(uint64_t number, int record, Dtype* picture, Dtype* row, Worker* worker) const;

@@ -21,7 +21,7 @@ class LmdbSource:
 
 @dataclass(frozen=True)
 class Change:
-    """How often (0..1) a sample's looks are changed in one way, and the range of how strongly."""
+    """How often (0..1) a sample is changed in one way, and the range of how strongly."""
 
     probability: float
     low: float = 0.0
@@ -29,6 +29,7 @@ class Change:
 
 
 LOOKS: dict[str, Change] = {
+    "shade": Change(0.3, 0.1, 0.5),
     "channel_gain": Change(0.3, 0.8, 1.2),
     "contrast": Change(0.5, 0.6, 1.4),
     "brightness": Change(0.5, -40, 40),
@@ -39,17 +40,30 @@ LOOKS: dict[str, Change] = {
 """Changes of looks that leave the landmarks where they are, by AugmentedFaceData's names for them."""
 
 
+MAX_DEFORM = 0.05
+"""The strongest deformation that AugmentedFaceData takes: a stronger one folds crops at times."""
+
+
+def deformation(strongest: float) -> dict[str, Change]:
+    """Other proportions of the face, by AugmentedFaceData's name for it: four samples of five are bent.
+
+    strongest: root mean square of the moves along each axis, a share of the crop's side, at most MAX_DEFORM.
+    """
+    return {"deform": Change(0.8, 0.0, strongest)}
+
+
 @dataclass(frozen=True)
 class FreshSource:
     """The loose crops of `tools/make_lmdb.py --fresh` in `directory`, varied anew for each sample.
 
     weights: how often samples come from which folder of photos ("*": each other one together; none: each face
-    once a round); first_sample: the number of the first one to make, where a run goes on.
+    once a round); changes: LOOKS, a deformation, or both; first_sample: the number of the first one to make,
+    where a run goes on.
     """
 
     directory: str = "data/lmdb_fresh"
     augmentation: Augmentation = field(default_factory=Augmentation)
-    looks: Mapping[str, Change] = field(default_factory=dict)
+    changes: Mapping[str, Change] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     first_sample: int = 0
@@ -144,7 +158,7 @@ def _fresh(source: FreshSource, batch_size: int, size: tuple[int, int]) -> caffe
     message.scale_min, message.scale_max = settings.scale_range
     message.rotate_min, message.rotate_max = settings.rotate_range
     message.noise_std_min, message.noise_std_max = settings.noise_std
-    for name, change in source.looks.items():
+    for name, change in source.changes.items():
         getattr(message, name).CopyFrom(
             caffe_pb2.RandomChange(probability=change.probability, low=change.low, high=change.high)
         )

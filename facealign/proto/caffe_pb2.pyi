@@ -12,12 +12,13 @@ TEST: Phase
 TRAIN: Phase
 
 class AugmentedFaceDataParameter(_message.Message):
-    __slots__ = ["batch_size", "blur", "brightness", "channel_gain", "contrast", "first_sample", "flip", "grey", "height", "noise_std_max", "noise_std_min", "occlusion", "rotate_max", "rotate_min", "scale_max", "scale_min", "seed", "set_weight", "shift", "source", "width"]
+    __slots__ = ["batch_size", "blur", "brightness", "channel_gain", "contrast", "deform", "first_sample", "flip", "grey", "height", "noise_std_max", "noise_std_min", "occlusion", "rotate_max", "rotate_min", "scale_max", "scale_min", "seed", "set_weight", "shade", "shift", "source", "width"]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     BLUR_FIELD_NUMBER: _ClassVar[int]
     BRIGHTNESS_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_GAIN_FIELD_NUMBER: _ClassVar[int]
     CONTRAST_FIELD_NUMBER: _ClassVar[int]
+    DEFORM_FIELD_NUMBER: _ClassVar[int]
     FIRST_SAMPLE_FIELD_NUMBER: _ClassVar[int]
     FLIP_FIELD_NUMBER: _ClassVar[int]
     GREY_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +32,7 @@ class AugmentedFaceDataParameter(_message.Message):
     SCALE_MIN_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     SET_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SHADE_FIELD_NUMBER: _ClassVar[int]
     SHIFT_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +41,7 @@ class AugmentedFaceDataParameter(_message.Message):
     brightness: RandomChange
     channel_gain: RandomChange
     contrast: RandomChange
+    deform: RandomChange
     first_sample: int
     flip: float
     grey: RandomChange
@@ -52,10 +55,11 @@ class AugmentedFaceDataParameter(_message.Message):
     scale_min: float
     seed: int
     set_weight: _containers.RepeatedCompositeFieldContainer[FaceSetWeight]
+    shade: RandomChange
     shift: float
     source: str
     width: int
-    def __init__(self, source: _Optional[str] = ..., batch_size: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., seed: _Optional[int] = ..., first_sample: _Optional[int] = ..., set_weight: _Optional[_Iterable[_Union[FaceSetWeight, _Mapping]]] = ..., flip: _Optional[float] = ..., shift: _Optional[float] = ..., scale_min: _Optional[float] = ..., scale_max: _Optional[float] = ..., rotate_min: _Optional[float] = ..., rotate_max: _Optional[float] = ..., noise_std_min: _Optional[float] = ..., noise_std_max: _Optional[float] = ..., channel_gain: _Optional[_Union[RandomChange, _Mapping]] = ..., contrast: _Optional[_Union[RandomChange, _Mapping]] = ..., brightness: _Optional[_Union[RandomChange, _Mapping]] = ..., grey: _Optional[_Union[RandomChange, _Mapping]] = ..., blur: _Optional[_Union[RandomChange, _Mapping]] = ..., occlusion: _Optional[_Union[RandomChange, _Mapping]] = ...) -> None: ...
+    def __init__(self, source: _Optional[str] = ..., batch_size: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., seed: _Optional[int] = ..., first_sample: _Optional[int] = ..., set_weight: _Optional[_Iterable[_Union[FaceSetWeight, _Mapping]]] = ..., flip: _Optional[float] = ..., shift: _Optional[float] = ..., scale_min: _Optional[float] = ..., scale_max: _Optional[float] = ..., rotate_min: _Optional[float] = ..., rotate_max: _Optional[float] = ..., noise_std_min: _Optional[float] = ..., noise_std_max: _Optional[float] = ..., channel_gain: _Optional[_Union[RandomChange, _Mapping]] = ..., contrast: _Optional[_Union[RandomChange, _Mapping]] = ..., brightness: _Optional[_Union[RandomChange, _Mapping]] = ..., grey: _Optional[_Union[RandomChange, _Mapping]] = ..., blur: _Optional[_Union[RandomChange, _Mapping]] = ..., occlusion: _Optional[_Union[RandomChange, _Mapping]] = ..., deform: _Optional[_Union[RandomChange, _Mapping]] = ..., shade: _Optional[_Union[RandomChange, _Mapping]] = ...) -> None: ...
 
 class BatchNormParameter(_message.Message):
     __slots__ = ["eps", "moving_average_fraction", "use_global_stats"]

@@ -15,7 +15,8 @@ import pytest
 from caffe.proto import caffe_pb2
 from numpy.typing import NDArray
 
-from facealign.augment import Augmentation, Jitter, draw, moved, transform
+from facealign.alignment import fit_similarity
+from facealign.augment import Augmentation, Jitter, draw, jitter_transform, moved
 from facealign.crop import block_average, compose, decode_landmarks, warp
 from facealign.markup import MIRROR
 
@@ -28,6 +29,7 @@ COLUMNS = [
     *("record", "flip", "shift_x", "shift_y", "scale", "angle", "noise_std"),
     *("gain_b", "gain_g", "gain_r", "contrast", "brightness", "grey", "blur"),
     *("left", "top", "right", "bottom", "colour_b", "colour_g", "colour_r"),
+    *(f"{field}_{n}" for field in ("deform_x", "deform_y", "shade") for n in range(1, 16)),
 ]
 
 
@@ -38,7 +40,10 @@ class Face(NamedTuple):
 
 
 def face(index: int) -> Face:
-    """A smooth picture, no two alike, with a face that it holds whole or, the last one, in part."""
+    """A smooth picture, no two alike, with a face that it holds whole or, the last one, in part.
+
+    Every second one's square is turned.
+    """
     random = np.random.default_rng(index)
     height, width = random.integers(100, 180, 2).tolist()
     coarse = random.integers(0, 256, (height // 12, width // 12, 3), dtype=np.uint8)
@@ -47,7 +52,9 @@ def face(index: int) -> Face:
     centre = np.array([width, height]) / 2 + random.uniform(-4, 4, 2)
     if index == len(SETS) - 1:
         centre[0] = 10.0
-    square = np.concatenate([centre - side / 2, centre + side / 2])
+    turn = np.radians(random.uniform(-180, 180)) * (index % 2)
+    corner = side / np.sqrt(2) * np.array([np.cos(turn + np.pi / 4), np.sin(turn + np.pi / 4)])
+    square = np.concatenate([centre - corner, centre + corner])
     return Face(np.asarray(pixels, np.uint8), square, centre + random.uniform(-0.4, 0.4, (68, 2)) * side)
 
 
@@ -128,13 +135,20 @@ def jitters(drawn: dict[str, Floats]) -> list[Jitter]:
     ]
 
 
+def map_of(face: Face, jitter: Jitter, size: tuple[int, int] = SIZE) -> Floats:
+    """The affine (2, 3) from the loose crop to a varied one: the square's corners on the plain crop's."""
+    height, width = size
+    corners = np.array([(width - 1) / 2, (height - 1) / 2]) + max(size) / 2 * np.array([[-1.0], [1.0]])
+    return compose(jitter_transform(jitter, size), fit_similarity(face.square.reshape(2, 2), corners))
+
+
 def planes(image: NDArray[Any]) -> NDArray[np.float32]:
     return image.transpose(2, 0, 1).astype(np.float32)
 
 
 def expected(face: Face, jitter: Jitter) -> tuple[NDArray[np.float32], Floats]:
     """The picture and the landmarks in its pixels, by OpenCV and the library's geometry."""
-    affine = transform(face.square, jitter, SIZE)
+    affine = map_of(face, jitter)
     pixels, through = face.pixels, affine
     if 1 / np.sqrt(abs(np.linalg.det(affine[:, :2]))) >= 2:
         pixels, grid = block_average(pixels, 2)
@@ -155,37 +169,107 @@ def test_a_sample_is_the_warp_of_its_face(sampled: Sampled) -> None:
         assert difference.max() <= 3
         assert difference.mean() < 0.5
         np.testing.assert_allclose(decode_landmarks(values, SIZE), points, atol=1e-4)
-        halved += (face.square[2] - face.square[0]) / 64 / jitter.scale >= 2
+        halved += np.hypot(*(face.square[2:] - face.square[:2])) / np.sqrt(2) / 64 / jitter.scale >= 2
     assert 10 < halved < 130
     assert set(batch.drawn["flip"]) == {0, 1}
+
+
+def bilinear(pixels: NDArray[np.uint8], places: Floats) -> Floats:
+    """(3, height, width): a picture at `places` (height, width, 2), by the formula; black outside."""
+    framed = np.pad(pixels.astype(float), ((150, 150), (150, 150), (0, 0)))
+    corner = np.floor(places).astype(int)
+    share = places - corner
+    corner += 150
+    exact = np.zeros((*places.shape[:2], 3))
+    for down in (0, 1):
+        for right in (0, 1):
+            weight = np.where(right, share[..., 0], 1 - share[..., 0]) * np.where(
+                down, share[..., 1], 1 - share[..., 1]
+            )
+            exact += weight[..., None] * framed[corner[..., 1] + down, corner[..., 0] + right]
+    return exact.transpose(2, 0, 1)
+
+
+def field(drawn: dict[str, Floats], name: str, n: int, points: Floats) -> Floats:
+    """The smooth field `name` of sample n at `points` (..., 2) of a crop."""
+    angles = np.pi * (points + 0.5) / SIZE[::-1]
+    return np.sum(
+        [
+            drawn[f"{name}_{4 * i + j}"][n] * np.cos(i * angles[..., 0]) * np.cos(j * angles[..., 1])
+            for i in range(4)
+            for j in range(4)
+            if i + j
+        ],
+        axis=0,
+    )
+
+
+def bend(drawn: dict[str, Floats], n: int, points: Floats) -> Floats:
+    """How far from where they would be without it the crop's `points` (..., 2) look."""
+    return np.stack([field(drawn, f"deform_{axis}", n, points) for axis in "xy"], axis=-1)
+
+
+GRID = np.stack(np.mgrid[: SIZE[0], : SIZE[1]][::-1], axis=-1).astype(float)
 
 
 def test_pixels_are_bilinear_to_the_rounding(sampled: Sampled) -> None:
     """Against the formula in double precision, with black outside."""
     batch = sampled("seed: 5 " + GEOMETRY, count=28)
-    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
     compared = 0
     for data, record, jitter in zip(batch.data, batch.drawn["record"], jitters(batch.drawn), strict=True):
         face = FACES[int(record)]
-        affine = transform(face.square, jitter, SIZE)
+        affine = map_of(face, jitter)
         if 1 / np.sqrt(abs(np.linalg.det(affine[:, :2]))) >= 2:
             continue
-        linear = np.linalg.inv(affine[:, :2])
-        places = (np.stack([x, y], axis=-1) - affine[:, 2]) @ linear.T + 40
-        framed = np.pad(face.pixels.astype(float), ((40, 40), (40, 40), (0, 0)))
-        corner = np.floor(places).astype(int)
-        share = places - corner
-        exact = np.zeros((*SIZE, 3))
-        for down in (0, 1):
-            for right in (0, 1):
-                weight = np.where(right, share[..., 0], 1 - share[..., 0]) * np.where(
-                    down, share[..., 1], 1 - share[..., 1]
-                )
-                exact += weight[..., None] * framed[corner[..., 1] + down, corner[..., 0] + right]
+        exact = bilinear(face.pixels, (GRID - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T)
         # Shares of neighbours are rounded to 1/2048: at most 255 / 4096 grey levels on either axis.
-        assert np.abs(data - exact.transpose(2, 0, 1)).max() < 0.5 + 2 * 255 / 4096
+        assert np.abs(data - exact).max() < 0.5 + 2 * 255 / 4096
         compared += 1
     assert compared > 5
+
+
+def test_a_deformed_crop(sampled: Sampled) -> None:
+    """Where it looks is moved by the field, and landmarks are where their places are seen."""
+    batch = sampled("seed: 5 " + GEOMETRY + "deform { probability: 0.8 low: 0.01 high: 0.04 }", count=60)
+    compared = Counter[bool]()
+    for n, (data, values, jitter) in enumerate(
+        zip(batch.data, batch.landmark, jitters(batch.drawn), strict=True)
+    ):
+        face = FACES[int(batch.drawn["record"][n])]
+        affine = map_of(face, jitter)
+        seen = decode_landmarks(values, SIZE)
+        moves = bend(batch.drawn, n, seen)
+        np.testing.assert_allclose(seen + moves, moved(face.points, affine, jitter), atol=1e-4)
+        if 1 / np.sqrt(abs(np.linalg.det(affine[:, :2]))) >= 2:
+            continue
+        places = GRID + bend(batch.drawn, n, GRID) - affine[:, 2]
+        exact = bilinear(face.pixels, places @ np.linalg.inv(affine[:, :2]).T)
+        assert np.abs(data - exact).max() < 0.5 + 2 * 255 / 4096
+        compared[np.abs(moves).max() > 0.5] += 1
+    assert compared[True] > 10
+    assert compared[False] > 3
+
+
+@pytest.mark.parametrize(("name", "side"), [("deform", 64), ("shade", 1)])
+def test_fields_are_as_strong_as_they_are_asked_for(name: str, side: int, sampled: Sampled) -> None:
+    settings = f"seed: 4 {name} {{ probability: 0.5 low: 0.03 high: 0.03 }}"
+    found = sampled(settings, 3000, batch=100).drawn
+    for part in ("deform_x", "deform_y") if name == "deform" else ("shade",):
+        squares = np.array([np.mean(field(found, part, n, GRID[::4, ::4]) ** 2) for n in range(3000)])
+        assert np.mean(squares > 0) == pytest.approx(0.5, abs=0.03)
+        assert np.sqrt(squares[squares > 0].mean()) / side == pytest.approx(0.03, rel=0.03)
+    if name == "deform":
+        assert np.corrcoef(found["deform_x_4"], found["deform_y_4"])[0, 1] == pytest.approx(0, abs=0.06)
+
+
+def test_fields_leave_what_else_is_drawn_as_it_was(sampled: Sampled) -> None:
+    settings = "seed: 7 " + WITHOUT_FIELDS
+    plain = sampled(settings)
+    both = sampled(settings + only(deform="low: 0.01 high: 0.02", shade="low: 0.1 high: 0.3"))
+    for name in COLUMNS[:21]:
+        np.testing.assert_array_equal(plain.drawn[name], both.drawn[name], err_msg=name)
+    assert all((plain.drawn[name] == 0).all() for name in COLUMNS[21:])
+    assert all((both.drawn[name] != 0).all() for name in COLUMNS[21:])
 
 
 def test_a_flip_changes_the_places_of_left_and_right(sampled: Sampled) -> None:
@@ -252,9 +336,12 @@ def only(**changes: str) -> str:
     return " ".join(f"{name} {{ probability: 1 {value} }}" for name, value in changes.items())
 
 
-@pytest.mark.parametrize("name", ["channel_gain", "contrast", "brightness", "grey", "blur", "occlusion"])
+@pytest.mark.parametrize(
+    "name", ["shade", "channel_gain", "contrast", "brightness", "grey", "blur", "occlusion"]
+)
 def test_each_change_of_looks(name: str, sampled: Sampled) -> None:
     ranges = {
+        "shade": (0.2, 0.5),
         "channel_gain": (0.7, 1.3),
         "contrast": (0.5, 1.5),
         "brightness": (-40, 40),
@@ -269,7 +356,9 @@ def test_each_change_of_looks(name: str, sampled: Sampled) -> None:
     for n, (before, after) in enumerate(zip(plain.data, changed.data, strict=True)):
         drawn = {column: values[n] for column, values in changed.drawn.items()}
         wanted = before.astype(float)
-        if name == "channel_gain":
+        if name == "shade":
+            wanted = before * np.exp(field(changed.drawn, "shade", n, GRID))
+        elif name == "channel_gain":
             gains = [drawn["gain_b"], drawn["gain_g"], drawn["gain_r"]]
             assert len(set(gains)) == 3
             wanted = before * np.reshape(gains, (3, 1, 1))
@@ -354,7 +443,7 @@ def test_other_sizes(faces: Path, make_net: Callable[..., Any]) -> None:
         net.blobs["landmark"].data, drawn["record"], jitters(drawn), strict=True
     ):
         face = FACES[int(record)]
-        points = moved(face.points, transform(face.square, jitter, (70, 60)), jitter)
+        points = moved(face.points, map_of(face, jitter, (70, 60)), jitter)
         np.testing.assert_allclose(decode_landmarks(values, (70, 60)), points, atol=1e-4)
 
 
@@ -385,10 +474,14 @@ def test_sets_are_drawn_by_their_weights(sampled: Sampled) -> None:
     assert shares(none)[0] == 0
 
 
-EVERYTHING = (
+WITHOUT_FIELDS = (
     GEOMETRY
     + "noise_std_max: 6 channel_gain { probability: 0.5 low: 0.7 high: 1.3 } grey { probability: 0.2 } "
     + "blur { probability: 0.5 low: 0.3 high: 1 } occlusion { probability: 0.5 low: 0.1 high: 0.3 } "
+)
+EVERYTHING = (
+    WITHOUT_FIELDS
+    + "deform { probability: 0.5 low: 0 high: 0.03 } shade { probability: 0.5 low: 0.1 high: 0.5 } "
 )
 
 
@@ -471,6 +564,8 @@ def test_settings_that_make_no_sense_are_named(faces: Path, run_python: Callable
         "contrast { probability: 0.5 }": "low and high of contrast",
         "blur { probability: 0.5 low: 2 high: 1 }": "blur is 2 to 1",
         "occlusion { probability: 1 low: 0 high: 1.1 }": "occlusion is 0 to 1.1",
+        "deform { probability: 1 low: 0 high: 0.06 }": "deform is 0 to 0.06, expected a range within 0",
+        "shade { probability: 1 low: -1 high: 1 }": "shade is -1 to 1",
         'set_weight { name: "far" }': "has no set far; there are alone, far away, near",
         'set_weight { name: "near" weight: -1 }': "a set_weight is -1",
         'set_weight { name: "near" weight: 0 }': "all sets are 0",
