@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 
 from facealign.arrays import FloatArray
-from facealign.crop import apply
+from facealign.crop import apply, invert
 from facealign.markup import MIRROR
 from facealign.spec import ModelSpec
 
@@ -85,6 +85,17 @@ def aligned_transform(points: FloatArray, spec: ModelSpec) -> FloatArray:
     Or n of them, by landmarks (n, 68, 2). Raises ValueError when a face's are all in one place.
     """
     return fit_similarity(points, shape_of(spec))
+
+
+def aligned_square(points: FloatArray, spec: ModelSpec) -> FloatArray:
+    """What the crop of the second network `spec` by a face's landmarks (68, 2) shows of the image.
+
+    (4,): upper left and lower right corner of a square that is turned as the face is. The crop's longer side
+    shows its side, the shorter one the middle part. Raises ValueError as `aligned_transform`.
+    """
+    size = np.array([spec.input_width, spec.input_height])
+    corners = (size - 1) / 2 + max(size) / 2 * np.array([[-1.0], [1.0]])
+    return apply(invert(aligned_transform(points, spec)), corners).ravel()
 
 
 def _symmetric(shape: FloatArray) -> FloatArray:

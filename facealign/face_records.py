@@ -2,11 +2,14 @@
 
 A part ("train") of a data set is one folder, PART_faces. A key is the face's number, a space and the folder
 that its photo is from ("000000012 helen/trainset"). A value is a Datum with the crop, channels first, and 140
-numbers: the square that the plain crop shows, x1 y1 x2 y2, then the landmarks, 68 x and 68 y, in the loose
-crop's pixels, 0-based.
+numbers: where the square that the plain crop shows has its upper left and its lower right corner, x1 y1 x2
+y2, then the landmarks, 68 x and 68 y, in the loose crop's pixels, 0-based. The square of a cascade's second
+network is turned as the face is.
 """
 
+import dataclasses
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from facealign.alignment import aligned_square
 from facealign.arrays import FloatArray, Image
 from facealign.augment import Augmentation
 from facealign.boxes import square
@@ -33,7 +37,9 @@ COMMIT_EVERY = 64
 
 @dataclass(frozen=True)
 class Face:
-    """A record: pixels BGR (h, w, 3); square (4,) that the plain crop shows; points (68, 2)."""
+    """A record: pixels BGR (h, w, 3); square (4,) that the plain crop shows, by its upper left and lower
+    right corners; points (68, 2).
+    """
 
     pixels: Image
     square: FloatArray
@@ -41,9 +47,9 @@ class Face:
 
 
 def encode_face(cut: LooseCrop, spec: ModelSpec) -> bytes:
-    """A loose crop as the Datum of a record."""
+    """A loose crop as the Datum of a record, for the network of `spec`."""
     pixels = cut.pixels[..., :3]
-    shown = square(cut.box, spec.box_scale, spec.box_shift)
+    shown = aligned_square(cut.points, spec) if spec.is_second_level else _box_square(cut.box, spec)
     height, width = pixels.shape[:2]
     return caffe_pb2.Datum(
         channels=3,
@@ -52,6 +58,10 @@ def encode_face(cut: LooseCrop, spec: ModelSpec) -> bytes:
         data=np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes(),
         float_data=[*shown.tolist(), *cut.points.T.ravel().tolist()],
     ).SerializeToString()
+
+
+def _box_square(box: FloatArray, spec: ModelSpec) -> FloatArray:
+    return square(box, spec.box_scale, spec.box_shift)
 
 
 def decode_face(data: bytes) -> Face:
@@ -64,7 +74,8 @@ def decode_face(data: bytes) -> Face:
     shape, numbers = (3, datum.height, datum.width), np.array(datum.float_data, dtype=np.float64)
     if datum.channels != 3 or not datum.data or len(datum.data) != np.prod(shape):
         raise ValueError("not a picture of 3 channels")
-    if numbers.size != 4 + 2 * N_LANDMARKS or not np.isfinite(numbers).all() or numbers[2] <= numbers[0]:
+    empty = numbers[:2].tolist() == numbers[2:4].tolist()
+    if numbers.size != 4 + 2 * N_LANDMARKS or not np.isfinite(numbers).all() or empty:
         raise ValueError(f"not a square and {N_LANDMARKS} landmarks")
     pixels = np.frombuffer(datum.data, np.uint8).reshape(shape).transpose(1, 2, 0)
     return Face(pixels, numbers[:4], numbers[4:].reshape(2, -1).T)
@@ -81,6 +92,8 @@ def write_faces(
 ) -> Written:
     """The loose crop of every face, in their order, into the LMDB of `part` in `directory`.
 
+    Those for a cascade's second network are around the crops by the annotated landmarks: it is the layer's
+    variation that stands for the first network's errors.
     A photo that cannot be read is passed to `on_skip` and left out. Raises FaceAlignError when none is left,
     or the disk is full.
     """
@@ -89,7 +102,8 @@ def write_faces(
     total = hashlib.sha256()
 
     def records() -> Iterator[tuple[bytes, bytes]]:
-        cuts = wrap(cut_all(jobs, recipe, workers), len(jobs), part)
+        cutting = _without_first(recipe)
+        cuts = wrap(cut_all([_around(job, recipe) for job in jobs], cutting, workers), len(jobs), part)
         for sample, cut in usable(jobs, cuts, on_skip, skipped):
             key = key_of(len(used)) + f" {sample.subset}".encode()
             value = encode_face(cut, recipe.spec)
@@ -115,7 +129,28 @@ def write_faces(
 
 def bytes_needed(job: Job, recipe: Recipe) -> int:
     """At most so many bytes on disk does the record of a face need."""
-    return most_bytes(job.box, recipe.spec, recipe.augmentation) + 2 * PAGE
+    around, cutting = _around(job, recipe), _without_first(recipe)
+    return most_bytes(around.box, cutting.spec, cutting.augmentation) + 2 * PAGE
+
+
+def _around(job: Job, recipe: Recipe) -> Job:
+    """The face with an upright box as large and in the same place as the square that is shown of it."""
+    if recipe.second is None:
+        return job
+    low, high = aligned_square(job.sample.points, recipe.second).reshape(2, 2)
+    half = float(np.hypot(*(high - low))) / math.sqrt(8)
+    centre = (low + high) / 2
+    return dataclasses.replace(job, box=np.concatenate([centre - half, centre + half]))
+
+
+def _without_first(recipe: Recipe) -> Recipe:
+    """What cuts faces around such boxes."""
+    if recipe.second is None:
+        return recipe
+    spec = dataclasses.replace(
+        recipe.second, crop="square", mean_shape=(), after="", box_scale=1.0, box_shift=(0.0, 0.0)
+    )
+    return dataclasses.replace(recipe, spec=spec, first=None)
 
 
 def read_faces(directory: Path, part: str) -> Iterator[tuple[str, Face]]:

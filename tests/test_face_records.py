@@ -2,19 +2,32 @@
 
 import dataclasses
 from collections import Counter
+from pathlib import Path
 
 import lmdb
 import numpy as np
 import pytest
 from google.protobuf import text_format
 
+from facealign.alignment import aligned_transform, numbers_of
 from facealign.augment import Augmentation
 from facealign.boxes import box_from_landmarks, square
+from facealign.crop import apply, warp
 from facealign.datasets import scan
 from facealign.engines.caffe_engine import import_caffe
 from facealign.errors import FaceAlignError
-from facealign.face_records import bytes_needed, check_faces, cut_for, decode_face, read_faces, write_faces
-from facealign.lmdb_builder import Job, Recipe, describe, write_validation_part
+from facealign.face_records import (
+    bytes_needed,
+    check_faces,
+    cut_for,
+    decode_face,
+    encode_face,
+    read_faces,
+    write_faces,
+)
+from facealign.images import read_image
+from facealign.lmdb_builder import FirstNet, Job, Recipe, describe, write_validation_part
+from facealign.loose_crop import LooseCrop
 from facealign.networks.sources import FreshSource, data_layers
 from facealign.proto import caffe_pb2
 from facealign.spec import ModelSpec
@@ -81,6 +94,61 @@ def test_a_record_is_a_face_with_its_landmarks_and_the_square_of_its_box(built, 
         np.testing.assert_allclose(corner, np.broadcast_to(corner[0], (68, 2)), atol=1e-3)
         shown = square(box_from_landmarks(sample.points), 1.2, (0.0, 0.05)).reshape(2, 2)
         np.testing.assert_allclose(face.square.reshape(2, 2) * scale + corner[0], shown, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def second(photos):
+    """For the second network of a cascade, in whose crops faces lean by 20 degrees. No first one is run."""
+    grid = np.mean([job.sample.points for job in jobs_in(photos)], axis=0)
+    lean = np.array([[np.cos(0.35), np.sin(0.35)], [-np.sin(0.35), np.cos(0.35)]])
+    shape = (grid - grid.mean(axis=0)) @ lean * 0.22 + 31.5
+    spec = dataclasses.replace(ModelSpec(), crop="aligned", mean_shape=numbers_of(shape))
+    return dataclasses.replace(RECIPE, spec=spec, first=FirstNet(Path("none"), ModelSpec()))
+
+
+def test_a_second_network_s_square_is_turned_as_the_face_is(photos, second, tmp_path):
+    written = write_faces(tmp_path, "train", jobs_in(photos), second, 1, plain, never)
+    assert written.samples == 6
+    turned = []
+    for _, face in read_faces(tmp_path, "train"):
+        np.testing.assert_array_equal(dots_at(face.pixels, face.points), np.arange(68))
+        on_crop = apply(aligned_transform(face.points, second.spec), face.square.reshape(2, 2))
+        np.testing.assert_allclose(on_crop, [[-0.5, -0.5], [63.5, 63.5]], atol=1e-3)
+        turned.append(abs(np.subtract(*(face.square[2:] - face.square[:2]))))
+    assert max(turned) > 1
+    needed = sum(bytes_needed(job, second) for job in jobs_in(photos))
+    held = sum(len(value) for _, value in entries(tmp_path))
+    assert held <= needed <= 3 * held
+
+
+def test_caffe_shows_a_second_network_what_refining_will(photos, second, tmp_path):
+    """Unvaried samples are the crops by the annotated landmarks; varied ones show what whole photos would."""
+    write_faces(tmp_path, "train", jobs_in(photos), second, 1, plain, never)
+    still = Augmentation(0, 0, (1, 1), (0, 0), (0, 0))
+    images, landmarks = samples_of_caffe(tmp_path, FreshSource(str(tmp_path), still), caffe_pb2.TRAIN, 6, 6)
+    jobs = {ground: job for ground, job in enumerate(jobs_in(photos))}
+    for image, points in zip(images, landmarks, strict=True):
+        job = jobs.pop(ground_of(image))
+        affine = aligned_transform(job.sample.points, second.spec)
+        np.testing.assert_allclose(points, apply(affine, job.sample.points), atol=1e-3)
+        np.testing.assert_array_equal(dots_at(image, points), np.arange(68))
+        expected = warp(read_image(job.sample.path, orient=False), affine, (64, 64))
+        assert np.abs(image.astype(int) - expected).mean() < 4  # another order of reducing and turning
+    assert not jobs
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    with lmdb.open(str(whole / "train_faces"), map_size=1 << 24) as made, made.begin(write=True) as opened:
+        for (key, _), job in zip(entries(tmp_path), jobs_in(photos), strict=True):
+            photo = LooseCrop(read_image(job.sample.path, orient=False), job.sample.points, job.box)
+            opened.put(key, encode_face(photo, second.spec))
+    loose, uncut = (
+        samples_of_caffe(tmp_path, FreshSource(str(path), RECIPE.augmentation, seed=1), caffe_pb2.TRAIN, 60)
+        for path in (tmp_path, whole)
+    )
+    np.testing.assert_allclose(loose[1], uncut[1], atol=1e-3)
+    assert np.abs(loose[0].astype(int) - uncut[0]).mean() < 4
+    black = [(images.max(axis=-1) == 0) for images in (loose[0], uncut[0])]
+    assert (black[0] != black[1]).mean() < 0.003
 
 
 def test_keys_are_numbers_in_order_and_the_folder(built):

@@ -3,8 +3,9 @@
 Every training face gives COPIES samples, varied by flip, shift, scale, rotation and noise, all shuffled once;
 with --fresh one loose crop, which Caffe varies anew each time. Every validation face gives one sample, not
 varied; 300-W's validation part is fixed (facealign/validation_part.py). With --after the samples are for the
-second network of a cascade: cut by the landmarks that the first one tells on such varied crops. The same seed
-gives the same bytes, whatever the number of workers.
+second network of a cascade: cut by the landmarks that the first one tells on such varied crops; with --fresh
+too by the annotated ones, and the variation stands for the first one's errors. The same seed gives the same
+bytes, whatever the number of workers.
 """
 
 import argparse
@@ -124,8 +125,6 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         parser.error("--fresh: makes no copies; weigh the folders by `tools/train.py --weigh`")
     if arguments.after is None and arguments.margin is not None:
         parser.error("--margin: is for --after")
-    if arguments.after is not None and arguments.fresh:
-        parser.error("--fresh: Caffe varies no crops by another network's landmarks; not with --after")
     arguments.margin = MARGIN if arguments.margin is None else arguments.margin
     if not 0 <= arguments.margin < 0.5:
         parser.error("--margin: expected 0 or more and less than 0.5")
