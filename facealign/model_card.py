@@ -4,7 +4,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from facealign.networks.recipes import Recipe
+from facealign.lineage import runs_before
+from facealign.networks.recipes import FIELDS_LEFT_OUT, Recipe
 from facealign.spec import ModelSpec
 from facealign.training_log import LogRow
 
@@ -39,28 +40,13 @@ def model_card(
     """
     figures = _quoted(rows, iteration, "after" in data) if measured is None else measured
     train, val = data["parts"]["train"], data["parts"]["val"]
-    augmentation = data["augmentation"]
     seconds = max(row.seconds for row in rows if row.iteration <= iteration)
     folders = "".join(
         f"| {folder} | {count} | {val['faces'].get(folder, 0)} | {SOURCES.get(folder, '')} |\n"
         for folder, count in train["faces"].items()
     )
-    start = f"the weights of {recipe.starts_from}" if recipe.starts_from else "random weights"
     digests = "".join(f"- `{file}`: sha256 {digest}\n" for file, digest in sorted(files.items()))
-    schedule = (
-        f"{iteration} iterations of Adam from {start}: batch {recipe.batch_size}, "
-        f"base rate {recipe.base_lr:g}, policy {recipe.lr_policy}, weight decay {recipe.weight_decay:g}, "
-        f"{_loss(recipe)}, seed {run['seed']}; {seconds / 60:.0f} minutes"
-    )
-    variation = (
-        f"{train['samples']} samples, {_copies(data, run.get('fresh'))}, seed {data['seed']}: "
-        f"flip {augmentation['flip']:g}, shift {augmentation['shift']:g} of the crop's side, "
-        f"scale {_range(augmentation['scale_range'])}, "
-        f"rotation {_range(augmentation['rotate_range'])} degrees, "
-        f"noise {_range(augmentation['noise_std'])} grey levels"
-    )
-    if "after" in data:
-        variation += "; so varies the first network's crop, but for noise, which is on the second's"
+    last = {**run, "iteration": iteration, "seconds": seconds, "samples": data}
     return f"""# {name}
 
 68 facial landmarks of a {spec.input_width}x{spec.input_height} crop; network {spec.network}, {recipe.name}.
@@ -75,10 +61,7 @@ Not measured on 300-W's test sets: they were not at hand.
 
 ## Training
 
-{textwrap.fill(schedule + ".", 110)}
-
-{textwrap.fill(variation + ".", 110)}
-
+{_runs([*runs_before(run), last], train["samples"])}
 | Folder | Faces trained on | Faces for validation | What it is |
 | --- | --- | --- | --- |
 {folders}
@@ -119,10 +102,62 @@ def _first_net(data: Mapping[str, Any]) -> str:
     after = data.get("after")
     if after is None:
         return ""
+    trained = (
+        "on crops varied about as far as that one errs" if data.get("fresh") else "on the errors of that one"
+    )
     return f"""
-It comes second, on crops by the landmarks of a first network, and was trained on the errors of that one:
+It comes second, on crops by the landmarks of a first network, and was trained {trained}:
 `{after["weights"]}`, sha256 {after["sha256"]}.
 """
+
+
+def _runs(runs: Sequence[Mapping[str, Any]], samples: int) -> str:
+    """How the weights were trained, run by run; samples: how many the last one's LMDBs hold."""
+    told = [[f"{_schedule(runs[0], None)}."], *([f"{_schedule(one, 'the run before')}."] for one in runs[1:])]
+    for paragraphs, one in zip(told, runs, strict=True):
+        if "samples" in one:
+            paragraphs.append(f"{_variation(one['samples'], one.get('fresh'))}.")
+    told[-1][-1] = f"{samples} samples, {told[-1][-1]}"
+    if len(runs) == 1:
+        return "".join(f"{textwrap.fill(paragraph, 110)}\n\n" for paragraph in told[0])
+    listed = (
+        textwrap.fill(" ".join(paragraphs), 110, initial_indent=f"{number}. ", subsequent_indent="   ")
+        for number, paragraphs in enumerate(told, 1)
+    )
+    return "In runs one after another:\n\n" + "\n".join(listed) + "\n"
+
+
+def _schedule(run: Mapping[str, Any], start: str | None) -> str:
+    """Iterations and solver of a run; start: what it began with, if that is not for the run to say."""
+    recipe = Recipe(**{**FIELDS_LEFT_OUT, **run["recipe"]})
+    return (
+        f"{run['iteration']} iterations of Adam from {start or _start(recipe, run.get('start'))}: "
+        f"batch {recipe.batch_size}, base rate {recipe.base_lr:g}, policy {recipe.lr_policy}, "
+        f"weight decay {recipe.weight_decay:g}, {_loss(recipe)}, seed {run['seed']}; "
+        f"{run['seconds'] / 60:.0f} minutes"
+    )
+
+
+def _start(recipe: Recipe, start: Mapping[str, Any] | None) -> str:
+    if recipe.starts_from is not None:
+        return f"the weights of {recipe.starts_from}"
+    if start is None:
+        return "random weights"
+    return f"`{start['weights']}` (sha256 {start['sha256']})"
+
+
+def _variation(data: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> str:
+    augmentation = data["augmentation"]
+    variation = (
+        f"{_copies(data, fresh)}, seed {data['seed']}: "
+        f"flip {augmentation['flip']:g}, shift {augmentation['shift']:g} of the crop's side, "
+        f"scale {_range(augmentation['scale_range'])}, "
+        f"rotation {_range(augmentation['rotate_range'])} degrees, "
+        f"noise {_range(augmentation['noise_std'])} grey levels"
+    )
+    if "after" in data and not data.get("fresh"):
+        variation += "; so varies the first network's crop, but for noise, which is on the second's"
+    return variation
 
 
 def _loss(recipe: Recipe) -> str:

@@ -24,6 +24,7 @@ from facealign.engines.rehearsal import rehearse
 from facealign.errors import FaceAlignError
 from facealign.face_records import check_faces, cut_for
 from facealign.files import replacing
+from facealign.lineage import RUN, origin
 from facealign.metrics import NORMALISERS, nme
 from facealign.networks import prototxt
 from facealign.networks.recipes import FIELDS_LEFT_OUT, Recipe
@@ -32,12 +33,13 @@ from facealign.networks.solvers import solver as solver_of
 from facealign.networks.sources import Change, DataSource, FreshSource, LmdbSource
 from facealign.spec import ModelSpec
 from facealign.storage import check_part, read_meta, read_part
-from facealign.training_log import LogRow, append_row, read_log, write_log
+from facealign.training_log import LOG, LogRow, append_row, read_log, write_log
 from facealign.weights import Blobs, matching_weights, read_weights
 
 VALIDATION_BATCH = 64
-RUN, LOG, SPEC, DEPLOY = "run.json", "log.csv", "model.json", "deploy.prototxt"
-SOLVER = "solver.prototxt"
+SPEC, DEPLOY, SOLVER = "model.json", "deploy.prototxt", "solver.prototxt"
+SAMPLES = ("fresh", "copies", "copies_of", "seed", "augmentation")
+"""What a run keeps of how its samples were made."""
 _REHEARSAL = """
 from pathlib import Path
 from facealign import snapshots
@@ -290,7 +292,8 @@ class Run:
             "data_sha256": {name: part["sha256"] for name, part in self.meta["parts"].items()},
             "seed": settings.seed,
             "fresh": dataclasses.asdict(settings.fresh) if settings.fresh else None,
-            "start": str(settings.start) if settings.start else None,
+            "samples": {name: self.meta[name] for name in SAMPLES if name in self.meta},
+            "start": origin(settings.start) if settings.start else None,
             "iterations": settings.iterations,
         }
 

@@ -9,6 +9,9 @@ from facealign.errors import FaceAlignError
 from facealign.files import replacing
 from facealign.plotting import figure_in
 
+LOG = "log.csv"
+"""The log's name in a run's folder."""
+
 
 @dataclass(frozen=True)
 class LogRow:

@@ -15,7 +15,7 @@ from facealign.datasets import Sample
 from facealign.evaluation import Measurement, results, write_results
 from facealign.markup import GROUPS
 from facealign.networks import mobilenet_v2
-from facealign.networks.recipes import RECIPES
+from facealign.networks.recipes import RECIPES, recipe_named
 from facealign.networks.registry import spec_of
 from facealign.proto import caffe_pb2
 from facealign.training_log import LogRow, write_log
@@ -139,6 +139,38 @@ def test_the_card_says_how_fresh_samples_were_drawn(run, data, tmp_path):
         "varied anew each time, drawn from the folders in the ratio afw 3, mine 0.5, changed in blur, grey"
         in card
     )
+
+
+def test_the_card_tells_the_runs_before(run, data, tmp_path):
+    described = json.loads((run / "run.json").read_text())
+    stage3 = dataclasses.asdict(recipe_named("mobilenet_v2/stage3"))
+    own = {name: json.loads((data / "meta.json").read_text())[name] for name in ("seed", "augmentation")}
+    first = {
+        **{"recipe": stage3, "seed": 1, "iteration": 64000, "seconds": 3600.0, "start": None},
+        **{"samples": {**own, "fresh": True}, "fresh": {"weights": {"afw": 3}, "changes": {}}},
+    }
+    second = {**first, "iteration": 500, "start": {"weights": "w", "sha256": "s", "run": first}, "seed": 2}
+    del second["samples"]
+    start = {"weights": "w", "sha256": "s", "run": second}
+    described |= {"recipe": {**stage3, "base_lr": 0.0004}, "start": start}
+    (run / "run.json").write_text(json.dumps(described))
+    for path in run.glob("stage2_iter_1000.*"):
+        path.rename(path.with_stem("stage3_iter_1000"))
+    done = release("--run", run, "--data", data, "--output", tmp_path / "models")
+    assert done.returncode == 0, done.stderr
+    card = (tmp_path / "models" / "mobilenet_v2_stage3.md").read_text()
+    told = " ".join(card.split())
+    assert "1. 64000 iterations of Adam from random weights: batch 64, base rate 0.003" in told
+    assert "seed 1; 60 minutes. varied anew each time, drawn from the folders in the ratio afw 3" in told
+    assert "2. 500 iterations of Adam from the run before: batch 64, base rate 0.003" in told
+    assert "3. 1000 iterations of Adam from the run before: batch 64, base rate 0.0004" in told
+    assert "seed 7; 5 minutes. 3696 samples, 12 a face" in told
+    # what comes from elsewhere is named
+    del start["run"]
+    (run / "run.json").write_text(json.dumps(described))
+    assert release("--run", run, "--data", data, "--output", tmp_path / "models").returncode == 0
+    card = (tmp_path / "models" / "mobilenet_v2_stage3.md").read_text()
+    assert "1000 iterations of Adam from `w` (sha256 s): batch 64" in card
 
 
 def test_the_card_quotes_the_log_and_the_files(run, data, tmp_path):

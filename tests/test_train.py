@@ -1,5 +1,6 @@
 """tools/train.py as it is run: stage 1 on a few made-up faces, in batches of 64 as in earnest."""
 
+import json
 import os
 import re
 import shutil
@@ -231,7 +232,9 @@ def test_stage_2_needs_stage_1_and_starts_from_exactly_its_newest_weights(finish
     result = tool("--stage", 2, "--data", data, "--iterations", 2, "--validate-every", 5, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"{run}: going on from iteration 1\n" in result.stderr
-    assert start in (tmp_path / run / "run.json").read_text()
+    began = json.loads((tmp_path / run / "run.json").read_text())["start"]
+    assert began["weights"] == Path(start).name
+    assert began["run"]["iteration"] == 3
 
 
 def test_a_gpu_that_caffe_was_not_built_for_is_one_line(data, tmp_path):
@@ -275,6 +278,7 @@ def fresh(data):
 def test_samples_varied_anew_train_and_go_on_where_they_were(fresh, data, tmp_path):
     directory = tmp_path / "run"
     common = ("--stage", 1, "--run", directory, "--fresh", "--looks", "--deform", 0.02, "--weigh", "photos=2")
+    common += ("--base-lr", 0.0021)
     arguments = (*common, "--data", fresh, "--snapshot-every", 2, "--validate-every", 2)
     first = tool(*arguments, "--iterations", 2)
     assert first.returncode == 0, first.stderr
@@ -284,6 +288,7 @@ def test_samples_varied_anew_train_and_go_on_where_they_were(fresh, data, tmp_pa
     assert "occlusion" in net
     assert "deform" in net
     assert "first_sample: 0" in net
+    assert "base_lr: 0.0021" in (directory / "solver.prototxt").read_text()
     second = tool(*arguments, "--iterations", 3)
     assert second.returncode == 0, second.stderr
     assert "first_sample: 128" in (directory / "train_val.prototxt").read_text()
@@ -332,6 +337,8 @@ def test_the_plain_command_trains_with_what_was_written(finished):
         ["--stage", "1", "--validate-every", "-1"],
         ["--stage", "1", "--seed", "-1"],
         ["--stage", "1", "--device", "tpu"],
+        ["--stage", "1", "--base-lr", "0"],
+        ["--stage", "1", "--base-lr", "nan"],
         ["--stage", "1", "--looks"],
         ["--stage", "1", "--deform", "0.02"],
         ["--stage", "1", "--fresh", "--deform", "0.06"],

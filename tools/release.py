@@ -14,6 +14,7 @@ from facealign.errors import FaceAlignError
 from facealign.evaluation import read_results
 from facealign.export import export_onnx
 from facealign.files import replacing
+from facealign.lineage import RUN
 from facealign.model_card import model_card
 from facealign.networks.recipes import Recipe, recipe_named
 from facealign.networks.registry import BUILDERS
@@ -21,8 +22,7 @@ from facealign.report import validation_by_data_set
 from facealign.snapshots import snapshots
 from facealign.spec import load_spec
 from facealign.storage import read_meta
-from facealign.training import LOG, RUN
-from facealign.training_log import read_log
+from facealign.training_log import LOG, read_log
 from facealign.weights import matching_weights, read_weights, with_weights
 from tools.cli import run
 

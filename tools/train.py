@@ -5,6 +5,7 @@ anything worse, the last one that was written is whole.
 """
 
 import argparse
+import dataclasses
 import math
 import signal
 import sys
@@ -19,8 +20,8 @@ from facealign.networks.registry import spec_of
 from facealign.networks.sources import LOOKS, MAX_DEFORM, deformation
 from facealign.snapshots import newest_weights
 from facealign.storage import default_directory
-from facealign.training import LOG, Fresh, Run, Saved, Settings, Step, Validation
-from facealign.training_log import plot_log
+from facealign.training import Fresh, Run, Saved, Settings, Step, Validation
+from facealign.training_log import LOG, plot_log
 from tools.cli import run
 
 STAGES = {
@@ -67,6 +68,12 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--run", type=Path, metavar="DIR", help="where the run lives (default: runs/RECIPE)")
     parser.add_argument("--iterations", type=int, metavar="N", help="in all (default: the recipe's)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="start from these (.caffemodel)")
+    parser.add_argument(
+        "--base-lr",
+        type=float,
+        metavar="RATE",
+        help="learning rate that the policy starts from (default: the recipe's)",
+    )
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--seed", type=int, default=0, help="of initial weights and noise (default: 0)")
     parser.add_argument("--snapshot-every", type=int, metavar="N", help="iterations (default: the recipe's)")
@@ -80,6 +87,8 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         value = getattr(arguments, name)
         if value is not None and value < low:
             parser.error(f"--{name.replace('_', '-')}: expected {low} or more")
+    if arguments.base_lr is not None and not 0 < arguments.base_lr < math.inf:
+        parser.error("--base-lr: expected more than 0")
     if (arguments.weigh or arguments.looks or arguments.deform) and not arguments.fresh:
         parser.error("--weigh, --looks and --deform are for --fresh")
     if not 0 <= arguments.deform <= MAX_DEFORM:
@@ -123,6 +132,8 @@ def starting_weights(recipe: Recipe, given: Path | None) -> Path | None:
 def main() -> None:
     arguments = arguments_of()
     recipe = recipe_named(arguments.recipe)
+    if arguments.base_lr is not None:
+        recipe = dataclasses.replace(recipe, base_lr=arguments.base_lr)
     directory = arguments.run or Path(recipe.run_directory)
     resumes = not arguments.restart and newest_weights(directory, recipe.stage) is not None
     spec = spec_of(recipe.network)
