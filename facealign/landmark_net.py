@@ -41,6 +41,7 @@ class LandmarkNet:
             return values
         mirrored = self.points(self._forward(np.ascontiguousarray(batch[..., ::-1])))
         mean = (self.points(values) + mirror_points(mirrored, self.size[1])) / 2
+        mean[..., 0] += self.spec.mirror_bias
         return crop_tools.encode_landmarks(mean, self.size, self.spec.origin)
 
     def points(self, values: Float32Array) -> FloatArray:
@@ -90,6 +91,17 @@ class SecondNet(LandmarkNet):
                 for affine, points in zip(affines, refined, strict=True)
             ]
         )
+
+
+def mirror_bias(net: LandmarkNet, crops: Sequence[Image]) -> float:
+    """How far to the right a network tells landmarks: half the way from those of the mirror image, put back.
+
+    Pixels of the crop, the mean over crops (h, w, 3) and landmarks. Not 0 where the annotation that was
+    learned is off to one side, as 300-W's is.
+    """
+    mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
+    seen, back = net.points(net(crops)), mirror_points(net.points(net(mirrored)), net.size[1])
+    return float((seen - back)[..., 0].mean() / 2)
 
 
 def second_transforms(landmarks: FloatArray, spec: ModelSpec) -> FloatArray:

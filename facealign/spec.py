@@ -27,7 +27,9 @@ class ModelSpec:
     trained, where it is known. box_scale: side of the crop over the longer side of the box; box_shift:
     how far the crop's centre lies right of and below the box's centre, as a fraction of that longer side.
     pixel = (value - mean) * scale, channels in the order named. The output is 2 * landmarks numbers, all x
-    then all y; landmark pixel in the crop (0-based) = value * input side - origin.
+    then all y; landmark pixel in the crop (0-based) = value * input side - origin. mirror_bias: how far to
+    the right, in these pixels, it has learned to tell landmarks: what `landmark_net.mirror_bias` finds
+    between crops and their mirror images, and `--flip` takes into account.
     """
 
     network: str = "mobilenet_v2"
@@ -46,6 +48,7 @@ class ModelSpec:
     landmarks: int = 68
     landmark_order: str = "300-W 68-point, x then y"
     origin: int = 1
+    mirror_bias: float = 0.0
     mean_shape: tuple[float, ...] = ()
     after: str = ""
 

@@ -12,7 +12,7 @@ from facealign.boxes import overlap
 from facealign.crop import crop_face, encode_landmarks
 from facealign.detection import MtcnnDetector, MtcnnSettings
 from facealign.errors import FaceAlignError
-from facealign.landmark_net import network_input
+from facealign.landmark_net import LandmarkNet, mirror_bias, network_input
 from facealign.markup import MIRROR, mirror_points
 from facealign.spec import ModelSpec
 from tests.random_weights import write_model
@@ -135,6 +135,33 @@ def test_flip_leaves_a_network_alone_that_answers_the_same_to_the_mirror_image(a
     results = [
         FaceAligner(None, Fair(), aligner.spec, flip=flip).align_boxes(lit, box[None])
         for flip in (False, True)
+    ]
+    np.testing.assert_allclose(results[0], results[1], atol=1e-4)
+
+
+def test_flip_keeps_what_the_annotation_is_off_to_one_side(aligner, photo):
+    """Put back, the answer to the mirror image is off to the other side: the mean would be off to neither."""
+    size, off = (64, 64), 0.4
+
+    class Biased:
+        def forward(self, inputs):
+            # As the network above.
+            data = inputs["data"]
+            left = data[..., :32].mean(axis=(1, 2, 3)) > data[..., 32:].mean(axis=(1, 2, 3))
+            truth = np.linspace(5, 58, 136).reshape(68, 2)
+            answers = np.where(left[:, None, None], truth, mirror_points(truth, 64))
+            answers[..., 0] += off
+            return {"fc4": encode_landmarks(answers, size)}
+
+    lit = np.zeros_like(photo)
+    lit[:, :222] = 200
+    box = np.array([161.5, 65.0, 281.5, 185.0])
+    crop, _ = crop_face(lit, box, aligner.spec)
+    bias = mirror_bias(LandmarkNet(Biased(), aligner.spec), [crop, crop[:, ::-1].copy()])
+    assert bias == pytest.approx(off, abs=1e-5)
+    spec = dataclasses.replace(aligner.spec, mirror_bias=bias)
+    results = [
+        FaceAligner(None, Biased(), spec, flip=flip).align_boxes(lit, box[None]) for flip in (False, True)
     ]
     np.testing.assert_allclose(results[0], results[1], atol=1e-4)
 

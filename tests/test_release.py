@@ -13,11 +13,13 @@ import pytest
 from facealign.aligner import FaceAligner
 from facealign.datasets import Sample
 from facealign.evaluation import Measurement, results, write_results
+from facealign.landmark_net import LandmarkNet, mirror_bias
 from facealign.markup import GROUPS
 from facealign.networks import mobilenet_v2
 from facealign.networks.recipes import RECIPES, recipe_named
 from facealign.networks.registry import spec_of
 from facealign.proto import caffe_pb2
+from facealign.storage import encode_image, encode_landmarks, read_part, write_part
 from facealign.training_log import LogRow, write_log
 from facealign.weights import read_weights
 from tests.random_weights import fill
@@ -61,6 +63,9 @@ def data(tmp_path):
         },
     }
     (folder / "meta.json").write_text(json.dumps(meta))
+    rng = np.random.default_rng(0)
+    crops = [encode_image(rng.integers(0, 256, (64, 64, 3), np.uint8)) for _ in range(5)]
+    write_part(folder, "val", 5, (64, 64), [(crop, encode_landmarks(np.zeros(136))) for crop in crops])
     return folder
 
 
@@ -106,9 +111,14 @@ def test_what_is_released_is_whole_and_runs_in_both_engines(run, data):
     picture = np.random.default_rng(1).integers(0, 256, (200, 200, 3), np.uint8)
     boxes = np.array([[40.0, 40.0, 150.0, 160.0]])
     points = []
+    crops, _ = read_part(data, "val")
     for kind, suffix in (("caffe", ".caffemodel"), ("onnx", ".onnx")):
         aligner = FaceAligner.open(models / f"{name}{suffix}", kind, detector=False)
         assert aligner.spec.box_scale == 1.25
+        net = LandmarkNet(aligner.engine, aligner.spec)
+        bias = mirror_bias(net, list(crops.transpose(0, 2, 3, 1)))
+        assert aligner.spec.mirror_bias == pytest.approx(bias, abs=2e-3)
+        assert bias != 0
         points.append(aligner.align_boxes(picture, boxes))
     np.testing.assert_allclose(points[0], points[1], atol=1e-3)
 
