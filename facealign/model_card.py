@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from facealign.lineage import runs_before
@@ -138,11 +139,13 @@ def _schedule(run: Mapping[str, Any], start: str | None) -> str:
     )
 
 
-def _start(recipe: Recipe, start: Mapping[str, Any] | None) -> str:
+def _start(recipe: Recipe, start: Mapping[str, Any] | str | None) -> str:
     if recipe.starts_from is not None:
         return f"the weights of {recipe.starts_from}"
     if start is None:
         return "random weights"
+    if isinstance(start, str):  # of a time when runs kept the path only
+        return f"`{PurePath(start).name}`"
     return f"`{start['weights']}` (sha256 {start['sha256']})"
 
 

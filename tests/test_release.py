@@ -181,6 +181,10 @@ def test_the_card_tells_the_runs_before(run, data, tmp_path):
     assert release("--run", run, "--data", data, "--output", tmp_path / "models").returncode == 0
     card = (tmp_path / "models" / "mobilenet_v2_stage3.md").read_text()
     assert "1000 iterations of Adam from `w` (sha256 s): batch 64" in card
+    (run / "run.json").write_text(json.dumps({**described, "start": "runs/mine/w"}))
+    assert release("--run", run, "--data", data, "--output", tmp_path / "models").returncode == 0
+    card = (tmp_path / "models" / "mobilenet_v2_stage3.md").read_text()
+    assert "1000 iterations of Adam from `w`: batch 64" in card
 
 
 def test_the_card_quotes_the_log_and_the_files(run, data, tmp_path):
