@@ -80,17 +80,19 @@ class SecondNet(LandmarkNet):
     def refine(self, image: Image, landmarks: FloatArray) -> FloatArray:
         """Better landmarks (n, 68, 2) of an image's faces, by one run of the network.
 
+        They are a mean of its answer and what it was given, weighed by its `share`: both err, and not alike.
         Raises FaceAlignError when a face's landmarks are all in one place.
         """
         affines = second_transforms(landmarks, self.spec)
         crops = [crop_tools.warp(image, affine, self.size) for affine in affines]
         refined = self.points(self(crops))
-        return np.stack(
+        own = np.stack(
             [
                 crop_tools.apply(crop_tools.invert(affine), points)
                 for affine, points in zip(affines, refined, strict=True)
             ]
         )
+        return landmarks + self.spec.share * (own - landmarks)
 
 
 def mirror_bias(net: LandmarkNet, crops: Sequence[Image]) -> float:

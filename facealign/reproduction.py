@@ -155,8 +155,8 @@ def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1
         ),
         *trained(
             "mobilenet_v2/cascade",
-            Run("lmdb_cascade", 40_000, 36, (*fresh, *weights_of(folders), "--looks", "--deform", "0.02")),
-            Run("lmdb_cascade_finish", 3_000, 3, (*fresh, *weights_of(ending), "--looks", *END)),
+            Run("lmdb_cascade", 18_000, 17, (*fresh, *weights_of(folders), "--looks", "--deform", "0.02")),
+            Run("lmdb_cascade_finish", 1_500, 1.5, (*fresh, *weights_of(ending), "--looks", *END)),
             first_network=False,
         ),
         lmdb("lmdb_reference", 0.5, *copies),

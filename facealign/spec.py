@@ -29,7 +29,8 @@ class ModelSpec:
     pixel = (value - mean) * scale, channels in the order named. The output is 2 * landmarks numbers, all x
     then all y; landmark pixel in the crop (0-based) = value * input side - origin. mirror_bias: how far to
     the right, in these pixels, it has learned to tell landmarks: what `landmark_net.mirror_bias` finds
-    between crops and their mirror images, and `--flip` takes into account.
+    between crops and their mirror images, and `--flip` takes into account. share: of a second network, how
+    much its answer counts (0..1), beside the first one's.
     """
 
     network: str = "mobilenet_v2"
@@ -49,6 +50,7 @@ class ModelSpec:
     landmark_order: str = "300-W 68-point, x then y"
     origin: int = 1
     mirror_bias: float = 0.0
+    share: float = 1.0
     mean_shape: tuple[float, ...] = ()
     after: str = ""
 
@@ -96,6 +98,8 @@ class ModelSpec:
             raise FaceAlignError(f"{where}: crop {spec.crop!r} or channels {spec.channels!r} is not known")
         if min(spec.input_height, spec.input_width, spec.landmarks, spec.box_scale) <= 0:
             raise FaceAlignError(f"{where}: the input's sides, landmarks and box_scale must be above 0")
+        if not 0 < spec.share <= 1:
+            raise FaceAlignError(f"{where}: share is {spec.share:g}, expected more than 0, at most 1")
         numbers = 2 * spec.landmarks * spec.is_second_level
         if len(spec.mean_shape) != numbers or (numbers and len(set(spec.mean_shape)) == 1):
             raise FaceAlignError(

@@ -229,7 +229,7 @@ class Run:
                 f"{where}: samples with crop {made.crop!r}, not for {recipe.name}; make others with "
                 f"`tools/make_lmdb.py` {way} --after"
             )
-        names = ("crop", "box_scale", "box_shift", "origin", "mean_shape", "after")
+        names = ("crop", "box_scale", "box_shift", "origin", "mean_shape", "after", "share")
         return dataclasses.replace(wanted, **{name: getattr(made, name) for name in names})
 
     def _check_samples(self) -> None:

@@ -93,6 +93,17 @@ def test_a_perfect_second_network_mends_whatever_the_first_did(photo):
     np.testing.assert_allclose(cascade.align_boxes(photo, BOXES), truth, atol=1e-3)
 
 
+def test_what_the_second_network_tells_counts_by_its_share(photo):
+    rng = np.random.default_rng(4)
+    landmarks = apply(np.array([[1.1, -0.4, 222], [0.4, 1.1, 120]]), np.stack([face(rng, 3), face(rng, 3)]))
+    answers = two_faces()
+    alone = SecondNet(Answers(*answers), SECOND).refine(photo, landmarks)
+    assert np.abs(alone - landmarks).max() > 5
+    third = dataclasses.replace(SECOND, share=1 / 3)
+    found = SecondNet(Answers(*answers), third).refine(photo, landmarks)
+    np.testing.assert_allclose(found, (alone + 2 * landmarks) / 3, atol=1e-9)
+
+
 def test_the_second_network_is_shown_the_face_upright(photo):
     """The crop of a turned photo is that of the upright one, if the first network's points turn along."""
     upright = apply(np.array([[2.0, 0, 160], [0, 2.0, 65]]), two_faces()[0])

@@ -89,6 +89,8 @@ WRONG = {
     "input_height": [None, True, "64", 64.0, [64], 0, -64],
     "input_width": [False, 0, {}],
     "origin": [True, 1.0, "1", None],
+    "mirror_bias": ["0", None, [0.2]],
+    "share": [0, -0.5, 1.5, "1", None],
     "landmarks": [0, -68, "68", True],
     "mean": [None, True, "127.5", [127.5], {}, float("nan"), float("inf"), 10**400],
     "scale": ["1", False, float("-inf")],
