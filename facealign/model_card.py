@@ -117,8 +117,8 @@ def _runs(runs: Sequence[Mapping[str, Any]], samples: int) -> str:
     told = [[f"{_schedule(runs[0], None)}."], *([f"{_schedule(one, 'the run before')}."] for one in runs[1:])]
     for paragraphs, one in zip(told, runs, strict=True):
         if "samples" in one:
-            paragraphs.append(f"{_variation(one['samples'], one.get('fresh'))}.")
-    told[-1][-1] = f"{samples} samples, {told[-1][-1]}"
+            many = f"{samples} samples" if one is runs[-1] else "Samples"
+            paragraphs.append(f"{many}, {_variation(one['samples'], one.get('fresh'))}.")
     if len(runs) == 1:
         return "".join(f"{textwrap.fill(paragraph, 110)}\n\n" for paragraph in told[0])
     listed = (

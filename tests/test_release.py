@@ -171,7 +171,10 @@ def test_the_card_tells_the_runs_before(run, data, tmp_path):
     card = (tmp_path / "models" / "mobilenet_v2_stage3.md").read_text()
     told = " ".join(card.split())
     assert "1. 64000 iterations of Adam from random weights: batch 64, base rate 0.003" in told
-    assert "seed 1; 60 minutes. varied anew each time, drawn from the folders in the ratio afw 3" in told
+    assert (
+        "seed 1; 60 minutes. Samples, varied anew each time, drawn from the folders in the ratio afw 3"
+        in told
+    )
     assert "2. 500 iterations of Adam from the run before: batch 64, base rate 0.003" in told
     assert "3. 1000 iterations of Adam from the run before: batch 64, base rate 0.0004" in told
     assert "seed 7; 5 minutes. 3696 samples, 12 a face" in told
