@@ -15,8 +15,8 @@ from facealign.spec import ModelSpec
 ROUNDS = 10
 """Of laying shapes on their mean and averaging anew; the mean changes by less than a millionth after four."""
 
-SHARE = 0.5
-"""Of a second network's answer: errors of two networks that are about as good cancel best in their mean."""
+SHARE = 0.7
+"""Of a second network's answer, which is the better one: errors cancel in a mean. See docs/results.md."""
 
 
 def fit_similarity(source: FloatArray, target: FloatArray) -> FloatArray:
@@ -76,7 +76,7 @@ def numbers_of(shape: FloatArray) -> tuple[float, ...]:
 def aligned_spec(spec: ModelSpec, shapes: FloatArray, margin: float, after: str = "") -> ModelSpec:
     """`spec` as of a second network, whose crops lay faces on the mean of `shapes` (n, 68, 2).
 
-    margin: as `mean_shape` has it; after: name of the first network. What both tell counts alike.
+    margin: as `mean_shape` has it; after: name of the first network. Its answer counts by SHARE.
     """
     mean = mean_shape(shapes, (spec.input_height, spec.input_width), margin)
     return dataclasses.replace(spec, crop="aligned", mean_shape=numbers_of(mean), after=after, share=SHARE)

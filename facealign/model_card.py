@@ -53,7 +53,7 @@ def model_card(
 68 facial landmarks of a {spec.input_width}x{spec.input_height} crop; network {spec.network}, {recipe.name}.
 
 {recipe.description}
-{_first_net(data)}
+{_first_net(data, spec.share)}
 ## Figures
 
 Mean error on the validation part: {val["samples"]} faces (below), none of whose photos, or pictures made from
@@ -98,7 +98,7 @@ def _quoted(rows: Sequence[LogRow], iteration: int, second: bool) -> str:
 """
 
 
-def _first_net(data: Mapping[str, Any]) -> str:
+def _first_net(data: Mapping[str, Any], share: float) -> str:
     """Which first network a second one is for, if it is one."""
     after = data.get("after")
     if after is None:
@@ -106,9 +106,11 @@ def _first_net(data: Mapping[str, Any]) -> str:
     trained = (
         "on crops varied about as far as that one errs" if data.get("fresh") else "on the errors of that one"
     )
+    mean = f" Its answer counts {share:g}, that of the first one {1 - share:g}." if share < 1 else ""
     return f"""
-It comes second, on crops by the landmarks of a first network, and was trained {trained}:
-`{after["weights"]}`, sha256 {after["sha256"]}.
+It comes second, on crops by the landmarks of a first network, and was trained
+{trained}:
+`{after["weights"]}`, sha256 {after["sha256"]}.{mean}
 """
 
 
