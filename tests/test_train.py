@@ -299,7 +299,8 @@ def test_samples_varied_anew_train_and_go_on_where_they_were(fresh, data, tmp_pa
     last = "stage1_iter_2.caffemodel"
     assert same_weights(again / last, directory / last)
     # what would be another run, or cannot be one
-    other = tool("--stage", 1, "--run", again, "--data", fresh, "--fresh", "--iterations", 4)
+    rate = ("--base-lr", 0.0021)
+    other = tool("--stage", 1, "--run", again, "--data", fresh, "--fresh", *rate, "--iterations", 4)
     assert "holds a run with another way to vary samples; use --restart" in failure(other)
     run = ("--stage", 1, "--run", tmp_path / "none", "--fresh")
     assert "no faces of menpo; there are photos" in failure(
