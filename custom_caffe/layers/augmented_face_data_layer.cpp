@@ -169,20 +169,20 @@ void Bend(const SmoothField& field_x, const SmoothField& field_y, int height, in
   }
 }
 
+// A crop that is bent, by fields of which all cosines are given.
+struct Bent {
+  const SmoothField &field_x, &field_y;
+  const vector<double> &across, &down;
+};
+
 // Which places of the picture the crop's pixels show, row by row, in units of 2^-32 of a pixel.
 class Places {
  public:
-  Places(const Affine& back, const SmoothField& field_x, const SmoothField& field_y, int height, int width)
-      : x(width), y(width), back_(back), field_x_(field_x), field_y_(field_y),
-        bent_(!field_x.zero() || !field_y.zero()) {
-    if (bent_) {
-      across_ = AllCosines(width);
-      down_ = AllCosines(height);
-    }
-  }
+  // bent: NULL for a crop that is not.
+  Places(const Affine& back, const Bent* bent, int width) : x(width), y(width), back_(back), bent_(bent) {}
 
   void Row(int v) {
-    if (!bent_) {
+    if (bent_ == NULL) {
       const int64_t step_x = Fixed(back_.a), step_y = Fixed(back_.d);
       x[0] = Fixed(back_.x(0, v));
       y[0] = Fixed(back_.y(0, v));
@@ -193,10 +193,10 @@ class Places {
       return;
     }
     double along_x[SmoothField::kModes], along_y[SmoothField::kModes];
-    field_x_.Row(&down_[v * SmoothField::kModes], along_x);
-    field_y_.Row(&down_[v * SmoothField::kModes], along_y);
+    bent_->field_x.Row(&bent_->down[v * SmoothField::kModes], along_x);
+    bent_->field_y.Row(&bent_->down[v * SmoothField::kModes], along_y);
     for (size_t u = 0; u < x.size(); ++u) {
-      const double* cosines = &across_[u * SmoothField::kModes];
+      const double* cosines = &bent_->across[u * SmoothField::kModes];
       const double from_x = u + Sum(along_x, cosines), from_y = v + Sum(along_y, cosines);
       x[u] = Fixed(back_.x(from_x, from_y));
       y[u] = Fixed(back_.y(from_x, from_y));
@@ -209,9 +209,7 @@ class Places {
   static int64_t Fixed(double value) { return static_cast<int64_t>(std::llround(std::ldexp(value, 32))); }
 
   const Affine back_;
-  const SmoothField &field_x_, &field_y_;
-  const bool bent_;
-  vector<double> across_, down_;
+  const Bent* const bent_;
 };
 
 // What is shown of a picture at `places`: bilinear, black outside, in whole grey levels. In whole numbers,
@@ -319,6 +317,8 @@ void AugmentedFaceDataLayer<Dtype>::DataLayerSetUp(
   const int batch_size = param_.batch_size();
   CHECK_GT(batch_size, 0) << "AugmentedFaceData: batch_size must be positive";
   CHECK(height_ > 0 && width_ > 0) << "AugmentedFaceData: height and width must be positive";
+  across_ = AllCosines(width_);
+  down_ = AllCosines(height_);
   const double infinite = std::numeric_limits<float>::max();
   CheckRange("flip", param_.flip(), param_.flip(), 0, 1);
   CheckRange("shift", param_.shift(), param_.shift(), 0, 1);
@@ -541,7 +541,7 @@ void AugmentedFaceDataLayer<Dtype>::Warp(const Drawn& drawn, Dtype* landmarks, W
       sine, cosine, centre_y - sine * centre_x - cosine * centre_y + drawn.shift_y * height_};
   if (drawn.flip) { turn = Affine{-turn.a, -turn.b, width_ - 1 - turn.c, turn.d, turn.e, turn.f}; }
   const Affine affine = turn.after(plain);
-  const bool bent = !drawn.deform_x.zero() || !drawn.deform_y.zero();
+  const bool bent = drawn.bent();
   for (int i = 0; i < kLandmarks; ++i) {
     const int from = drawn.flip ? kMirror[i] : i;
     const double from_x = points[from], from_y = points[kLandmarks + from];
@@ -565,7 +565,8 @@ void AugmentedFaceDataLayer<Dtype>::Warp(const Drawn& drawn, Dtype* landmarks, W
     // Pixel u of the halved picture has its centre at 2 u + 1/2.
     back = Affine{0.5, 0, -0.25, 0, 0.5, -0.25}.after(back);
   }
-  Places places(back, drawn.deform_x, drawn.deform_y, height_, width_);
+  const Bent fields{drawn.deform_x, drawn.deform_y, across_, down_};
+  Places places(back, bent ? &fields : NULL, width_);
   Sample(planes, height, width, &places, height_, width_, worker->planes.data());
 }
 
@@ -574,11 +575,10 @@ void AugmentedFaceDataLayer<Dtype>::ChangeLooks(const Drawn& drawn, Worker* work
   const int plane = height_ * width_;
   float* const planes[] = {&worker->planes[0], &worker->planes[plane], &worker->planes[2 * plane]};
   if (!drawn.shade.zero()) {
-    const vector<double> across = AllCosines(width_), down = AllCosines(height_);
     double along[SmoothField::kModes];
     for (int i = 0; i < plane; ++i) {
-      if (i % width_ == 0) { drawn.shade.Row(&down[i / width_ * SmoothField::kModes], along); }
-      const float factor = std::exp(Sum(along, &across[i % width_ * SmoothField::kModes]));
+      if (i % width_ == 0) { drawn.shade.Row(&down_[i / width_ * SmoothField::kModes], along); }
+      const float factor = std::exp(Sum(along, &across_[i % width_ * SmoothField::kModes]));
       for (float* values : planes) { values[i] *= factor; }
     }
   }

@@ -109,9 +109,10 @@ class AugmentedFaceDataLayer : public BasePrefetchingDataLayer<Dtype> {
     float left, top, right, bottom, colour[3];  // the occlusion, in pixels
     SmoothField deform_x, deform_y, shade;  // all 0: none; deform's values are pixels
 
+    bool bent() const { return !deform_x.zero() || !deform_y.zero(); }
     bool looks_change() const {
-      return !shade.zero() || gain[0] != 1 || gain[1] != 1 || gain[2] != 1 || contrast != 1 || brightness != 0 || grey != 0
-          || blur > 0 || right > left;
+      return !shade.zero() || gain[0] != 1 || gain[1] != 1 || gain[2] != 1 || contrast != 1 || brightness != 0
+          || grey != 0 || blur > 0 || right > left;
     }
   };
   static const int kDrawn = sizeof(Drawn) / sizeof(float);
@@ -157,6 +158,7 @@ class AugmentedFaceDataLayer : public BasePrefetchingDataLayer<Dtype> {
 
   const AugmentedFaceDataParameter param_;
   const int height_, width_;
+  vector<double> across_, down_;  // the cosines of all places of either axis, for the fields
   uint64_t seed_, next_;
   int stride_;  // between the numbers of this layer's samples, when several solvers share them
   MDB_env* environment_;
