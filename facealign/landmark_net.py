@@ -35,18 +35,35 @@ class LandmarkNet:
 
     def __call__(self, crops: Sequence[Image | Float32Array]) -> Float32Array:
         """The network's numbers (n, 136) for crops of its size, by one run; see `points`."""
-        batch = np.stack([network_input(crop, self.spec) for crop in crops])
+        batch = self._batch(crops)
         values = self._forward(batch)
         if not self.flip:
             return values
-        mirrored = self.points(self._forward(np.ascontiguousarray(batch[..., ::-1])))
-        mean = (self.points(values) + mirror_points(mirrored, self.size[1])) / 2
+        mean = (self.points(values) + self._by_mirror_image(batch)) / 2
         mean[..., 0] += self.spec.mirror_bias
         return crop_tools.encode_landmarks(mean, self.size, self.spec.origin)
 
     def points(self, values: Float32Array) -> FloatArray:
         """Landmarks (n, 68, 2), in pixels of the crop, of the network's numbers."""
         return crop_tools.decode_landmarks(values, self.size, self.spec.origin)
+
+    def mirror_bias(self, crops: Sequence[Image]) -> float:
+        """How far to the right it tells landmarks: half the way from those of the mirror image, put back.
+
+        Pixels of the crop, the mean over crops (h, w, 3) and landmarks. Not 0 where the annotation that was
+        learned is off to one side, as 300-W's is.
+        """
+        batch = self._batch(crops)
+        apart = self.points(self._forward(batch)) - self._by_mirror_image(batch)
+        return float(apart[..., 0].mean() / 2)
+
+    def _batch(self, crops: Sequence[Image | Float32Array]) -> Float32Array:
+        return np.stack([network_input(crop, self.spec) for crop in crops])
+
+    def _by_mirror_image(self, batch: Float32Array) -> FloatArray:
+        """Landmarks (n, 68, 2) of (n, 3, h, w) as it sees them in the mirror."""
+        mirrored = self.points(self._forward(np.ascontiguousarray(batch[..., ::-1])))
+        return mirror_points(mirrored, self.size[1])
 
     def _forward(self, batch: Float32Array) -> Float32Array:
         """Run the network on (n, 3, h, w); (n, 136)."""
@@ -93,17 +110,6 @@ class SecondNet(LandmarkNet):
             ]
         )
         return landmarks + self.spec.share * (own - landmarks)
-
-
-def mirror_bias(net: LandmarkNet, crops: Sequence[Image]) -> float:
-    """How far to the right a network tells landmarks: half the way from those of the mirror image, put back.
-
-    Pixels of the crop, the mean over crops (h, w, 3) and landmarks. Not 0 where the annotation that was
-    learned is off to one side, as 300-W's is.
-    """
-    mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
-    seen, back = net.points(net(crops)), mirror_points(net.points(net(mirrored)), net.size[1])
-    return float((seen - back)[..., 0].mean() / 2)
 
 
 def second_transforms(landmarks: FloatArray, spec: ModelSpec) -> FloatArray:

@@ -28,7 +28,7 @@ class ModelSpec:
     how far the crop's centre lies right of and below the box's centre, as a fraction of that longer side.
     pixel = (value - mean) * scale, channels in the order named. The output is 2 * landmarks numbers, all x
     then all y; landmark pixel in the crop (0-based) = value * input side - origin. mirror_bias: how far to
-    the right, in these pixels, it has learned to tell landmarks: what `landmark_net.mirror_bias` finds
+    the right, in these pixels, it has learned to tell landmarks: what `LandmarkNet.mirror_bias` finds
     between crops and their mirror images, and `--flip` takes into account. share: of a second network, how
     much its answer counts (0..1), beside the first one's.
     """

@@ -12,7 +12,7 @@ from facealign.boxes import overlap
 from facealign.crop import crop_face, encode_landmarks
 from facealign.detection import MtcnnDetector, MtcnnSettings
 from facealign.errors import FaceAlignError
-from facealign.landmark_net import LandmarkNet, mirror_bias, network_input
+from facealign.landmark_net import LandmarkNet, network_input
 from facealign.markup import MIRROR, mirror_points
 from facealign.spec import ModelSpec
 from tests.random_weights import write_model
@@ -115,53 +115,48 @@ def test_flip_averages_with_the_mirrored_crop_s_answer(aligner, photo, crop):
     assert np.abs(averaged - plain).max() > 0.5
 
 
-def test_flip_leaves_a_network_alone_that_answers_the_same_to_the_mirror_image(aligner, photo):
+class Fair:
+    """A network that tells a mirrored face where it is mirrored, but for being `off` pixels to the right."""
+
+    def __init__(self, off=0.0):
+        self.off = off
+
+    def forward(self, inputs):
+        # Left half brighter: the face as it is; right half brighter: mirrored.
+        data, truth = inputs["data"], np.linspace(5, 58, 136).reshape(68, 2)
+        left = data[..., :32].mean(axis=(1, 2, 3)) > data[..., 32:].mean(axis=(1, 2, 3))
+        answers = np.where(left[:, None, None], truth, mirror_points(truth, 64))
+        return {"fc4": encode_landmarks(answers + np.array([self.off, 0]), (64, 64))}
+
+
+@pytest.fixture
+def lit(photo):
+    """A picture whose left half is bright, and a box in its middle."""
+    picture = np.zeros_like(photo)
+    picture[:, :222] = 200
+    return picture, np.array([161.5, 65.0, 281.5, 185.0])
+
+
+def test_flip_leaves_a_network_alone_that_answers_the_same_to_the_mirror_image(aligner, lit):
     """Of any picture: the answer is that on the crop, mirrored where the crop is, so their mean is it."""
-    truth = np.linspace(5, 58, 136).reshape(68, 2)
-    size = (64, 64)
-
-    class Fair:
-        def forward(self, inputs):
-            # Left half brighter: the face as it is; right half brighter: mirrored.
-            left = inputs["data"][..., :32].mean(axis=(1, 2, 3)) > inputs["data"][..., 32:].mean(
-                axis=(1, 2, 3)
-            )
-            answers = np.where(left[:, None, None], truth, mirror_points(truth, 64))
-            return {"fc4": encode_landmarks(answers, size)}
-
-    lit = np.zeros_like(photo)
-    lit[:, :222] = 200
-    box = np.array([161.5, 65.0, 281.5, 185.0])
+    picture, box = lit
     results = [
-        FaceAligner(None, Fair(), aligner.spec, flip=flip).align_boxes(lit, box[None])
+        FaceAligner(None, Fair(), aligner.spec, flip=flip).align_boxes(picture, box[None])
         for flip in (False, True)
     ]
     np.testing.assert_allclose(results[0], results[1], atol=1e-4)
 
 
-def test_flip_keeps_what_the_annotation_is_off_to_one_side(aligner, photo):
+def test_flip_keeps_what_the_annotation_is_off_to_one_side(aligner, lit):
     """Put back, the answer to the mirror image is off to the other side: the mean would be off to neither."""
-    size, off = (64, 64), 0.4
-
-    class Biased:
-        def forward(self, inputs):
-            # As the network above.
-            data = inputs["data"]
-            left = data[..., :32].mean(axis=(1, 2, 3)) > data[..., 32:].mean(axis=(1, 2, 3))
-            truth = np.linspace(5, 58, 136).reshape(68, 2)
-            answers = np.where(left[:, None, None], truth, mirror_points(truth, 64))
-            answers[..., 0] += off
-            return {"fc4": encode_landmarks(answers, size)}
-
-    lit = np.zeros_like(photo)
-    lit[:, :222] = 200
-    box = np.array([161.5, 65.0, 281.5, 185.0])
-    crop, _ = crop_face(lit, box, aligner.spec)
-    bias = mirror_bias(LandmarkNet(Biased(), aligner.spec), [crop, crop[:, ::-1].copy()])
+    (picture, box), off = lit, 0.4
+    crop, _ = crop_face(picture, box, aligner.spec)
+    bias = LandmarkNet(Fair(off), aligner.spec).mirror_bias([crop, crop[:, ::-1].copy()])
     assert bias == pytest.approx(off, abs=1e-5)
     spec = dataclasses.replace(aligner.spec, mirror_bias=bias)
     results = [
-        FaceAligner(None, Biased(), spec, flip=flip).align_boxes(lit, box[None]) for flip in (False, True)
+        FaceAligner(None, Fair(off), spec, flip=flip).align_boxes(picture, box[None])
+        for flip in (False, True)
     ]
     np.testing.assert_allclose(results[0], results[1], atol=1e-4)
 

@@ -13,7 +13,7 @@ import pytest
 from facealign.aligner import FaceAligner
 from facealign.datasets import Sample
 from facealign.evaluation import Measurement, results, write_results
-from facealign.landmark_net import LandmarkNet, mirror_bias
+from facealign.landmark_net import LandmarkNet
 from facealign.markup import GROUPS
 from facealign.networks import mobilenet_v2
 from facealign.networks.recipes import RECIPES, recipe_named
@@ -116,7 +116,7 @@ def test_what_is_released_is_whole_and_runs_in_both_engines(run, data):
         aligner = FaceAligner.open(models / f"{name}{suffix}", kind, detector=False)
         assert aligner.spec.box_scale == 1.25
         net = LandmarkNet(aligner.engine, aligner.spec)
-        bias = mirror_bias(net, list(crops.transpose(0, 2, 3, 1)))
+        bias = net.mirror_bias(list(crops.transpose(0, 2, 3, 1)))
         assert aligner.spec.mirror_bias == pytest.approx(bias, abs=2e-3)
         assert bias != 0
         points.append(aligner.align_boxes(picture, boxes))

@@ -18,7 +18,7 @@ from facealign.errors import FaceAlignError
 from facealign.evaluation import read_results
 from facealign.export import export_onnx
 from facealign.files import replacing
-from facealign.landmark_net import LandmarkNet, mirror_bias
+from facealign.landmark_net import LandmarkNet
 from facealign.lineage import RUN
 from facealign.model_card import model_card
 from facealign.networks.recipes import Recipe, recipe_named
@@ -94,7 +94,7 @@ def bias_of(model: onnx.ModelProto, spec: ModelSpec, data: Path) -> float:
         path = Path(temporary) / "model.onnx"
         path.write_bytes(model.SerializeToString())
         net = LandmarkNet(OnnxEngine(path), spec)
-    return round(mirror_bias(net, list(images.transpose(0, 2, 3, 1))), 3)
+    return round(net.mirror_bias(list(images.transpose(0, 2, 3, 1))), 3)
 
 
 def figures_of(path: Path, recipe: Recipe, names: set[str]) -> str:
