@@ -49,7 +49,10 @@ class Face:
 def encode_face(cut: LooseCrop, spec: ModelSpec) -> bytes:
     """A loose crop as the Datum of a record, for the network of `spec`."""
     pixels = cut.pixels[..., :3]
-    shown = aligned_square(cut.points, spec) if spec.is_second_level else _box_square(cut.box, spec)
+    if spec.is_second_level:
+        shown = aligned_square(cut.points, spec)
+    else:
+        shown = square(cut.box, spec.box_scale, spec.box_shift)
     height, width = pixels.shape[:2]
     return caffe_pb2.Datum(
         channels=3,
@@ -58,10 +61,6 @@ def encode_face(cut: LooseCrop, spec: ModelSpec) -> bytes:
         data=np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes(),
         float_data=[*shown.tolist(), *cut.points.T.ravel().tolist()],
     ).SerializeToString()
-
-
-def _box_square(box: FloatArray, spec: ModelSpec) -> FloatArray:
-    return square(box, spec.box_scale, spec.box_shift)
 
 
 def decode_face(data: bytes) -> Face:

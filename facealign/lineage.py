@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from facealign.snapshots import iteration_of
 from facealign.training_log import LOG, read_log
 
 RUN = "run.json"
@@ -23,13 +23,12 @@ def origin(weights: Path) -> dict[str, Any]:
         "weights": weights.name,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
     }
-    named = re.fullmatch(r".+_iter_(\d+)", weights.stem)
     try:
         run = json.loads((weights.parent / RUN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        iteration = iteration_of(weights, run["recipe"]["stage"])
+    except (OSError, ValueError, KeyError, TypeError):
         return told  # no run's folder; the file is told by its digest
-    if named and isinstance(run, dict):
-        iteration = int(named[1])
+    if iteration is not None:
         seconds = [row.seconds for row in read_log(weights.parent / LOG, iteration)]
         told["run"] = {**run, "iteration": iteration, "seconds": max(seconds, default=0.0)}
     return told

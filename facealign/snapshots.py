@@ -36,12 +36,18 @@ def damaged(directory: Path, stage: str) -> list[tuple[Snapshot, str]]:
     return [(snapshot, reason) for snapshot, reason in reasons if reason is not None]
 
 
+def iteration_of(path: Path, stage: str) -> int | None:
+    """The iteration in the name STAGE_iter_N of a snapshot's file; None for another name."""
+    match = re.fullmatch(rf"{re.escape(stage)}_iter_(\d+)", path.stem)
+    return int(match[1]) if match else None
+
+
 def _named(directory: Path, stage: str) -> list[Snapshot]:
     found = []
     for state in directory.glob(f"{stage}_iter_*.solverstate"):
-        match = re.fullmatch(rf"{re.escape(stage)}_iter_(\d+)", state.stem)
-        if match:
-            found.append(Snapshot(int(match[1]), state.with_suffix(".caffemodel"), state))
+        iteration = iteration_of(state, stage)
+        if iteration is not None:
+            found.append(Snapshot(iteration, state.with_suffix(".caffemodel"), state))
     return sorted(found, key=lambda snapshot: -snapshot.iteration)
 
 

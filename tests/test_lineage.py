@@ -8,13 +8,15 @@ import pytest
 from facealign.lineage import origin, runs_before
 from facealign.training_log import LogRow, write_log
 
+RECIPE = {"name": "net/stage3", "stage": "stage3"}
+
 
 @pytest.fixture
 def snapshot(tmp_path):
     """Weights of iteration 20 in a run's folder, whose log goes on to 30."""
     path = tmp_path / "stage3_iter_20.caffemodel"
     path.write_bytes(b"weights")
-    (tmp_path / "run.json").write_text(json.dumps({"recipe": {"name": "net/stage3"}, "seed": 4}))
+    (tmp_path / "run.json").write_text(json.dumps({"recipe": RECIPE, "seed": 4}))
     write_log(tmp_path / "log.csv", [LogRow(10, 1.5, 0.2), LogRow(20, 2.5, 0.1), LogRow(30, 4.0, 0.1)])
     return path
 
@@ -23,7 +25,7 @@ def test_a_snapshot_is_told_with_its_run(snapshot):
     assert origin(snapshot) == {
         "weights": "stage3_iter_20.caffemodel",
         "sha256": hashlib.sha256(b"weights").hexdigest(),
-        "run": {"recipe": {"name": "net/stage3"}, "seed": 4, "iteration": 20, "seconds": 2.5},
+        "run": {"recipe": RECIPE, "seed": 4, "iteration": 20, "seconds": 2.5},
     }
 
 
