@@ -103,31 +103,36 @@ def _first_net(data: Mapping[str, Any], share: float) -> str:
     after = data.get("after")
     if after is None:
         return ""
-    trained = (
-        "on crops varied about as far as that one errs" if data.get("fresh") else "on the errors of that one"
-    )
-    mean = f" Its answer counts {share:g}, that of the first one {1 - share:g}." if share < 1 else ""
+    trained = "crops varied about as far as it errs" if data.get("fresh") else "its errors"
+    mean = f"Its answer counts {share:g}, that of the first one {1 - share:g}.\n" if share < 1 else ""
     return f"""
-It comes second, on crops by the landmarks of a first network, and was trained
+It comes second, on crops by the landmarks of a first network, and was trained on
 {trained}:
-`{after["weights"]}`, sha256 {after["sha256"]}.{mean}
-"""
+`{after["weights"]}`, sha256 {after["sha256"]}.
+{mean}"""
 
 
 def _runs(runs: Sequence[Mapping[str, Any]], samples: int) -> str:
     """How the weights were trained, run by run; samples: how many the last one's LMDBs hold."""
-    told = [[f"{_schedule(runs[0], None)}."], *([f"{_schedule(one, 'the run before')}."] for one in runs[1:])]
-    for paragraphs, one in zip(told, runs, strict=True):
-        if "samples" in one:
-            many = f"{samples} samples" if one is runs[-1] else "Samples"
-            paragraphs.append(f"{many}, {_variation(one['samples'], one.get('fresh'))}.")
     if len(runs) == 1:
-        return "".join(f"{textwrap.fill(paragraph, 110)}\n\n" for paragraph in told[0])
-    listed = (
-        textwrap.fill(" ".join(paragraphs), 110, initial_indent=f"{number}. ", subsequent_indent="   ")
-        for number, paragraphs in enumerate(told, 1)
-    )
-    return "In runs one after another:\n\n" + "\n".join(listed) + "\n"
+        return "".join(
+            f"{textwrap.fill(told, 110)}\n\n" for told in _run(runs[0], None, f"{samples} samples")
+        )
+    lines = ["In runs one after another:\n"]
+    for number, run in enumerate(runs, 1):
+        start = None if number == 1 else "the run before"
+        many = f"{samples} samples" if number == len(runs) else "Samples"
+        told = " ".join(_run(run, start, many))
+        lines.append(textwrap.fill(told, 110, initial_indent=f"{number}. ", subsequent_indent="   "))
+    return "\n".join(lines) + "\n"
+
+
+def _run(run: Mapping[str, Any], start: str | None, many: str) -> list[str]:
+    """Schedule and samples of a run, as far as it keeps them, a sentence each."""
+    told = [f"{_schedule(run, start)}."]
+    if "samples" in run:
+        told.append(f"{many}, {_variation(run['samples'], run.get('fresh'))}.")
+    return told
 
 
 def _schedule(run: Mapping[str, Any], start: str | None) -> str:

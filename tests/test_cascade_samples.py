@@ -287,7 +287,7 @@ def test_the_second_network_is_trained_released_and_used(photos, erring, made, t
     released = program("tools.release", "--run", run, "--data", data, "--output", models)
     assert released.returncode == 0, released.stderr
     card = (models / "mobilenet_v2_cascade.md").read_text()
-    assert f"`weights.onnx`, sha256 {meta['after']['sha256']}. Its answer counts 0.7, that of" in card
+    assert f"`weights.onnx`, sha256 {meta['after']['sha256']}.\nIts answer counts 0.7, that of" in card
     photo = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
     boxes = np.array([[60.0, 60.0, 250.0, 260.0]])
     found = [
