@@ -37,10 +37,11 @@ OTHERS = 10
 MILD = ("--shift", "0.04", "--scale", "0.95", "1.08", "--rotate", "-15", "15", "--noise", "0", "5")
 """How stage 3's samples vary."""
 AS_FIRST = ("--shift", "0.02", "--scale", "0.95", "1.05", "--rotate", "-4", "4", "--noise", "0", "5")
-"""How the second network's vary: as stage 3 errs on 19 new faces of 20."""
+"""How the second network's vary: a little more than tools/crop_variation.py finds after stage 3."""
 MARGIN = "0.07"
 """Around the mean shape in the second network's crop."""
 END = ("--base-lr", "0.0003")
+"""The rate of the runs that end a training, without mirror images."""
 OF_300W = ("afw", "helen/trainset", "lfpw/trainset")
 """What is measured is annotated as these are: they end the training."""
 

@@ -13,11 +13,13 @@ from skimage.transform import SimilarityTransform
 from facealign.alignment import (
     aligned_spec,
     aligned_transform,
+    crop_moves,
     fit_similarity,
     mean_shape,
     numbers_of,
     shape_of,
 )
+from facealign.augment import Jitter, jitter_transform
 from facealign.crop import apply, compose, invert
 from facealign.markup import GROUPS, MIRROR
 from facealign.spec import ModelSpec
@@ -188,3 +190,26 @@ def test_the_spec_of_a_second_network_holds_the_mean_shape():
     spec = aligned_spec(ModelSpec(stage="x"), shapes, 0.2)
     assert (spec.stage, spec.is_second_level) == ("x", True)
     np.testing.assert_allclose(shape_of(spec), mean_shape(shapes, (64, 64), 0.2), atol=6e-4)
+
+
+@settings(deadline=None)
+@given(
+    st.floats(-0.1, 0.1), st.floats(-0.1, 0.1), st.floats(0.8, 1.25), st.floats(-40, 40), st.integers(0, 99)
+)
+def test_crop_moves_are_what_a_jitter_of_the_crop_did(right, down, scale, angle, seed):
+    """Landmarks told where a jittered crop would put the mean shape: then that jitter is what is found."""
+    rng = np.random.default_rng(seed)
+    size = (64, 64)
+    annotated = np.stack([face(rng, 3) * rng.uniform(0.5, 3) + rng.uniform(0, 300, 2) for _ in range(3)])
+    spec = aligned_spec(ModelSpec(), annotated, 0.1)
+    jitter = Jitter(shift_x=right, shift_y=down, scale=scale, angle=angle)
+    back = invert(jitter_transform(jitter, size))
+    plain = aligned_transform(annotated, spec)
+    told = np.stack(
+        [
+            apply(compose(invert(one), compose(back, one)), points)
+            for one, points in zip(plain, annotated, strict=True)
+        ]
+    )
+    moves = crop_moves(told, annotated, spec)
+    np.testing.assert_allclose(moves, np.tile([right, down, scale, angle], (3, 1)), atol=1e-6)

@@ -1,0 +1,74 @@
+"""Measure how the second crops of a cascade vary: by a first network's landmarks, not by the annotated ones.
+
+On faces that are new to it, the validation part, and on some that it was trained on. As on new ones should
+samples of `tools/make_lmdb.py --fresh --after` vary.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from facealign.aligner import FaceAligner
+from facealign.alignment import aligned_spec, crop_moves
+from facealign.datasets import scan
+from facealign.errors import FaceAlignError
+from facealign.images import read_image
+from facealign.lmdb_builder import Job
+from facealign.split import split
+from tools.cli import run
+from tools.make_lmdb import MARGIN, jobs_of
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, menpo/, any folder")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the first network's, .onnx or .caffemodel",
+    )
+    parser.add_argument(
+        "--boxes", default="data/boxes.json", metavar="FILE|landmarks", help="default: data/boxes.json"
+    )
+    parser.add_argument(
+        "--margin", type=float, default=MARGIN, metavar="SHARE", help=f"of the crop (default: {MARGIN})"
+    )
+    parser.add_argument(
+        "--every", type=int, default=4, metavar="N", help="of the faces trained on take one in N (default: 4)"
+    )
+    arguments = parser.parse_args()
+    if arguments.every < 1:
+        parser.error("--every: expected 1 or more")
+    if not 0 <= arguments.margin < 0.5:
+        parser.error("--margin: expected 0 or more and less than 0.5")
+    samples = scan(arguments.data).samples
+    if not samples:
+        raise FaceAlignError(f"{arguments.data}: no picture with 68 points in it")
+    training, validation = split(samples, 0.1, 0)
+    folders = {sample.subset for sample in validation}
+    known = [sample for sample in training if sample.subset in folders][:: arguments.every]
+    aligner = FaceAligner.open(arguments.weights, detector=False)
+    spec = aligned_spec(aligner.spec, np.stack([sample.points for sample in training]), arguments.margin)
+    _, known_jobs, new_jobs = jobs_of(arguments.boxes, known, validation)
+
+    def told(job: Job) -> np.ndarray:
+        return aligner.align_boxes(read_image(job.sample.path, orient=False), job.box[None])[0]
+
+    for name, jobs in (("new", new_jobs), ("trained on", known_jobs)):
+        if not jobs:
+            continue
+        landmarks = np.stack([told(job) for job in tqdm(jobs, unit="face")])
+        moves = crop_moves(landmarks, np.stack([job.sample.points for job in jobs]), spec)
+        right, down, size, turn = np.quantile(abs(moves - (0, 0, 1, 0)), 0.95, axis=0)
+        print(
+            f"{len(jobs)} faces {name}: 19 in 20 moved by up to {right:.3f} of the side to a side, "
+            f"{down:.3f} up or down, {size:.3f} of their size, {turn:.1f} degrees"
+        )
+
+
+if __name__ == "__main__":
+    run(main)
