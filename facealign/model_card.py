@@ -167,7 +167,17 @@ def _variation(data: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> str:
     )
     if "after" in data and not data.get("fresh"):
         variation += "; so varies the first network's crop, but for noise, which is on the second's"
+    if "teacher" in data:
+        variation += f"; {_teacher(data['teacher'])}"
     return variation
+
+
+def _teacher(teacher: Mapping[str, Any]) -> str:
+    networks = [f"`{file['weights']}` (sha256 {file['sha256']})" for file in teacher["networks"]]
+    return (
+        f"landmarks {teacher['share']:g} of the way from the annotated ones to those that "
+        f"{' and '.join(networks)} told"
+    )
 
 
 def _loss(recipe: Recipe) -> str:

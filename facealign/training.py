@@ -38,7 +38,7 @@ from facealign.weights import Blobs, matching_weights, read_weights
 
 VALIDATION_BATCH = 64
 SPEC, DEPLOY, SOLVER = "model.json", "deploy.prototxt", "solver.prototxt"
-SAMPLES = ("fresh", "copies", "copies_of", "seed", "augmentation", "after")
+SAMPLES = ("fresh", "copies", "copies_of", "seed", "augmentation", "after", "teacher")
 """What a run keeps of how its samples were made."""
 _REHEARSAL = """
 from pathlib import Path

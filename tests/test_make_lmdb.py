@@ -17,6 +17,7 @@ import lmdb
 import numpy as np
 import pytest
 
+from facealign.aligner import FaceAligner
 from facealign.augment import Augmentation
 from facealign.boxes import box_from_landmarks
 from facealign.crop import crop_face
@@ -501,6 +502,10 @@ def test_faces_turned_away_are_not_trained_on_but_may_validate(tmp_path):
         ["--copies-of", "afw=-1"],
         ["--fresh", "--copies", "3"],
         ["--fresh", "--copies-of", "afw=1"],
+        ["--teacher"],
+        ["--teacher", "one.onnx", "two.onnx", "three.onnx"],
+        ["--teacher", "one.onnx", "--teacher-share", "1.5"],
+        ["--teacher", "one.onnx", "--teacher-share", "nan"],
     ],
     ids=" ".join,
 )
@@ -581,6 +586,49 @@ def test_fresh_faces_are_those_of_the_samples_in_an_lmdb_of_loose_crops(made, tr
     for folder, face in faces:
         assert folder_of(ground_of(face.pixels)).removeprefix("300w/") == folder
     assert f"{output}: train: 13 loose crops of 13 faces" in result.stdout
+
+
+def test_a_teacher_moves_the_landmarks_to_train_on_and_no_others(few, tmp_path):
+    """By loose crops, which hold the landmarks as they are; of samples, that they are others."""
+    networks = [ROOT / "models" / f"mobilenet_v2_{name}.onnx" for name in ("stage3", "cascade")]
+    taught = ("--teacher", *networks, "--teacher-share", 0.25)
+    made = {}
+    for name, arguments in (("plain", ()), ("taught", taught), ("two", (*taught, "--workers", 2))):
+        command = ("--data", few, "--output", tmp_path / name, "--fresh", "--workers", 1, *COMMON, *arguments)
+        result = tool(*command)
+        assert result.returncode == 0, result.stderr
+        made[name] = {ground_of(face.pixels): face for _, face in read_faces(tmp_path / name, "train")}
+    assert contents(tmp_path / "two") == contents(tmp_path / "taught")
+    aligner = FaceAligner.open(networks[0], "onnx", detector=False, flip=True, cascade=networks[1])
+    for ground, plain in made["plain"].items():
+        moved = made["taught"][ground]
+        np.testing.assert_array_equal(moved.pixels, plain.pixels)
+        np.testing.assert_array_equal(moved.square, plain.square)
+        sample = photo_of(few, ground)
+        box = box_from_landmarks(sample.points)
+        (told,) = aligner.align_boxes(read_image(sample.path, orient=False), box[None])
+        reduced = np.ptp(plain.points, axis=0) / np.ptp(sample.points, axis=0)  # large faces are
+        wanted = (told - sample.points) * 0.25 * reduced
+        np.testing.assert_allclose(moved.points - plain.points, wanted, atol=1e-3)
+    for name in ("val_images", "val_landmarks"):
+        assert entries(tmp_path / "taught", name) == entries(tmp_path / "plain", name)
+    told, plain = meta_of(tmp_path / "taught"), meta_of(tmp_path / "plain")
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in networks]
+    assert [network["sha256"] for network in told["teacher"]["networks"]] == digests
+    assert told["teacher"]["share"] == 0.25
+    assert told["source_sha256"] == plain["source_sha256"]
+
+    samples = ("--copies", 1, "--flip", 0, "--shift", 0, "--scale", 1, 1, "--rotate", 0, 0, "--noise", 0, 0)
+    for name, arguments in (("plain", ()), ("taught", taught)):
+        assert small(few, tmp_path / name, *samples, *arguments).returncode == 0
+    (images, annotated), (same, moved) = (read_part(tmp_path / name, "train") for name in ("plain", "taught"))
+    np.testing.assert_array_equal(images, same)
+    assert (np.abs(annotated - moved).max(axis=1) > 1e-3).all()
+
+
+def test_a_teacher_that_is_none_is_one_line(few, tmp_path):
+    assert "nothing.onnx" in failure(small(few, tmp_path / "out", "--teacher", tmp_path / "nothing.onnx"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_faces_or_of_test_faces_only_is_an_error(tree, tmp_path):

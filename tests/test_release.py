@@ -151,6 +151,19 @@ def test_the_card_says_how_fresh_samples_were_drawn(run, data, tmp_path):
     )
 
 
+def test_the_card_names_the_networks_that_moved_the_landmarks(run, data, tmp_path):
+    networks = [{"weights": "one.onnx", "sha256": "1a"}, {"weights": "two.onnx", "sha256": "2b"}]
+    meta = data / "meta.json"
+    taught = {**json.loads(meta.read_text()), "teacher": {"networks": networks, "share": 0.25}}
+    meta.write_text(json.dumps(taught))
+    assert release("--run", run, "--data", data, "--output", tmp_path / "models").returncode == 0
+    card = " ".join((tmp_path / "models" / "mobilenet_v2_stage2.md").read_text().split())
+    assert (
+        "landmarks 0.25 of the way from the annotated ones to those that `one.onnx` (sha256 1a) and "
+        "`two.onnx` (sha256 2b) told"
+    ) in card
+
+
 def test_the_card_tells_the_runs_before(run, data, tmp_path):
     described = json.loads((run / "run.json").read_text())
     stage3 = dataclasses.asdict(recipe_named("mobilenet_v2/stage3"))

@@ -47,6 +47,7 @@ from facealign.networks.registry import BUILDERS, spec_of
 from facealign.parallel import cores
 from facealign.split import split
 from facealign.storage import META, bytes_needed, default_directory, write_meta
+from facealign.teacher import Teacher, taught
 from facealign.validation_part import in_validation
 from tools.cli import run
 
@@ -118,6 +119,22 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         metavar="SHARE",
         help=f"with --after: of the crop's side, around the mean shape (default: {MARGIN})",
     )
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="train on landmarks between the annotated ones and those that this network tells, or this "
+        "cascade by the weights of its first and its second (.onnx or .caffemodel)",
+    )
+    parser.add_argument(
+        "--teacher-share",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="with --teacher: how far from the annotated ones (0) to those told (1) (default: 0.5)",
+    )
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one a core")
     parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
     arguments = parser.parse_args(command)
@@ -128,6 +145,10 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     arguments.margin = MARGIN if arguments.margin is None else arguments.margin
     if not 0 <= arguments.margin < 0.5:
         parser.error("--margin: expected 0 or more and less than 0.5")
+    if len(arguments.teacher) > 2:
+        parser.error("--teacher: expected one network, or the two of a cascade")
+    if not 0 <= arguments.teacher_share <= 1:
+        parser.error("--teacher-share: expected 0 to 1")
     arguments.copies = COPIES if arguments.copies is None else arguments.copies
     for name, low in (("workers", 1), ("copies", 1), ("seed", 0)):
         if getattr(arguments, name) < low:
@@ -163,10 +184,14 @@ def main() -> None:
     size = (spec.input_height, spec.input_width)
     output = arguments.output or default_directory(size, arguments.fresh, arguments.after is not None)
     check_replaceable(output)
-    if arguments.after is not None:
+    teacher = Teacher(*arguments.teacher, share=arguments.teacher_share) if arguments.teacher else None
+    if arguments.after is not None or teacher is not None:
         single_threaded_blas()
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # Caffe's other threads: workers have the cores
+    if arguments.after is not None:
         _, first = open_first(arguments.after)
+    if teacher is not None:
+        teacher.open()
     found = scan(arguments.data, strict=arguments.strict)
     for _, reason in found.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
@@ -201,19 +226,28 @@ def main() -> None:
 
     def wrap(items: Iterator[Any], total: int, what: str) -> Iterable[Any]:
         return bars.enter_context(
-            tqdm(items, total=total, desc=what, unit="face" if what == "cut" or arguments.fresh else "sample")
+            tqdm(
+                items,
+                total=total,
+                desc=what,
+                unit="face" if what in ("cut", "taught") or arguments.fresh else "sample",
+            )
         )
 
     # Bars end before an error is told, which would else stand in the middle of one.
     with ExitStack() as bars, replacing(output) as partial:
         partial.mkdir()
+        to_cut = train_jobs
+        if teacher is not None:
+            told = taught(train_jobs, teacher, arguments.workers)
+            to_cut = list(wrap(told, len(train_jobs), "taught"))
         if arguments.fresh:
-            train = write_faces(partial, "train", train_jobs, recipe, arguments.workers, wrap, skip)
+            train = write_faces(partial, "train", to_cut, recipe, arguments.workers, wrap, skip)
         else:
             train = write_training_part(
                 partial,
                 "train",
-                train_jobs,
+                to_cut,
                 arguments.copies,
                 recipe,
                 arguments.workers,
@@ -232,6 +266,7 @@ def main() -> None:
             partial,
             {
                 **describe(recipe),
+                **({} if teacher is None else {"teacher": teacher.describe()}),
                 "fresh": arguments.fresh,
                 "copies": 1 if arguments.fresh else arguments.copies,
                 "copies_of": arguments.copies_of,
