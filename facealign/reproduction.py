@@ -13,7 +13,7 @@ from facealign.datasets import Sample
 from facealign.engines.caffe_engine import import_caffe
 from facealign.files import replacing
 from facealign.networks import mobilenet_v2, prototxt
-from facealign.networks.recipes import recipe_named
+from facealign.networks.recipes import Recipe, recipe_named
 from facealign.networks.sources import MemorySource
 from facealign.snapshots import snapshots
 from facealign.validation_part import in_validation
@@ -65,12 +65,21 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """A training run: LMDBs, iterations, minutes on MACHINE, further arguments."""
+    """A training run: its name, LMDBs, iterations, minutes on MACHINE, further arguments."""
 
+    name: str
     data: str
     iterations: int
     minutes: float
     arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights, and the name of the step that makes it."""
+
+    path: Path
+    step: str
 
 
 def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1.0) -> list[Step]:
@@ -80,92 +89,109 @@ def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1
     """
     folders = {sample.subset for sample in samples if not sample.is_test}
     fixed = any(map(in_validation, samples))
-    boxes = work / "boxes.json"
-    models = work / "models"
-    first, released_first = models / "mobilenet_v2_stage3.onnx", "mobilenet_v2_stage3: release"
-    after = ("--after", str(first), "--margin", MARGIN)
-    faces = ("--data", str(photos), "--boxes", str(boxes))
-    few = [f"{name}={count}" for name, count in COPIES_OF.items() if name in folders]
-    fresh = ("--fresh", "--weigh")
-    ending = [name for name in OF_300W if name in folders] or folders
-    copies = ("--copies", str(COPIES), *(("--copies-of", *few) if few else ()))
+    boxes, models, teacher = work / "boxes.json", work / "models", work / "teacher"
+    steps = [Step("boxes", ("tools.detect_faces", "--data", str(photos), "--output", str(boxes)), 3, boxes)]
 
-    def lmdb(name: str, minutes: float, *arguments: str, needs: tuple[str, ...] = ("boxes",)) -> Step:
+    def lmdb(name: str, minutes: float, *arguments: str, made: Sequence[Weights] = ()) -> None:
+        """made: weights that the arguments name."""
+        command = ("tools.make_lmdb", "--data", str(photos), "--boxes", str(boxes))
+        needs = ("boxes", *(weights.step for weights in made))
         output = work / name
-        return Step(
-            name, ("tools.make_lmdb", *faces, "--output", str(output), *arguments), minutes, output, needs
+        steps.append(Step(name, (*command, "--output", str(output), *arguments), minutes, output, needs))
+
+    def train(recipe: Recipe, run: Run, start: Weights | None) -> Weights:
+        directory = work / "runs" / run.name.replace(", run ", "_run")
+        iterations = max(1, round(run.iterations * scale))
+        command = (
+            *("tools.train", "--recipe", recipe.name, "--data", str(work / run.data)),
+            *("--run", str(directory), "--iterations", str(iterations)),
+            *(("--weights", str(start.path)) if start else ()),
+            *run.arguments,
         )
+        needs = (run.data, *((start.step,) if start else ()))
+        minutes = run.minutes * scale
+        steps.append(Step(run.name, command, minutes, directory, needs, iterations, recipe.stage))
+        return Weights(directory / f"{recipe.stage}_iter_{iterations}.caffemodel", run.name)
 
-    def trained(recipe_name: str, *runs: Run, first_network: bool = True) -> list[Step]:
-        """Train, each run from the weights of the one before; measure, release."""
-        recipe = recipe_named(recipe_name)
-        name = recipe.snapshot_name
-        figures = work / "evaluations" / f"{name}.json"
-        start: tuple[str, ...] = ()
-        before = None
-        if recipe.starts_from:
-            source = recipe_named(recipe.starts_from).snapshot_name
-            start, before = ("--weights", str(models / f"{source}.caffemodel")), f"{source}: release"
-        steps = []
-        for number, one in enumerate(runs, 1):
-            step_name = name if number == len(runs) else f"{name}, run {number}"
-            run, data = work / "runs" / step_name.replace(", run ", "_run"), str(work / one.data)
-            iterations = max(1, round(one.iterations * scale))
-            command = (
-                *("tools.train", "--recipe", recipe.name, "--data", data, "--run", str(run)),
-                *("--iterations", str(iterations), *start, *one.arguments),
-            )
-            needs = (one.data, *((before,) if before else ()))
-            minutes = one.minutes * scale
-            steps.append(Step(step_name, command, minutes, run, needs, iterations, recipe.stage))
-            weights = str(run / f"{recipe.stage}_iter_{iterations}.caffemodel")
-            start, before = ("--weights", weights), step_name
-        which: tuple[str, ...]
-        which = ("--weights", weights) if first_network else ("--weights", str(first), "--cascade", weights)
+    def release(recipe: Recipe, run: Run, trained: Weights, output: Path, *arguments: str) -> Weights:
+        name, before = f"{run.name}: release", steps[-1].name
+        made = output / f"{recipe.snapshot_name}.onnx"
+        command = (
+            *("tools.release", "--run", str(trained.path.parent), "--data", str(work / run.data)),
+            *(*arguments, "--output", str(output)),
+        )
+        steps.append(Step(name, command, 0.1, made, tuple(dict.fromkeys((trained.step, before)))))
+        return Weights(made, name)
+
+    def measured(recipe: Recipe, run: Run, trained: Weights, first: Weights | None = None) -> Weights:
+        """Figures, then release with them. first: the network before a second one."""
+        figures = work / "evaluations" / f"{recipe.snapshot_name}.json"
+        which: tuple[str, ...] = ("--weights", str(trained.path))
+        if first is not None:
+            which = ("--weights", str(first.path), "--cascade", str(trained.path))
         if not fixed:  # then other faces were set apart
-            which += ("--validation-of", data)
-        return [
-            *steps,
-            _evaluation(f"{name}: figures", photos, which, figures, (name,)),
-            Step(
-                f"{name}: release",
-                (
-                    *("tools.release", "--run", str(run), "--data", data),
-                    *("--evaluation", str(figures), "--output", str(models)),
-                ),
-                0.1,
-                models / f"{name}.md",
-                (f"{name}: figures",),
-            ),
-        ]
+            which += ("--validation-of", str(work / run.data))
+        command = ("tools.evaluate", "--data", str(photos), *which, "--json", str(figures))
+        needs = (trained.step, *((first.step,) if first else ()))
+        steps.append(Step(f"{run.name}: figures", command, 0.5, figures, needs))
+        return release(recipe, run, trained, models, "--evaluation", str(figures))
 
-    return [
-        Step("boxes", ("tools.detect_faces", "--data", str(photos), "--output", str(boxes)), 3, boxes),
-        lmdb("lmdb_fresh", 0.3, "--fresh", *MILD),
-        lmdb("lmdb_finish", 0.3, "--fresh", "--flip", "0", *MILD),
-        *trained(
-            "mobilenet_v2/stage3",
-            Run("lmdb_fresh", 64_000, 55, (*fresh, *weights_of(folders))),
-            Run("lmdb_fresh", 60_000, 55, (*fresh, *weights_of(folders), "--looks", "--deform", "0.03")),
-            Run("lmdb_finish", 3_000, 3, (*fresh, *weights_of(ending), "--looks", *END)),
-        ),
-        lmdb("lmdb_cascade", 0.3, "--fresh", *after, *AS_FIRST, needs=("boxes", released_first)),
-        lmdb(
-            *("lmdb_cascade_finish", 0.3, "--fresh", "--flip", "0", *after, *AS_FIRST),
-            needs=("boxes", released_first),
-        ),
-        *trained(
-            "mobilenet_v2/cascade",
-            Run("lmdb_cascade", 18_000, 17, (*fresh, *weights_of(folders), "--looks", "--deform", "0.02")),
-            Run("lmdb_cascade_finish", 1_500, 1.5, (*fresh, *weights_of(ending), "--looks", *END)),
-            first_network=False,
-        ),
-        lmdb("lmdb_reference", 0.5, *copies),
-        *trained("mobilenet_v2/stage1", Run("lmdb_reference", 12_000, 10)),
-        *trained("mobilenet_v2/stage2", Run("lmdb_reference", 3_000, 2.5)),
-        lmdb("lmdb_70x60", 0.3, "--network", "vgg_shadow", "--copies", "10", *MILD),
-        *trained("vgg_shadow", Run("lmdb_70x60", 1_200, 13)),
-    ]
+    all_folders = ("--fresh", "--weigh", *weights_of(folders))
+    last = [name for name in OF_300W if name in folders] or folders
+    ending = ("--fresh", "--weigh", *weights_of(last), "--looks", *END)
+    bent = (*all_folders, "--looks", "--deform", "0.03")
+
+    # First round: networks whose mean answer is the teacher of the second.
+    stage3, cascade = recipe_named("mobilenet_v2/stage3"), recipe_named("mobilenet_v2/cascade")
+    lmdb("lmdb_fresh", 0.3, "--fresh", *MILD)
+    lmdb("lmdb_finish", 0.3, "--fresh", "--flip", "0", *MILD)
+    long = train(stage3, Run("mobilenet_v2_stage3, run 1", "lmdb_fresh", 64_000, 55, all_folders), None)
+    long = train(stage3, Run("mobilenet_v2_stage3, run 2", "lmdb_fresh", 60_000, 55, bent), long)
+    run = Run("teacher_stage3", "lmdb_finish", 3_000, 3, ending)
+    first = release(stage3, run, train(stage3, run, long), teacher)
+
+    aligned = ("--fresh", "--margin", MARGIN, *AS_FIRST, "--after")
+    lmdb("lmdb_cascade", 0.3, *aligned, str(first.path), made=[first])
+    lmdb("lmdb_cascade_finish", 0.3, "--flip", "0", *aligned, str(first.path), made=[first])
+    begun = Weights(first.path.with_suffix(".caffemodel"), first.step)
+    less_bent = (*all_folders, "--looks", "--deform", "0.02")
+    run = Run("mobilenet_v2_cascade, run 1", "lmdb_cascade", 18_000, 17, less_bent)
+    long_second = train(cascade, run, begun)
+    run = Run("teacher_cascade", "lmdb_cascade_finish", 1_500, 1.5, ending)
+    second = release(cascade, run, train(cascade, run, long_second), teacher)
+
+    # Second round.
+    taught = ("--teacher", str(first.path), str(second.path))
+    teachers = [first, second]
+    lmdb("lmdb_taught", 0.7, "--fresh", *MILD, *taught, made=teachers)
+    lmdb("lmdb_taught_finish", 0.7, "--fresh", "--flip", "0", *MILD, *taught, made=teachers)
+    again = (*bent, "--base-lr", "0.002")
+    long = train(stage3, Run("mobilenet_v2_stage3, run 3", "lmdb_taught", 45_000, 42, again), long)
+    run = Run("mobilenet_v2_stage3", "lmdb_taught_finish", 3_000, 3, ending)
+    first = measured(stage3, run, train(stage3, run, long))
+
+    run = Run("mobilenet_v2_cascade, run 2", "lmdb_cascade", 60_000, 55, bent)
+    long_second = train(cascade, run, long_second)
+    ended = ("--flip", "0", *aligned, str(first.path), *taught)
+    lmdb("lmdb_taught_cascade_finish", 0.7, *ended, made=[first, *teachers])
+    run = Run("mobilenet_v2_cascade", "lmdb_taught_cascade_finish", 1_500, 1.5, ending)
+    measured(cascade, run, train(cascade, run, long_second), first)
+
+    # The reference's stages, and VGG-Shadow.
+    few = [f"{name}={count}" for name, count in COPIES_OF.items() if name in folders]
+    lmdb("lmdb_reference", 0.5, "--copies", str(COPIES), *(("--copies-of", *few) if few else ()))
+    lmdb("lmdb_70x60", 0.3, "--network", "vgg_shadow", "--copies", "10", *MILD)
+    before: Weights | None = None
+    for name, data, iterations, minutes in (
+        ("mobilenet_v2/stage1", "lmdb_reference", 12_000, 10.0),
+        ("mobilenet_v2/stage2", "lmdb_reference", 3_000, 2.5),
+        ("vgg_shadow", "lmdb_70x60", 1_200, 13.0),
+    ):
+        recipe = recipe_named(name)
+        run = Run(recipe.snapshot_name, data, iterations, minutes)
+        made = measured(recipe, run, train(recipe, run, before if recipe.starts_from else None))
+        before = Weights(made.path.with_suffix(".caffemodel"), made.step)
+    return steps
 
 
 def weights_of(folders: Collection[str]) -> list[str]:
@@ -173,13 +199,6 @@ def weights_of(folders: Collection[str]) -> list[str]:
     weights: Mapping[str, int] = {name: weight for name, weight in WEIGHTS.items() if name in folders}
     others = {"*": OTHERS} if set(folders) - weights.keys() else {}
     return [f"{name}={weight}" for name, weight in {**weights, **others}.items()]
-
-
-def _evaluation(
-    name: str, photos: Path, weights: tuple[str, ...], output: Path, needs: tuple[str, ...]
-) -> Step:
-    command = ("tools.evaluate", "--data", str(photos), *weights, "--json", str(output))
-    return Step(name, command, 0.5, output, needs)
 
 
 class Progress:
