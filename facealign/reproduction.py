@@ -40,10 +40,12 @@ AS_FIRST = ("--shift", "0.02", "--scale", "0.95", "1.05", "--rotate", "-4", "4",
 """How the second network's vary: a little more than tools/crop_variation.py finds after stage 3."""
 MARGIN = "0.07"
 """Around the mean shape in the second network's crop."""
-END = ("--base-lr", "0.0003")
-"""The rate of the runs that end a training, without mirror images."""
 OF_300W = ("afw", "helen/trainset", "lfpw/trainset")
-"""What is measured is annotated as these are: they end the training."""
+"""What is measured is annotated as these are: they end a training, without mirror images."""
+END = ("--looks", "--base-lr", "0.0003")
+"""How the first round's runs end it."""
+TAUGHT_END = ("--looks", "--deform", "0.02", "--base-lr", "0.001")
+"""How the second round's do, on HELEN's small copies too, as the teacher has a say in their landmarks."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,10 @@ def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1
         return release(recipe, run, trained, models, "--evaluation", str(figures))
 
     all_folders = ("--fresh", "--weigh", *weights_of(folders))
-    last = [name for name in OF_300W if name in folders] or folders
-    ending = ("--fresh", "--weigh", *weights_of(last), "--looks", *END)
+    last = [name for name in OF_300W if name in folders]
+    ending = ("--fresh", "--weigh", *weights_of(last or folders), *END)
+    more = [name for name in (*OF_300W, "helen_256") if name in folders]
+    ending_taught = ("--fresh", "--weigh", *weights_of(more or folders), *TAUGHT_END)
     bent = (*all_folders, "--looks", "--deform", "0.03")
 
     # First round: networks whose mean answer is the teacher of the second.
@@ -167,14 +171,14 @@ def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1
     lmdb("lmdb_taught_finish", 0.7, "--fresh", "--flip", "0", *MILD, *taught, made=teachers)
     again = (*bent, "--base-lr", "0.002")
     long = train(stage3, Run("mobilenet_v2_stage3, run 3", "lmdb_taught", 45_000, 42, again), long)
-    run = Run("mobilenet_v2_stage3", "lmdb_taught_finish", 3_000, 3, ending)
+    run = Run("mobilenet_v2_stage3", "lmdb_taught_finish", 5_000, 5, ending_taught)
     first = measured(stage3, run, train(stage3, run, long))
 
     run = Run("mobilenet_v2_cascade, run 2", "lmdb_cascade", 60_000, 55, bent)
     long_second = train(cascade, run, long_second)
     ended = ("--flip", "0", *aligned, str(first.path), *taught)
     lmdb("lmdb_taught_cascade_finish", 0.7, *ended, made=[first, *teachers])
-    run = Run("mobilenet_v2_cascade", "lmdb_taught_cascade_finish", 1_500, 1.5, ending)
+    run = Run("mobilenet_v2_cascade", "lmdb_taught_cascade_finish", 5_000, 5, ending_taught)
     measured(cascade, run, train(cascade, run, long_second), first)
 
     # The reference's stages, and VGG-Shadow.
