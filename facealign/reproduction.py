@@ -176,8 +176,8 @@ def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1
 
     run = Run("mobilenet_v2_cascade, run 2", "lmdb_cascade", 60_000, 55, bent)
     long_second = train(cascade, run, long_second)
-    ended = ("--flip", "0", *aligned, str(first.path), *taught)
-    lmdb("lmdb_taught_cascade_finish", 0.7, *ended, made=[first, *teachers])
+    last_data = ("--flip", "0", *aligned, str(first.path), *taught)
+    lmdb("lmdb_taught_cascade_finish", 0.7, *last_data, made=[first, *teachers])
     run = Run("mobilenet_v2_cascade", "lmdb_taught_cascade_finish", 5_000, 5, ending_taught)
     measured(cascade, run, train(cascade, run, long_second), first)
 
