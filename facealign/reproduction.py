@@ -40,6 +40,11 @@ AS_FIRST = ("--shift", "0.02", "--scale", "0.95", "1.05", "--rotate", "-4", "4",
 """How the second network's vary: a little more than tools/crop_variation.py finds after stage 3."""
 MARGIN = "0.07"
 """Around the mean shape in the second network's crop."""
+ALIGNED = ("--fresh", "--margin", MARGIN, *AS_FIRST, "--after")
+"""Loose crops for a second network; the first one's file follows."""
+STAGE3, CASCADE = "mobilenet_v2/stage3", "mobilenet_v2/cascade"
+BENT = ("--looks", "--deform", "0.03")
+"""How samples of the long runs are changed beyond that."""
 OF_300W = ("afw", "helen/trainset", "lfpw/trainset")
 """What is measured is annotated as these are: they end a training, without mirror images."""
 END = ("--looks", "--base-lr", "0.0003")
@@ -83,108 +88,145 @@ class Weights:
     path: Path
     step: str
 
+    @property
+    def caffemodel(self) -> "Weights":
+        """The same, released beside the ONNX file."""
+        return Weights(self.path.with_suffix(".caffemodel"), self.step)
+
 
 def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1.0) -> list[Step]:
     """The steps in their order, the best weights first; all that they write is in `work`.
 
     samples: the faces that `photos` holds; scale: of the iterations, under 1 to try it out.
     """
-    folders = {sample.subset for sample in samples if not sample.is_test}
-    fixed = any(map(in_validation, samples))
-    boxes, models, teacher = work / "boxes.json", work / "models", work / "teacher"
-    steps = [Step("boxes", ("tools.detect_faces", "--data", str(photos), "--output", str(boxes)), 3, boxes)]
+    steps = _Steps(photos, work, samples, scale)
+    _second_round(steps, _first_round(steps))
+    _reference(steps)
+    return steps.all
 
-    def lmdb(name: str, minutes: float, *arguments: str, made: Sequence[Weights] = ()) -> None:
+
+class _Steps:
+    """Grows a plan, step by step, for `plan`, which says what the arguments are."""
+
+    def __init__(self, photos: Path, work: Path, samples: Collection[Sample], scale: float) -> None:
+        self.photos, self.work, self.scale = photos, work, scale
+        self.folders = {sample.subset for sample in samples if not sample.is_test}
+        self.validation_is_fixed = any(map(in_validation, samples))
+        self.boxes = work / "boxes.json"
+        command = ("tools.detect_faces", "--data", str(photos), "--output", str(self.boxes))
+        self.all = [Step("boxes", command, 3, self.boxes)]
+
+    def drawn(self, *names: str) -> tuple[str, ...]:
+        """Arguments of a training on fresh samples of these folders, those that are there; none: of all."""
+        present = [name for name in names if name in self.folders]
+        return ("--fresh", "--weigh", *weights_of(present or self.folders))
+
+    def lmdb(self, name: str, minutes: float, *arguments: str, made: Sequence[Weights] = ()) -> None:
         """made: weights that the arguments name."""
-        command = ("tools.make_lmdb", "--data", str(photos), "--boxes", str(boxes))
+        output = self.work / name
+        command = ("tools.make_lmdb", "--data", str(self.photos), "--boxes", str(self.boxes))
+        command_line = (*command, "--output", str(output), *arguments)
         needs = ("boxes", *(weights.step for weights in made))
-        output = work / name
-        steps.append(Step(name, (*command, "--output", str(output), *arguments), minutes, output, needs))
+        self.all.append(Step(name, command_line, minutes, output, needs))
 
-    def train(recipe: Recipe, run: Run, start: Weights | None) -> Weights:
-        directory = work / "runs" / run.name.replace(", run ", "_run")
-        iterations = max(1, round(run.iterations * scale))
+    def train(self, recipe: Recipe, run: Run, start: Weights | None) -> Weights:
+        directory = self.work / "runs" / run.name.replace(", run ", "_run")
+        iterations = max(1, round(run.iterations * self.scale))
         command = (
-            *("tools.train", "--recipe", recipe.name, "--data", str(work / run.data)),
+            *("tools.train", "--recipe", recipe.name, "--data", str(self.work / run.data)),
             *("--run", str(directory), "--iterations", str(iterations)),
             *(("--weights", str(start.path)) if start else ()),
             *run.arguments,
         )
         needs = (run.data, *((start.step,) if start else ()))
-        minutes = run.minutes * scale
-        steps.append(Step(run.name, command, minutes, directory, needs, iterations, recipe.stage))
+        minutes = run.minutes * self.scale
+        self.all.append(Step(run.name, command, minutes, directory, needs, iterations, recipe.stage))
         return Weights(directory / f"{recipe.stage}_iter_{iterations}.caffemodel", run.name)
 
-    def release(recipe: Recipe, run: Run, trained: Weights, output: Path, *arguments: str) -> Weights:
-        name, before = f"{run.name}: release", steps[-1].name
+    def release(self, recipe: Recipe, run: Run, trained: Weights, folder: str, *arguments: str) -> Weights:
+        name, before = f"{run.name}: release", self.all[-1].name
+        output = self.work / folder
         made = output / f"{recipe.snapshot_name}.onnx"
         command = (
-            *("tools.release", "--run", str(trained.path.parent), "--data", str(work / run.data)),
+            *("tools.release", "--run", str(trained.path.parent), "--data", str(self.work / run.data)),
             *(*arguments, "--output", str(output)),
         )
-        steps.append(Step(name, command, 0.1, made, tuple(dict.fromkeys((trained.step, before)))))
+        self.all.append(Step(name, command, 0.1, made, tuple(dict.fromkeys((trained.step, before)))))
         return Weights(made, name)
 
-    def measured(recipe: Recipe, run: Run, trained: Weights, first: Weights | None = None) -> Weights:
-        """Figures, then release with them. first: the network before a second one."""
-        figures = work / "evaluations" / f"{recipe.snapshot_name}.json"
+    def measured(
+        self, recipe: Recipe, run: Run, start: Weights | None, first: Weights | None = None
+    ) -> Weights:
+        """Train, measure, release with the figures. first: the network before a second one."""
+        trained = self.train(recipe, run, start)
+        figures = self.work / "evaluations" / f"{recipe.snapshot_name}.json"
         which: tuple[str, ...] = ("--weights", str(trained.path))
         if first is not None:
             which = ("--weights", str(first.path), "--cascade", str(trained.path))
-        if not fixed:  # then other faces were set apart
-            which += ("--validation-of", str(work / run.data))
-        command = ("tools.evaluate", "--data", str(photos), *which, "--json", str(figures))
+        if not self.validation_is_fixed:  # then other faces were set apart
+            which += ("--validation-of", str(self.work / run.data))
+        command = ("tools.evaluate", "--data", str(self.photos), *which, "--json", str(figures))
         needs = (trained.step, *((first.step,) if first else ()))
-        steps.append(Step(f"{run.name}: figures", command, 0.5, figures, needs))
-        return release(recipe, run, trained, models, "--evaluation", str(figures))
+        self.all.append(Step(f"{run.name}: figures", command, 0.5, figures, needs))
+        return self.release(recipe, run, trained, "models", "--evaluation", str(figures))
 
-    all_folders = ("--fresh", "--weigh", *weights_of(folders))
-    last = [name for name in OF_300W if name in folders]
-    ending = ("--fresh", "--weigh", *weights_of(last or folders), *END)
-    more = [name for name in (*OF_300W, "helen_256") if name in folders]
-    ending_taught = ("--fresh", "--weigh", *weights_of(more or folders), *TAUGHT_END)
-    bent = (*all_folders, "--looks", "--deform", "0.03")
 
-    # First round: networks whose mean answer is the teacher of the second.
-    stage3, cascade = recipe_named("mobilenet_v2/stage3"), recipe_named("mobilenet_v2/cascade")
-    lmdb("lmdb_fresh", 0.3, "--fresh", *MILD)
-    lmdb("lmdb_finish", 0.3, "--fresh", "--flip", "0", *MILD)
-    long = train(stage3, Run("mobilenet_v2_stage3, run 1", "lmdb_fresh", 64_000, 55, all_folders), None)
-    long = train(stage3, Run("mobilenet_v2_stage3, run 2", "lmdb_fresh", 60_000, 55, bent), long)
-    run = Run("teacher_stage3", "lmdb_finish", 3_000, 3, ending)
-    first = release(stage3, run, train(stage3, run, long), teacher)
+@dataclass(frozen=True)
+class _FirstRound:
+    """Where the second round's runs begin, and the networks whose mean answer is their teacher."""
 
-    aligned = ("--fresh", "--margin", MARGIN, *AS_FIRST, "--after")
-    lmdb("lmdb_cascade", 0.3, *aligned, str(first.path), made=[first])
-    lmdb("lmdb_cascade_finish", 0.3, "--flip", "0", *aligned, str(first.path), made=[first])
-    begun = Weights(first.path.with_suffix(".caffemodel"), first.step)
-    less_bent = (*all_folders, "--looks", "--deform", "0.02")
+    stage3: Weights
+    cascade: Weights
+    teacher: tuple[Weights, Weights]
+
+
+def _first_round(steps: _Steps) -> _FirstRound:
+    recipe, end = recipe_named(STAGE3), (*steps.drawn(*OF_300W), *END)
+    steps.lmdb("lmdb_fresh", 0.3, "--fresh", *MILD)
+    steps.lmdb("lmdb_finish", 0.3, "--fresh", "--flip", "0", *MILD)
+    run = Run("mobilenet_v2_stage3, run 1", "lmdb_fresh", 64_000, 55, steps.drawn())
+    stage3 = steps.train(recipe, run, None)
+    run = Run("mobilenet_v2_stage3, run 2", "lmdb_fresh", 60_000, 55, (*steps.drawn(), *BENT))
+    stage3 = steps.train(recipe, run, stage3)
+    run = Run("teacher_stage3", "lmdb_finish", 3_000, 3, end)
+    first = steps.release(recipe, run, steps.train(recipe, run, stage3), "teacher")
+
+    recipe = recipe_named(CASCADE)
+    steps.lmdb("lmdb_cascade", 0.3, *ALIGNED, str(first.path), made=[first])
+    steps.lmdb("lmdb_cascade_finish", 0.3, "--flip", "0", *ALIGNED, str(first.path), made=[first])
+    less_bent = (*steps.drawn(), "--looks", "--deform", "0.02")
     run = Run("mobilenet_v2_cascade, run 1", "lmdb_cascade", 18_000, 17, less_bent)
-    long_second = train(cascade, run, begun)
-    run = Run("teacher_cascade", "lmdb_cascade_finish", 1_500, 1.5, ending)
-    second = release(cascade, run, train(cascade, run, long_second), teacher)
+    cascade = steps.train(recipe, run, first.caffemodel)
+    run = Run("teacher_cascade", "lmdb_cascade_finish", 1_500, 1.5, end)
+    second = steps.release(recipe, run, steps.train(recipe, run, cascade), "teacher")
+    return _FirstRound(stage3, cascade, (first, second))
 
-    # Second round.
-    taught = ("--teacher", str(first.path), str(second.path))
-    teachers = [first, second]
-    lmdb("lmdb_taught", 0.7, "--fresh", *MILD, *taught, made=teachers)
-    lmdb("lmdb_taught_finish", 0.7, "--fresh", "--flip", "0", *MILD, *taught, made=teachers)
-    again = (*bent, "--base-lr", "0.002")
-    long = train(stage3, Run("mobilenet_v2_stage3, run 3", "lmdb_taught", 45_000, 42, again), long)
-    run = Run("mobilenet_v2_stage3", "lmdb_taught_finish", 5_000, 5, ending_taught)
-    first = measured(stage3, run, train(stage3, run, long))
 
-    run = Run("mobilenet_v2_cascade, run 2", "lmdb_cascade", 60_000, 55, bent)
-    long_second = train(cascade, run, long_second)
-    last_data = ("--flip", "0", *aligned, str(first.path), *taught)
-    lmdb("lmdb_taught_cascade_finish", 0.7, *last_data, made=[first, *teachers])
-    run = Run("mobilenet_v2_cascade", "lmdb_taught_cascade_finish", 5_000, 5, ending_taught)
-    measured(cascade, run, train(cascade, run, long_second), first)
+def _second_round(steps: _Steps, before: _FirstRound) -> None:
+    recipe, end = recipe_named(STAGE3), (*steps.drawn(*OF_300W, "helen_256"), *TAUGHT_END)
+    taught = ("--teacher", *(str(weights.path) for weights in before.teacher))
+    steps.lmdb("lmdb_taught", 0.7, "--fresh", *MILD, *taught, made=before.teacher)
+    steps.lmdb("lmdb_taught_finish", 0.7, "--fresh", "--flip", "0", *MILD, *taught, made=before.teacher)
+    again = (*steps.drawn(), *BENT, "--base-lr", "0.002")
+    run = Run("mobilenet_v2_stage3, run 3", "lmdb_taught", 45_000, 42, again)
+    stage3 = steps.train(recipe, run, before.stage3)
+    run = Run("mobilenet_v2_stage3", "lmdb_taught_finish", 5_000, 5, end)
+    first = steps.measured(recipe, run, stage3)
 
-    # The reference's stages, and VGG-Shadow.
-    few = [f"{name}={count}" for name, count in COPIES_OF.items() if name in folders]
-    lmdb("lmdb_reference", 0.5, "--copies", str(COPIES), *(("--copies-of", *few) if few else ()))
-    lmdb("lmdb_70x60", 0.3, "--network", "vgg_shadow", "--copies", "10", *MILD)
+    recipe = recipe_named(CASCADE)
+    run = Run("mobilenet_v2_cascade, run 2", "lmdb_cascade", 60_000, 55, (*steps.drawn(), *BENT))
+    cascade = steps.train(recipe, run, before.cascade)
+    last = ("--flip", "0", *ALIGNED, str(first.path), *taught)
+    steps.lmdb("lmdb_taught_cascade_finish", 0.7, *last, made=[first, *before.teacher])
+    run = Run("mobilenet_v2_cascade", "lmdb_taught_cascade_finish", 5_000, 5, end)
+    steps.measured(recipe, run, cascade, first)
+
+
+def _reference(steps: _Steps) -> None:
+    """The reference's stages and VGG-Shadow."""
+    few = [f"{name}={count}" for name, count in COPIES_OF.items() if name in steps.folders]
+    steps.lmdb("lmdb_reference", 0.5, "--copies", str(COPIES), *(("--copies-of", *few) if few else ()))
+    steps.lmdb("lmdb_70x60", 0.3, "--network", "vgg_shadow", "--copies", "10", *MILD)
     before: Weights | None = None
     for name, data, iterations, minutes in (
         ("mobilenet_v2/stage1", "lmdb_reference", 12_000, 10.0),
@@ -193,9 +235,7 @@ def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1
     ):
         recipe = recipe_named(name)
         run = Run(recipe.snapshot_name, data, iterations, minutes)
-        made = measured(recipe, run, train(recipe, run, before if recipe.starts_from else None))
-        before = Weights(made.path.with_suffix(".caffemodel"), made.step)
-    return steps
+        before = steps.measured(recipe, run, before if recipe.starts_from else None).caffemodel
 
 
 def weights_of(folders: Collection[str]) -> list[str]:
