@@ -1,6 +1,5 @@
 """Which weights a training run began with, and the runs behind them."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from facealign.snapshots import iteration_of
 from facealign.training_log import LOG, read_log
+from facealign.weights import named
 
 RUN = "run.json"
 """What a run was started with, in its folder."""
@@ -19,10 +19,7 @@ def origin(weights: Path) -> dict[str, Any]:
     Of a run's snapshot also `run`: that run's own description, with the snapshot's `iteration` and how many
     `seconds` of training it took.
     """
-    told: dict[str, Any] = {
-        "weights": weights.name,
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-    }
+    told: dict[str, Any] = named(weights)
     try:
         run = json.loads((weights.parent / RUN).read_text(encoding="utf-8"))
         iteration = iteration_of(weights, run["recipe"]["stage"])

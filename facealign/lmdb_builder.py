@@ -23,7 +23,7 @@ from facealign.augment import Augmentation, Jitter, add_noise, draw, moved, tran
 from facealign.crop import apply as map_points
 from facealign.crop import compose, crop_face, encode_landmarks, invert, warp
 from facealign.datasets import Sample
-from facealign.engines.choose import open_engine
+from facealign.engines.choose import engine_of, open_engine
 from facealign.errors import FaceAlignError
 from facealign.images import read_image
 from facealign.landmark_net import LandmarkNet, second_transforms
@@ -32,6 +32,7 @@ from facealign.parallel import AHEAD, Crew, one_thread, ordered_map
 from facealign.spec import ModelSpec
 from facealign.storage import Records, encode_image, write_part
 from facealign.storage import encode_landmarks as encode_values
+from facealign.weights import named
 
 CHUNK = 256
 """Samples a worker makes at once. What is drawn, and the digests of contents, depend on it."""
@@ -187,8 +188,7 @@ def open_first(weights: Path) -> tuple[LandmarkNet, FirstNet]:
 
     Raises FaceAlignError on a missing or unfit file, and on a network that is not fed crops by a box.
     """
-    kind = "caffe" if weights.suffix == ".caffemodel" else "onnx"
-    engine, spec = open_engine(kind, weights)
+    engine, spec = open_engine(engine_of(weights), weights)
     if spec.crop != "square":
         raise FaceAlignError(f"{weights}: its crop is {spec.crop!r}, expected 'square' of a first network")
     return LandmarkNet(engine, spec), FirstNet(weights, spec)
@@ -434,11 +434,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "spec": dataclasses.asdict(recipe.spec.portable()),
     }
     if recipe.first is not None:
-        weights = recipe.first.weights
-        described["after"] = {
-            "weights": weights.name,
-            "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        }
+        described["after"] = named(recipe.first.weights)
     return described
 
 

@@ -143,15 +143,19 @@ class _Steps:
         self.all.append(Step(run.name, command, minutes, directory, needs, iterations, recipe.stage))
         return Weights(directory / f"{recipe.stage}_iter_{iterations}.caffemodel", run.name)
 
-    def release(self, recipe: Recipe, run: Run, trained: Weights, folder: str, *arguments: str) -> Weights:
-        name, before = f"{run.name}: release", self.all[-1].name
-        output = self.work / folder
+    def release(
+        self, recipe: Recipe, run: Run, trained: Weights, folder: str, figures: Step | None = None
+    ) -> Weights:
+        """figures: the step that measured the weights, if one did."""
+        name, output = f"{run.name}: release", self.work / folder
         made = output / f"{recipe.snapshot_name}.onnx"
         command = (
             *("tools.release", "--run", str(trained.path.parent), "--data", str(self.work / run.data)),
-            *(*arguments, "--output", str(output)),
+            *(("--evaluation", str(figures.result)) if figures else ()),
+            *("--output", str(output)),
         )
-        self.all.append(Step(name, command, 0.1, made, tuple(dict.fromkeys((trained.step, before)))))
+        needs = (trained.step, *((figures.name,) if figures else ()))
+        self.all.append(Step(name, command, 0.1, made, needs))
         return Weights(made, name)
 
     def measured(
@@ -159,16 +163,17 @@ class _Steps:
     ) -> Weights:
         """Train, measure, release with the figures. first: the network before a second one."""
         trained = self.train(recipe, run, start)
-        figures = self.work / "evaluations" / f"{recipe.snapshot_name}.json"
+        output = self.work / "evaluations" / f"{recipe.snapshot_name}.json"
         which: tuple[str, ...] = ("--weights", str(trained.path))
         if first is not None:
             which = ("--weights", str(first.path), "--cascade", str(trained.path))
         if not self.validation_is_fixed:  # then other faces were set apart
             which += ("--validation-of", str(self.work / run.data))
-        command = ("tools.evaluate", "--data", str(self.photos), *which, "--json", str(figures))
+        command = ("tools.evaluate", "--data", str(self.photos), *which, "--json", str(output))
         needs = (trained.step, *((first.step,) if first else ()))
-        self.all.append(Step(f"{run.name}: figures", command, 0.5, figures, needs))
-        return self.release(recipe, run, trained, "models", "--evaluation", str(figures))
+        figures = Step(f"{run.name}: figures", command, 0.5, output, needs)
+        self.all.append(figures)
+        return self.release(recipe, run, trained, "models", figures)
 
 
 @dataclass(frozen=True)

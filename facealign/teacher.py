@@ -6,17 +6,18 @@ Knowledge in a Neural Network", 2015).
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from facealign.aligner import FaceAligner
+from facealign.engines.choose import engine_of
 from facealign.errors import FaceAlignError
 from facealign.images import read_image
 from facealign.lmdb_builder import Job
 from facealign.parallel import one_thread, ordered_map
+from facealign.weights import named
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,13 @@ class Teacher:
 
         Raises FaceAlignError when one is missing or unfit.
         """
-        engine = "caffe" if self.weights.suffix == ".caffemodel" else "onnx"
+        engine = engine_of(self.weights)
         return FaceAligner.open(self.weights, engine, detector=False, flip=True, cascade=self.second)
 
     def describe(self) -> dict[str, Any]:
         """As meta.json keeps it."""
         files = [self.weights] if self.second is None else [self.weights, self.second]
-        networks = [
-            {"weights": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} for file in files
-        ]
-        return {"networks": networks, "share": self.share}
+        return {"networks": [named(file) for file in files], "share": self.share}
 
 
 _aligner: FaceAligner

@@ -3,6 +3,7 @@
 Caffe ends the whole process on a bad file; everything it would die of is looked at here first.
 """
 
+import hashlib
 import math
 import re
 from pathlib import Path
@@ -18,6 +19,11 @@ from facealign.proto import caffe_pb2
 
 Blobs = dict[str, list[Float32Array]]
 """Layer name -> its weight arrays, in Caffe's order."""
+
+
+def named(path: Path) -> dict[str, str]:
+    """How a file of weights is told of: its name, and the SHA-256 of its bytes."""
+    return {"weights": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def read_net(path: Path) -> caffe_pb2.NetParameter:

@@ -22,6 +22,11 @@ def caffe_available() -> bool:
     return spec is not None and spec.origin is not None
 
 
+def engine_of(weights: Path) -> str:
+    """Who runs exactly this file: Caffe a caffemodel, else ONNX."""
+    return "caffe" if weights.suffix == ".caffemodel" else "onnx"
+
+
 def resolve(kind: str, weights: Path) -> tuple[str, Path]:
     """("caffe" or "onnx", the file it runs): `weights`, or its sibling with the other suffix.
 
