@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "caffe/fusion/block_kernels.hpp"
+#include "caffe/kernels/block_kernels.hpp"
 #include "caffe/fusion/fused_run.hpp"
 #include "caffe/fusion/threads.hpp"
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "caffe/blob.hpp"
-#include "caffe/fusion/block_kernels.hpp"
+#include "caffe/kernels/block_kernels.hpp"
 
 namespace caffe {
 

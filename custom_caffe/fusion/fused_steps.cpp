@@ -4,7 +4,7 @@
 #include <cfloat>
 #include <vector>
 
-#include "caffe/fusion/block_kernels.hpp"
+#include "caffe/kernels/block_kernels.hpp"
 #include "caffe/fusion/fused_run.hpp"
 #include "caffe/fusion/threads.hpp"
 

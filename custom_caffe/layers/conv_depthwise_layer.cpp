@@ -1,20 +1,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "caffe/filler.hpp"
+#include "caffe/kernels/depthwise_kernels.hpp"
 #include "caffe/layers/conv_depthwise_layer.hpp"
 #include "caffe/util/math_functions.hpp"
-
-// Compiled for several instruction sets; the loader takes the best that the machine has. Levels, not names of
-// processors: a name would match that very make only.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
-#define CAFFE_MULTI_TARGET \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#endif
-#define CAFFE_ALWAYS_INLINE inline __attribute__((always_inline))
 
 namespace caffe {
 
@@ -24,131 +16,6 @@ namespace {
 const int kBlockValues = 4096;
 // Below this many multiply-adds a thread costs more than it saves.
 const double kParallelWork = 2e5;
-
-// to[i] = start + sum_k weights[k] * from[k][i] for i < n, where start is to[i] itself unless kFresh.
-template <int K, bool kFresh, typename Dtype>
-CAFFE_ALWAYS_INLINE void AddTaps(const Dtype* const* from,
-    const Dtype* weights, int n, Dtype start, Dtype* __restrict to) {
-  const Dtype* source[K];
-  Dtype weight[K];
-  for (int k = 0; k < K; ++k) {
-    source[k] = from[k];
-    weight[k] = weights[k];
-  }
-  for (int i = 0; i < n; ++i) {
-    Dtype sum = kFresh ? start : to[i];
-    for (int k = 0; k < K; ++k) {
-      sum += weight[k] * source[k][i];
-    }
-    to[i] = sum;
-  }
-}
-
-// sums[k] += sum_i a[i] * b[k][i] for i < n.
-template <int K, typename Dtype>
-CAFFE_ALWAYS_INLINE void DotTaps(const Dtype* a, const Dtype* const* b, int n,
-    Dtype* sums) {
-  // Sums of their own for each lane, which a compiler may not introduce by itself, as it changes rounding.
-  const int kLanes = 32 / sizeof(Dtype);
-  typedef Dtype Vector __attribute__((vector_size(32)));
-  Vector lanes[K];
-  for (int k = 0; k < K; ++k) {
-    lanes[k] = Vector{};
-  }
-  int i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    Vector left, right;
-    std::memcpy(&left, a + i, sizeof(Vector));
-    for (int k = 0; k < K; ++k) {
-      std::memcpy(&right, b[k] + i, sizeof(Vector));
-      lanes[k] += left * right;
-    }
-  }
-  for (int k = 0; k < K; ++k) {
-    Dtype sum = 0;
-    for (int lane = 0; lane < kLanes; ++lane) {
-      sum += lanes[k][lane];
-    }
-    for (int j = i; j < n; ++j) {
-      sum += a[j] * b[k][j];
-    }
-    sums[k] += sum;
-  }
-}
-
-// Any number of taps, nine at a time (a 3x3 filter), then four, two and one (the phases of one at stride 2).
-template <int K, typename Dtype>
-CAFFE_ALWAYS_INLINE int AddGroups(const Dtype* const* from,
-    const Dtype* weights, int k, int taps, int n, Dtype start, Dtype* to) {
-  for (; k + K <= taps; k += K) {
-    if (k == 0) {
-      AddTaps<K, true>(from, weights, n, start, to);
-    } else {
-      AddTaps<K, false>(from + k, weights + k, n, start, to);
-    }
-  }
-  return k;
-}
-
-template <typename Dtype>
-CAFFE_ALWAYS_INLINE void AddAllTaps(const Dtype* const* from,
-    const Dtype* weights, int taps, int n, Dtype start, Dtype* to) {
-  int k = AddGroups<9>(from, weights, 0, taps, n, start, to);
-  k = AddGroups<4>(from, weights, k, taps, n, start, to);
-  k = AddGroups<2>(from, weights, k, taps, n, start, to);
-  AddGroups<1>(from, weights, k, taps, n, start, to);
-}
-
-template <typename Dtype>
-CAFFE_ALWAYS_INLINE void DotAllTaps(const Dtype* a, const Dtype* const* b,
-    int taps, int n, Dtype* sums) {
-  int k = 0;
-  for (; k + 9 <= taps; k += 9) { DotTaps<9>(a, b + k, n, sums + k); }
-  for (; k + 3 <= taps; k += 3) { DotTaps<3>(a, b + k, n, sums + k); }
-  for (; k < taps; ++k) { DotTaps<1>(a, b + k, n, sums + k); }
-}
-
-// Copies a grid of numbers: rows a pitch apart, columns a step apart.
-template <typename Dtype>
-CAFFE_ALWAYS_INLINE void CopyAnyGrid(const Dtype* from, int from_pitch,
-    int from_step, int rows, int columns, Dtype* to, int to_pitch, int to_step) {
-  for (int y = 0; y < rows; ++y, from += from_pitch, to += to_pitch) {
-    // The steps in use written out, for the compiler to make vector instructions of them.
-    if (from_step == 1 && to_step == 1) {
-      for (int x = 0; x < columns; ++x) { to[x] = from[x]; }
-    } else if (from_step == 2 && to_step == 1) {
-      for (int x = 0; x < columns; ++x) { to[x] = from[2 * x]; }
-    } else {
-      for (int x = 0; x < columns; ++x) { to[x * to_step] = from[x * from_step]; }
-    }
-  }
-}
-
-CAFFE_MULTI_TARGET void Add(const float* const* from, const float* weights,
-    int taps, int n, float start, float* to) {
-  AddAllTaps(from, weights, taps, n, start, to);
-}
-CAFFE_MULTI_TARGET void Add(const double* const* from, const double* weights,
-    int taps, int n, double start, double* to) {
-  AddAllTaps(from, weights, taps, n, start, to);
-}
-CAFFE_MULTI_TARGET void Dot(const float* a, const float* const* b, int taps,
-    int n, float* sums) {
-  DotAllTaps(a, b, taps, n, sums);
-}
-CAFFE_MULTI_TARGET void Dot(const double* a, const double* const* b, int taps,
-    int n, double* sums) {
-  DotAllTaps(a, b, taps, n, sums);
-}
-
-CAFFE_MULTI_TARGET void CopyGrid(const float* from, int from_pitch,
-    int from_step, int rows, int columns, float* to, int to_pitch, int to_step) {
-  CopyAnyGrid(from, from_pitch, from_step, rows, columns, to, to_pitch, to_step);
-}
-CAFFE_MULTI_TARGET void CopyGrid(const double* from, int from_pitch,
-    int from_step, int rows, int columns, double* to, int to_pitch, int to_step) {
-  CopyAnyGrid(from, from_pitch, from_step, rows, columns, to, to_pitch, to_step);
-}
 
 // Whether this much work is worth threads, and threads can be had: in a process forked after the first of
 // them had started, OpenMP would wait for threads that only the parent has.
@@ -327,8 +194,8 @@ void ConvolutionDepthwiseLayer<Dtype>::Spread(const Dtype* data, int channel,
     const Dtype* plane = data + InputPlane(first + n, channel);
     for (int phase = 0; phase < phases_; ++phase) {
       const Patch& patch = patches_[phase];
-      CopyGrid(plane + patch.input, axis_[0].stride * axis_[1].in, stride, patch.rows, patch.columns,
-          padded + patch.phase + n * plane_, axis_[1].length, 1);
+      depthwise_kernels<Dtype>().copy_grid(plane + patch.input, axis_[0].stride * axis_[1].in, stride,
+          patch.rows, patch.columns, padded + patch.phase + n * plane_, axis_[1].length, 1);
     }
   }
 }
@@ -342,8 +209,8 @@ void ConvolutionDepthwiseLayer<Dtype>::Gather(const Dtype* padded,
     if (!covered_) { std::fill(plane, plane + axis_[0].in * axis_[1].in, Dtype(0)); }
     for (int phase = 0; phase < phases_; ++phase) {
       const Patch& patch = patches_[phase];
-      CopyGrid(padded + patch.phase + n * plane_, axis_[1].length, 1, patch.rows, patch.columns,
-          plane + patch.input, axis_[0].stride * axis_[1].in, stride);
+      depthwise_kernels<Dtype>().copy_grid(padded + patch.phase + n * plane_, axis_[1].length, 1, patch.rows,
+          patch.columns, plane + patch.input, axis_[0].stride * axis_[1].in, stride);
     }
   }
 }
@@ -360,10 +227,10 @@ void ConvolutionDepthwiseLayer<Dtype>::ForwardChannel(const Dtype* bottom,
   for (int first = 0; first < num_; first += block_) {
     const int count = std::min(block_, num_ - first);
     Spread(bottom, channel, first, count, &padded[0]);
-    Add(&from[0], weight, taps_.size(), Run(count), bias, &output[0]);
+    depthwise_kernels<Dtype>().add(&from[0], weight, taps_.size(), Run(count), bias, &output[0]);
     for (int n = 0; n < count; ++n) {
-      CopyGrid(&output[n * plane_], axis_[1].length, 1, axis_[0].out, axis_[1].out,
-          top + OutputPlane(first + n, channel), axis_[1].out, 1);
+      depthwise_kernels<Dtype>().copy_grid(&output[n * plane_], axis_[1].length, 1, axis_[0].out,
+          axis_[1].out, top + OutputPlane(first + n, channel), axis_[1].out, 1);
     }
   }
 }
@@ -386,8 +253,8 @@ void ConvolutionDepthwiseLayer<Dtype>::BackwardChannel(const Dtype* top_diff,
       std::fill(diff + count * plane_, diff + phase_size, Dtype(0));
     }
     for (int n = 0; n < count; ++n) {
-      CopyGrid(top_diff + OutputPlane(first + n, channel), axis_[1].out, 1, axis_[0].out, axis_[1].out,
-          diff + n * plane_, axis_[1].length, 1);
+      depthwise_kernels<Dtype>().copy_grid(top_diff + OutputPlane(first + n, channel), axis_[1].out, 1,
+          axis_[0].out, axis_[1].out, diff + n * plane_, axis_[1].length, 1);
     }
     if (bias_diff) {
       Dtype sum = 0;
@@ -399,7 +266,7 @@ void ConvolutionDepthwiseLayer<Dtype>::BackwardChannel(const Dtype* top_diff,
       for (int k = 0; k < taps_.size(); ++k) {
         from[k] = &padded[taps_[k].phase * phase_size + taps_[k].shift];
       }
-      Dot(diff, &from[0], taps_.size(), Run(count), weight_diff);
+      depthwise_kernels<Dtype>().dot(diff, &from[0], taps_.size(), Run(count), weight_diff);
     }
     if (bottom_diff) {
       for (int phase = 0; phase < phases_; ++phase) {
@@ -410,7 +277,8 @@ void ConvolutionDepthwiseLayer<Dtype>::BackwardChannel(const Dtype* top_diff,
             tap_weight[taps++] = weight[k];
           }
         }
-        Add(&from[0], &tap_weight[0], taps, count * plane_, Dtype(0), &padded_diff[phase * phase_size]);
+        depthwise_kernels<Dtype>().add(&from[0], &tap_weight[0], taps, count * plane_, Dtype(0),
+            &padded_diff[phase * phase_size]);
       }
       Gather(&padded_diff[0], channel, first, count, bottom_diff);
     }

@@ -5,6 +5,17 @@
 #include "../caffe.cpp"
 #undef main
 
+#include <cstdio>
+#include <stdexcept>
+
+#include "caffe/kernels/isa.hpp"
+
 extern "C" int caffe_program(int argc, char** argv) {
+  try {
+    caffe::isa();
+  } catch (const std::invalid_argument& error) {
+    std::fprintf(stderr, "caffe: %s\n", error.what());
+    return 1;
+  }
   return caffe_command_main(argc, argv);
 }

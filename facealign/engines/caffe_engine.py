@@ -17,12 +17,17 @@ from facealign.weights import matching_weights, parse_net, read_deploy, read_wei
 
 
 def import_caffe() -> ModuleType:
-    """pycaffe, kept from logging every layer. Raises FaceAlignError when it is not installed."""
+    """pycaffe, kept from logging every layer.
+
+    Raises FaceAlignError when it is not installed, or CAFFE_ISA names what this processor lacks.
+    """
     os.environ.setdefault("GLOG_minloglevel", "2")
     try:
         import caffe
     except ImportError as error:
         raise FaceAlignError(f"pycaffe cannot be imported ({error}); run `make caffe`") from error
+    except ValueError as error:
+        raise FaceAlignError(str(error)) from error
     module: ModuleType = caffe
     if not hasattr(module, "Net"):  # a folder named caffe on the path, not the package
         raise FaceAlignError("pycaffe is not installed; run `make caffe`")

@@ -1,6 +1,4 @@
-// The kernels of block_kernels.hpp for one instruction set: included once for each, in a namespace of its own, with
-// kWidest the floats in its widest register and kRows the rows of a product that its registers hold three wide.
-
+// The kernels of block_kernels.hpp for one instruction set, see kernels_by_level.inl.
 template <int kLanes>
 struct Vector {
   typedef float Type __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
@@ -399,5 +397,5 @@ void ReluGradient(int count, const float* from, float slope, const float* gradie
   for (int i = 0; i < count; ++i) { to[i] = gradient[i] * ((from[i] > 0) + slope * (from[i] <= 0)); }
 }
 
-const BlockKernels kKernels = {Multiply, MultiplyActivate, MultiplyListed, Gather, GatherGradient, Affine, AffineAdd, Moments,
-    MaskSum, MaskMoments, Combine, SumMoments, Adam, ReluGradient};
+constexpr BlockKernels kKernels = {Multiply, MultiplyActivate, MultiplyListed, Gather, GatherGradient, Affine,
+    AffineAdd, Moments, MaskSum, MaskMoments, Combine, SumMoments, Adam, ReluGradient};

@@ -1,5 +1,5 @@
-#ifndef CAFFE_FUSION_BLOCK_KERNELS_HPP_
-#define CAFFE_FUSION_BLOCK_KERNELS_HPP_
+#ifndef CAFFE_KERNELS_BLOCK_KERNELS_HPP_
+#define CAFFE_KERNELS_BLOCK_KERNELS_HPP_
 
 namespace caffe {
 
@@ -77,9 +77,9 @@ struct BlockKernels {
   void (*relu_gradient)(int count, const float* from, float slope, const float* gradient, float* to);
 };
 
-/// The kernels for the best instruction set of this machine.
+/// Those of the instruction set `isa`.
 const BlockKernels& block_kernels();
 
 }  // namespace caffe
 
-#endif  // CAFFE_FUSION_BLOCK_KERNELS_HPP_
+#endif  // CAFFE_KERNELS_BLOCK_KERNELS_HPP_

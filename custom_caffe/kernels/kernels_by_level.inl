@@ -1,0 +1,42 @@
+// Includes the file that CAFFE_KERNELS names once for each instruction set, in a namespace of its own, with kWidest
+// the floats in its widest register, and kRows the rows of a product of three such registers' columns that its
+// registers hold. To be included in namespace caffe; all headers that the file needs have to be there before.
+
+#ifdef __GNUC__
+#pragma GCC push_options
+// Without the first, a root cannot be taken of several numbers at once; without the second, `x > 0 ? y : y * slope`
+// becomes a branch for each number where there are no masked instructions, since the product might trap.
+#pragma GCC optimize("no-math-errno", "no-trapping-math")
+#endif
+
+namespace baseline {
+#ifdef __aarch64__
+const int kWidest = 4, kRows = 8;
+#else
+const int kWidest = 4, kRows = 4;
+#endif
+#include CAFFE_KERNELS
+}  // namespace baseline
+
+#ifdef CAFFE_X86_LEVELS
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v3")
+namespace v3 {
+const int kWidest = 8, kRows = 4;
+#include CAFFE_KERNELS
+}  // namespace v3
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
+namespace v4 {
+const int kWidest = 16, kRows = 8;
+#include CAFFE_KERNELS
+}  // namespace v4
+#pragma GCC pop_options
+#endif
+
+#ifdef __GNUC__
+#pragma GCC pop_options
+#endif
+#undef CAFFE_KERNELS
