@@ -21,6 +21,14 @@ const int kGroupFloats = 50000;
 // Channels a group comes in steps of: the widest register's.
 const int kGroupStep = 16;
 
+// Pixels of an image that go through all steps of a pass at a time: wide ones too stay in a core's first cache.
+const int kTilePixels = 32;
+
+template <typename F>
+void ForEachTile(int pixels, F work) {
+  for (int first = 0; first < pixels; first += kTilePixels) { work(first, std::min(kTilePixels, pixels - first)); }
+}
+
 int chunk_count(int num) { return std::min(kChunks, num); }
 
 template <typename F>
@@ -150,36 +158,13 @@ void Normalisation::Backward(const vector<double>& sums, const vector<double>& p
   AddGradient(beta, sums);
 }
 
-namespace {
-
-template <typename Meets>
-Taps MakeTaps(int positions, int others, int taps, Meets meets) {
-  Taps made;
-  made.begin.push_back(0);
-  for (int p = 0; p < positions; ++p) {
-    for (int tap = 0; tap < taps; ++tap) {
-      for (int other = 0; other < others; ++other) {
-        if (meets(p, other, tap)) {
-          made.tap.push_back(tap);
-          made.source.push_back(other);
-        }
-      }
-    }
-    made.begin.push_back(made.tap.size());
-  }
-  return made;
-}
-
-}  // namespace
-
-Taps Taps::Forward(int outputs, int inputs, int taps, int stride, int pad) {
-  return MakeTaps(outputs, inputs, taps,
-      [=](int output, int input, int tap) { return output * stride - pad + tap == input; });
-}
-
-Taps Taps::Backward(int outputs, int inputs, int taps, int stride, int pad) {
-  return MakeTaps(inputs, outputs, taps,
-      [=](int input, int output, int tap) { return output * stride - pad + tap == input; });
+FilterPhase::FilterPhase(const FilterAxis& axis, int phase) {
+  const int stride = axis.stride;
+  first = ((phase - axis.pad) % stride + stride) % stride;
+  count = std::max(0, (axis.in - first + stride - 1) / stride);
+  taps = std::max(0, (axis.taps - phase + stride - 1) / stride);
+  last_tap = phase + stride * (taps - 1);
+  source = (first + axis.pad) / stride + axis.lead() - (taps - 1);
 }
 
 float* Scratch::Get(size_t part, size_t size) {
@@ -190,12 +175,15 @@ float* Scratch::Get(size_t part, size_t size) {
 
 FusedStem::FusedStem(const Shape& shape, const Parameter& weights, const Parameter& bias,
     const Normalisation& normalisation, float slope)
-    : shape_(shape),
-      weights_(weights),
-      bias_(bias),
-      normalisation_(normalisation),
-      slope_(slope),
-      rows_(Taps::Forward(shape.out_height, shape.height, shape.kernel, shape.stride, shape.pad)) {}
+    : shape_(shape), weights_(weights), bias_(bias), normalisation_(normalisation), slope_(slope) {
+  const int plane = (shape.height + 2 * shape.pad) * padded_width();
+  for (int c = 0; c < shape.channels; ++c) {
+    for (int y = 0; y < shape.kernel; ++y) {
+      for (int x = 0; x < shape.kernel; ++x) { offsets_.push_back(c * plane + y * padded_width() + x); }
+    }
+  }
+  while (offsets_.size() % 4 != 0) { offsets_.push_back(0); }
+}
 
 void FusedStem::Resize(int num) {
   num_ = num;
@@ -204,25 +192,24 @@ void FusedStem::Resize(int num) {
   out_.resize(size);
 }
 
-// One image as a matrix of taps x output pixels, in the order of the weights.
-void FusedStem::Patches(const float* image, float* to) const {
-  std::fill(to, to + taps() * pixels(), 0.f);
-  const TapList rows = rows_.list();
-  for (int channel = 0; channel < shape_.channels; ++channel, image += shape_.height * shape_.width) {
-    for (int y = 0; y < shape_.out_height; ++y) {
-      for (int r = rows.begin[y]; r < rows.begin[y + 1]; ++r) {
-        const float* row = image + rows.source[r] * shape_.width;
-        float* first = to + ((channel * shape_.kernel + rows.tap[r]) * shape_.kernel) * pixels() + y * shape_.out_width;
-        for (int tap = 0; tap < shape_.kernel; ++tap) {
-          // The columns this tap reaches, a step apart.
-          const int offset = tap - shape_.pad;
-          const int begin = offset < 0 ? (-offset + shape_.stride - 1) / shape_.stride : 0;
-          const int end = std::min(shape_.out_width, (shape_.width - 1 - offset) / shape_.stride + 1);
-          float* target = first + tap * pixels();
-          for (int x = begin; x < end; ++x) { target[x] = row[x * shape_.stride + offset]; }
-        }
-      }
+const float* FusedStem::Padded(const float* image, Scratch* scratch) const {
+  const int pad = shape_.pad, plane = (shape_.height + 2 * pad) * padded_width();
+  float* padded = scratch->Get(own_part_, shape_.channels * plane);
+  for (int c = 0; c < shape_.channels; ++c) {
+    float* row = padded + c * plane + pad * padded_width() + pad;
+    for (int y = 0; y < shape_.height; ++y, image += shape_.width, row += padded_width()) {
+      std::copy(image, image + shape_.width, row);
     }
+  }
+  return padded;
+}
+
+void FusedStem::Convolve(const float* image, const Floats& start, float slope, Scratch* scratch, float* to) const {
+  const float* padded = Padded(image, scratch);
+  const int width = shape_.out_width, outputs = shape_.outputs, stride = shape_.stride;
+  for (int y = 0; y < shape_.out_height; ++y) {
+    block_kernels().multiply_patches(width, outputs, taps(), padded + y * stride * padded_width(), stride,
+        offsets_.data(), transposed_.data(), outputs, start.data(), slope, to + y * width * outputs, outputs);
   }
 }
 
@@ -235,11 +222,8 @@ const float* FusedStem::Forward(const float* from, vector<Scratch>* scratch) {
   if (bias_.blob != nullptr) { start_.assign(bias_.data(), bias_.data() + outputs); }
   Floats means(num_ * outputs), squares(num_ * outputs);
   ForEach(num_, [&](int n, int thread) {
-    float* patches = (*scratch)[thread].Get(0, taps() * pixels());
-    Patches(from + n * shape_.channels * shape_.height * shape_.width, patches);
     float* raw = &raw_[n * size];
-    kernels.multiply_activate(pixels(), outputs, taps(), patches, 1, pixels(), transposed_.data(), outputs,
-        start_.data(), 1, raw, outputs);
+    Convolve(from + n * shape_.channels * shape_.height * shape_.width, start_, 1, &(*scratch)[thread], raw);
     kernels.moments(pixels(), outputs, raw, &means[n * outputs], &squares[n * outputs]);
   });
   vector<double> mean, variance;
@@ -264,24 +248,28 @@ float* FusedStem::Backward(const float* from, float* gradient, vector<Scratch>* 
   Floats z_scale, z_shift;
   normalisation_.Backward(SumParts(sums, outputs), SumParts(products, outputs),
       static_cast<double>(num_) * pixels(), &z_scale, &z_shift);
-  Floats weight_sums(chunks * taps() * outputs), bias_sums(chunks * outputs);
+  const int rows = offsets_.size();
+  Floats weight_sums(chunks * rows * outputs), bias_sums(chunks * outputs);
   ForEach(chunks, [&](int chunk, int thread) {
     Scratch& own = (*scratch)[thread];
-    float* patches = own.Get(0, taps() * pixels());
-    float* raw_gradient = own.Get(1, size);
+    const int width = shape_.out_width;
+    float* raw_gradient = own.Get(0, width * outputs);
     ForEachInChunk(chunk, num_, [&](int n) {
-      kernels.combine(pixels(), outputs, gradient + n * size, &raw_[n * size], outputs,
-          normalisation_.scale.data(), z_scale.data(), z_shift.data(), raw_gradient);
-      Patches(from + n * shape_.channels * shape_.height * shape_.width, patches);
-      kernels.multiply(taps(), outputs, pixels(), patches, pixels(), 1, raw_gradient, outputs,
-          &weight_sums[chunk * taps() * outputs], outputs, true);
-      for (int p = 0; p < pixels(); ++p) {
-        for (int c = 0; c < outputs; ++c) { bias_sums[chunk * outputs + c] += raw_gradient[p * outputs + c]; }
+      const float* padded = Padded(from + n * shape_.channels * shape_.height * shape_.width, &own);
+      for (int y = 0; y < shape_.out_height; ++y) {
+        const int at = n * size + y * width * outputs;
+        kernels.combine(width, outputs, gradient + at, &raw_[at], outputs, normalisation_.scale.data(),
+            z_scale.data(), z_shift.data(), raw_gradient, outputs);
+        kernels.add_patches(rows, outputs, width, padded + y * shape_.stride * padded_width(), offsets_.data(),
+            shape_.stride, raw_gradient, outputs, &weight_sums[chunk * rows * outputs], outputs);
+        for (int p = 0; p < width; ++p) {
+          for (int c = 0; c < outputs; ++c) { bias_sums[chunk * outputs + c] += raw_gradient[p * outputs + c]; }
+        }
       }
     });
   });
-  const vector<double> summed = SumParts(weight_sums, taps() * outputs);
-  vector<double> weight_gradient(summed.size());
+  const vector<double> summed = SumParts(weight_sums, rows * outputs);
+  vector<double> weight_gradient(taps() * outputs);
   for (int t = 0; t < taps(); ++t) {
     for (int c = 0; c < outputs; ++c) { weight_gradient[c * taps() + t] = summed[t * outputs + c]; }
   }
@@ -309,10 +297,7 @@ void FusedStem::Fold() {
 }
 
 void FusedStem::Infer(const float* from, float* to, Scratch* scratch) const {
-  float* patches = scratch->Get(0, taps() * pixels());
-  Patches(from, patches);
-  block_kernels().multiply_activate(pixels(), shape_.outputs, taps(), patches, 1, pixels(), transposed_.data(),
-      shape_.outputs, start_.data(), slope_, to, shape_.outputs);
+  Convolve(from, start_, slope_, scratch, to);
 }
 
 FusedBlock::FusedBlock(const Shape& shape, const Parameter& expand, const Parameter& depthwise,
@@ -327,10 +312,8 @@ FusedBlock::FusedBlock(const Shape& shape, const Parameter& expand, const Parame
       projected_(projected),
       expanded_slope_(expanded_slope),
       filtered_slope_(filtered_slope),
-      rows_(Taps::Forward(shape.out_height, shape.height, shape.kernel, shape.stride, shape.pad)),
-      columns_(Taps::Forward(shape.out_width, shape.width, shape.kernel, shape.stride, shape.pad)),
-      back_rows_(Taps::Backward(shape.out_height, shape.height, shape.kernel, shape.stride, shape.pad)),
-      back_columns_(Taps::Backward(shape.out_width, shape.width, shape.kernel, shape.stride, shape.pad)) {
+      rows_{shape.height, shape.out_height, shape.kernel, shape.stride, shape.pad},
+      columns_{shape.width, shape.out_width, shape.kernel, shape.stride, shape.pad} {
   group_ = std::max(kGroupStep, kGroupFloats / in_pixels() / kGroupStep * kGroupStep);
   group_ = std::min(group_, shape.wide);
   ones_.assign(std::max(shape.channels, shape.wide), 1.f);
@@ -344,7 +327,7 @@ void FusedBlock::Resize(int num) {
   out_.resize(projected_raw_.size());
 }
 
-// The mean and the covariance of the input's channels, and what centres it.
+// The mean and the covariance of the input's channels.
 void FusedBlock::InputMoments(const float* from, vector<Scratch>* scratch) {
   const BlockKernels& kernels = block_kernels();
   const int channels = shape_.channels, area = channels * channels, size = in_pixels() * channels;
@@ -354,10 +337,13 @@ void FusedBlock::InputMoments(const float* from, vector<Scratch>* scratch) {
     kernels.moments(in_pixels(), channels, from + n * size, mean, &squares[n * channels]);
     Floats minus(channels);
     for (int c = 0; c < channels; ++c) { minus[c] = -mean[c]; }
-    float* centred = (*scratch)[thread].Get(0, size);
-    Shift(from + n * size, minus, nullptr, centred);
-    kernels.multiply(channels, channels, in_pixels(), centred, 1, channels, centred, channels, &products[n * area],
-        channels, false);
+    float* centred = (*scratch)[thread].Get(0, kTilePixels * channels);
+    ForEachTile(in_pixels(), [&](int first, int count) {
+      kernels.affine_add(count, channels, from + n * size + first * channels, ones_.data(), minus.data(), nullptr,
+          centred);
+      kernels.multiply(channels, channels, count, centred, 1, channels, centred, channels, &products[n * area],
+          channels, true);
+    });
   });
   vector<double> variance;
   Merge(means, squares, num_, in_pixels(), channels, &mean_, &variance);
@@ -369,13 +355,23 @@ void FusedBlock::InputMoments(const float* from, vector<Scratch>* scratch) {
     }
   }
   for (double& value : covariance_) { value /= static_cast<double>(num_) * in_pixels(); }
-  minus_mean_.resize(channels);
-  for (int c = 0; c < channels; ++c) { minus_mean_[c] = -mean_[c]; }
 }
 
-// An image of the input's size plus a number for each channel, plus another image, if it is not NULL.
-void FusedBlock::Shift(const float* image, const Floats& by, const float* other, float* to) const {
-  block_kernels().affine_add(in_pixels(), shape_.channels, image, ones_.data(), by.data(), other, to);
+// The channels `first` to first + group of an image after the first convolution, its normalisation and activation, as
+// an image with zeros around it, of which only what is inside is written.
+void FusedBlock::Expand(const float* image, int first, int group, float* expanded) const {
+  const int width = shape_.width, channels = shape_.channels, pad = shape_.pad;
+  for (int y = 0; y < shape_.height; ++y) {
+    block_kernels().multiply_activate(width, group, channels, image + y * width * channels, channels, 1,
+        &scaled_transposed_[first], shape_.wide, &expanded_.shift[first], expanded_slope_,
+        expanded + ((y + pad) * columns_.padded() + pad) * group_, group_);
+  }
+}
+
+// The taps on such an image.
+TapGrid FusedBlock::ForwardTaps() const {
+  return TapGrid{shape_.kernel, shape_.kernel, 0, shape_.kernel * shape_.wide, shape_.wide,
+      columns_.padded() * group_, group_};
 }
 
 // The weights in the layouts the kernels want.
@@ -416,21 +412,17 @@ const float* FusedBlock::Forward(const float* from, vector<Scratch>* scratch) {
   });
   expanded_.SetBatch(mean, variance, in_count);
   Transpose();
-  start_.assign(expanded_.beta.data(), expanded_.beta.data() + wide);
 
   Floats means(num_ * wide), squares(num_ * wide);
   ForEach(num_, [&](int n, int thread) {
-    Scratch& own = (*scratch)[thread];
-    float* centred = own.Get(0, in_size);
-    float* expanded = own.Get(1, in_pixels() * group_);
+    float* expanded = (*scratch)[thread].Get(own_part_, rows_.padded() * columns_.padded() * group_);
     float* raw = &filtered_raw_[n * wide_size];
-    Shift(from + n * in_size, minus_mean_, nullptr, centred);
     for (int g = 0; g < wide; g += group_) {
-      const int group = std::min(group_, wide - g);
-      kernels.multiply_activate(in_pixels(), group, channels, centred, channels, 1, &scaled_transposed_[g], wide,
-          &start_[g], expanded_slope_, expanded, group);
-      kernels.gather(shape_.out_height, shape_.out_width, group, rows_.list(), columns_.list(), shape_.kernel,
-          &filters_[g], wide, expanded, shape_.width, group, raw + g, wide);
+      const int group = std::min(group_, wide - g), stride = shape_.stride;
+      Expand(from + n * in_size, g, group, expanded);
+      kernels.correlate(shape_.out_height, shape_.out_width, group, ForwardTaps(), &filters_[g],
+          ConstGrid{expanded, stride * columns_.padded() * group_, stride * group_},
+          Grid{raw + g, shape_.out_width * wide, wide});
     }
     kernels.moments(pixels(), wide, raw, &means[n * wide], &squares[n * wide]);
   });
@@ -440,12 +432,14 @@ const float* FusedBlock::Forward(const float* from, vector<Scratch>* scratch) {
   means.assign(num_ * outputs, 0.f);
   squares.assign(num_ * outputs, 0.f);
   ForEach(num_, [&](int n, int thread) {
-    float* filtered = (*scratch)[thread].Get(0, wide_size);
+    float* filtered = (*scratch)[thread].Get(0, kTilePixels * wide);
     float* raw = &projected_raw_[n * out_size];
-    kernels.affine(pixels(), wide, &filtered_raw_[n * wide_size], filtered_.scale.data(), filtered_.shift.data(),
-        filtered_slope_, filtered);
-    kernels.multiply(pixels(), outputs, wide, filtered, wide, 1, project_transposed_.data(), outputs, raw, outputs,
-        false);
+    ForEachTile(pixels(), [&](int first, int count) {
+      kernels.affine(count, wide, &filtered_raw_[n * wide_size + first * wide], filtered_.scale.data(),
+          filtered_.shift.data(), filtered_slope_, filtered);
+      kernels.multiply(count, outputs, wide, filtered, wide, 1, project_transposed_.data(), outputs,
+          raw + first * outputs, outputs, false);
+    });
     kernels.moments(pixels(), outputs, raw, &means[n * outputs], &squares[n * outputs]);
   });
   Merge(means, squares, num_, pixels(), outputs, &mean, &variance);
@@ -478,50 +472,66 @@ float* FusedBlock::Backward(const float* from, float* gradient, vector<Scratch>*
   products.assign(num_ * wide, 0.f);
   ForEach(chunks, [&](int chunk, int thread) {
     Scratch& own = (*scratch)[thread];
-    float* raw_gradient = own.Get(0, out_size);
-    float* filtered = own.Get(1, wide_size);
+    float* raw_gradient = own.Get(0, kTilePixels * outputs);
+    float* filtered = own.Get(1, kTilePixels * wide);
     ForEachInChunk(chunk, num_, [&](int n) {
-      const float* raw = &filtered_raw_[n * wide_size];
-      float* wide_gradient = &filtered_gradient_[n * wide_size];
-      kernels.combine(pixels(), outputs, gradient + n * out_size, &projected_raw_[n * out_size], outputs,
-          projected_.scale.data(), z_scale.data(), z_shift.data(), raw_gradient);
-      kernels.affine(pixels(), wide, raw, filtered_.scale.data(), filtered_.shift.data(), filtered_slope_, filtered);
-      kernels.multiply(outputs, wide, pixels(), raw_gradient, 1, outputs, filtered, wide,
-          &project_sums[static_cast<size_t>(chunk) * outputs * wide], wide, true);
-      kernels.multiply(pixels(), wide, outputs, raw_gradient, outputs, 1, project_.data(), wide, wide_gradient, wide,
-          false);
-      kernels.mask_moments(pixels(), wide, raw, filtered_.scale.data(), filtered_.shift.data(),
-          filtered_.mean.data(), filtered_slope_, wide_gradient, &sums[n * wide], &products[n * wide]);
+      ForEachTile(pixels(), [&](int first, int count) {
+        const float* raw = &filtered_raw_[n * wide_size + first * wide];
+        float* wide_gradient = &filtered_gradient_[n * wide_size + first * wide];
+        const int at = n * out_size + first * outputs;
+        kernels.combine(count, outputs, gradient + at, &projected_raw_[at], outputs, projected_.scale.data(),
+            z_scale.data(), z_shift.data(), raw_gradient, outputs);
+        kernels.affine(count, wide, raw, filtered_.scale.data(), filtered_.shift.data(), filtered_slope_, filtered);
+        kernels.multiply(outputs, wide, count, raw_gradient, 1, outputs, filtered, wide,
+            &project_sums[static_cast<size_t>(chunk) * outputs * wide], wide, true);
+        kernels.multiply(count, wide, outputs, raw_gradient, outputs, 1, project_.data(), wide, wide_gradient, wide,
+            false);
+        kernels.mask_moments(count, wide, raw, filtered_.scale.data(), filtered_.shift.data(), filtered_.mean.data(),
+            filtered_slope_, wide_gradient, &sums[n * wide], &products[n * wide]);
+      });
     });
   });
   AddGradient(project_, SumParts(project_sums, outputs * wide));
   filtered_.Backward(SumParts(sums, wide), SumParts(products, wide), out_count, &z_scale, &z_shift);
 
-  // With a the gradient of the expanded values after their normalisation and x the centred input: sums of a and of
-  // x a^T, and x's gradient as if the normalisation's mean and variance were constants.
+  // With a the gradient of the expanded values after their normalisation and x the input: sums of a and of x a^T, and
+  // x's gradient as if the normalisation's mean and variance were constants.
   Floats expand_sums(static_cast<size_t>(chunks) * channels * wide), filter_sums(chunks * taps * wide);
   sums.assign(chunks * wide, 0.f);
   ForEach(chunks, [&](int chunk, int thread) {
     Scratch& own = (*scratch)[thread];
-    float* centred = own.Get(0, in_size);
-    float* expanded = own.Get(1, in_pixels() * group_);
-    float* expanded_gradient = own.Get(2, in_pixels() * group_);
-    float* raw_gradient = own.Get(3, pixels() * group_);
+    const int stride = shape_.stride, width = shape_.width, out_width = shape_.out_width;
+    const int padded = columns_.padded() * group_, padded_out = columns_.padded_out() * group_;
+    float* expanded = own.Get(own_part_, rows_.padded() * padded);
+    float* raw_gradient = own.Get(own_part_ + 1, rows_.padded_out() * padded_out);
+    float* inner_gradient = raw_gradient + rows_.lead() * padded_out + columns_.lead() * group_;
+    float* expanded_gradient = own.Get(0, in_pixels() * group_);
     ForEachInChunk(chunk, num_, [&](int n) {
-      Shift(from + n * in_size, minus_mean_, nullptr, centred);
       for (int g = 0; g < wide; g += group_) {
         const int group = std::min(group_, wide - g);
-        kernels.multiply_activate(in_pixels(), group, channels, centred, channels, 1, &scaled_transposed_[g], wide,
-            &start_[g], expanded_slope_, expanded, group);
-        kernels.combine(pixels(), group, &filtered_gradient_[n * wide_size + g], &filtered_raw_[n * wide_size + g],
-            wide, &filtered_.scale[g], &z_scale[g], &z_shift[g], raw_gradient);
-        kernels.gather_gradient(shape_.out_height, shape_.out_width, group, rows_.list(), columns_.list(),
-            shape_.kernel, expanded, shape_.width, group, raw_gradient, group,
-            &filter_sums[chunk * taps * wide + g], wide);
-        kernels.gather(shape_.height, shape_.width, group, back_rows_.list(), back_columns_.list(), shape_.kernel,
-            &filters_[g], wide, raw_gradient, shape_.out_width, group, expanded_gradient, group);
-        kernels.mask_sum(in_pixels(), group, expanded, expanded_slope_, expanded_gradient, &sums[chunk * wide + g]);
-        kernels.multiply(channels, group, in_pixels(), centred, 1, channels, expanded_gradient, group,
+        Expand(from + n * in_size, g, group, expanded);
+        for (int y = 0; y < shape_.out_height; ++y) {
+          const size_t at = n * wide_size + y * out_width * wide + g;
+          kernels.combine(out_width, group, &filtered_gradient_[at], &filtered_raw_[at], wide, &filtered_.scale[g],
+              &z_scale[g], &z_shift[g], inner_gradient + y * padded_out, group_);
+        }
+        kernels.correlate_gradient(shape_.out_height, out_width, group, ForwardTaps(),
+            ConstGrid{expanded, stride * padded, stride * group_}, ConstGrid{inner_gradient, padded_out, group_},
+            &filter_sums[chunk * taps * wide + g]);
+        for (int phase = 0; phase < stride * stride; ++phase) {
+          const FilterPhase y(rows_, phase / stride), x(columns_, phase % stride);
+          const int kernel = shape_.kernel;
+          const TapGrid met = {y.taps, x.taps, (y.last_tap * kernel + x.last_tap) * wide, -stride * kernel * wide,
+              -stride * wide, padded_out, group_};
+          kernels.correlate_masked(y.count, x.count, group, met, &filters_[g],
+              ConstGrid{raw_gradient + y.source * padded_out + x.source * group_, padded_out, group_},
+              ConstGrid{expanded + (y.first + shape_.pad) * padded + (x.first + shape_.pad) * group_,
+                  stride * padded, stride * group_},
+              expanded_slope_,
+              Grid{expanded_gradient + (y.first * width + x.first) * group, stride * width * group, stride * group},
+              &sums[chunk * wide + g]);
+        }
+        kernels.multiply(channels, group, in_pixels(), from + n * in_size, 1, channels, expanded_gradient, group,
             &expand_sums[static_cast<size_t>(chunk) * channels * wide + g], wide, true);
         kernels.multiply(in_pixels(), channels, group, expanded_gradient, group, 1, &scaled_[g * channels], channels,
             &in_gradient_[n * in_size], channels, g > 0);
@@ -537,7 +547,11 @@ float* FusedBlock::Backward(const float* from, float* gradient, vector<Scratch>*
 
   // Now the normalisation's part. e = (w x) / deviation is the normalised value, and a's true gradient
   // scale (a - mean a - e mean(a e)).
-  const vector<double> gradient_sums = SumParts(sums, wide), cross = SumParts(expand_sums, channels * wide);
+  const vector<double> gradient_sums = SumParts(sums, wide);
+  vector<double> cross = SumParts(expand_sums, channels * wide);  // made that of the centred input
+  for (int k = 0; k < channels; ++k) {
+    for (int c = 0; c < wide; ++c) { cross[k * wide + c] -= mean_[k] * gradient_sums[c]; }
+  }
   vector<double> gradient_products(wide), expand_gradient(wide * channels);
   for (int c = 0; c < wide; ++c) {
     for (int k = 0; k < channels; ++k) {
@@ -561,14 +575,19 @@ float* FusedBlock::Backward(const float* from, float* gradient, vector<Scratch>*
   AddGradient(expand_, expand_gradient);
   kernels.multiply(channels, channels, wide, weighted.data(), 1, channels, expand_.data(), channels,
       correction.data(), channels, false);
+  for (int j = 0; j < channels; ++j) {
+    for (int k = 0; k < channels; ++k) { constant[k] -= mean_[j] * correction[j * channels + k]; }
+  }
   const Floats start(constant.begin(), constant.end());
-  ForEach(num_, [&](int n, int thread) {
-    float* centred = (*scratch)[thread].Get(0, in_size);
-    float* to = &in_gradient_[n * in_size];
-    Shift(from + n * in_size, minus_mean_, nullptr, centred);
-    kernels.multiply(in_pixels(), channels, channels, centred, channels, 1, correction.data(), channels, to,
-        channels, true);
-    Shift(to, start, shape_.residual ? gradient + n * out_size : nullptr, to);
+  ForEach(num_, [&](int n, int) {
+    ForEachTile(in_pixels(), [&](int first, int count) {
+      const int at = n * in_size + first * channels;
+      float* to = &in_gradient_[at];
+      kernels.affine_add(count, channels, to, ones_.data(), start.data(), shape_.residual ? gradient + at : nullptr,
+          to);
+      kernels.multiply(count, channels, channels, from + at, channels, 1, correction.data(), channels, to, channels,
+          true);
+    });
   });
   return in_gradient_.data();
 }
@@ -593,20 +612,26 @@ void FusedBlock::Fold() {
 
 void FusedBlock::Infer(const float* from, float* to, Scratch* scratch) const {
   const BlockKernels& kernels = block_kernels();
-  const int channels = shape_.channels, wide = shape_.wide, outputs = shape_.outputs;
-  float* expanded = scratch->Get(0, in_pixels() * group_);
+  const int wide = shape_.wide, outputs = shape_.outputs;
+  float* expanded = scratch->Get(own_part_, rows_.padded() * columns_.padded() * group_);
   float* filtered = scratch->Get(1, pixels() * wide);
   for (int g = 0; g < wide; g += group_) {
-    const int group = std::min(group_, wide - g);
-    kernels.multiply_activate(in_pixels(), group, channels, from, channels, 1, &scaled_transposed_[g], wide,
-        &expanded_.shift[g], expanded_slope_, expanded, group);
-    kernels.gather(shape_.out_height, shape_.out_width, group, rows_.list(), columns_.list(), shape_.kernel,
-        &filters_[g], wide, expanded, shape_.width, group, filtered + g, wide);
+    const int group = std::min(group_, wide - g), stride = shape_.stride;
+    Expand(from, g, group, expanded);
+    kernels.correlate(shape_.out_height, shape_.out_width, group, ForwardTaps(), &filters_[g],
+        ConstGrid{expanded, stride * columns_.padded() * group_, stride * group_},
+        Grid{filtered + g, shape_.out_width * wide, wide});
   }
-  kernels.affine(pixels(), wide, filtered, ones_.data(), filtered_.shift.data(), filtered_slope_, filtered);
-  kernels.multiply_activate(pixels(), outputs, wide, filtered, wide, 1, project_transposed_.data(), outputs,
-      projected_.shift.data(), 1, to, outputs);
-  if (shape_.residual) { Shift(to, zeros_, from, to); }
+  ForEachTile(pixels(), [&](int first, int count) {
+    float* tile = filtered + first * wide;
+    float* result = to + first * outputs;
+    kernels.affine(count, wide, tile, ones_.data(), filtered_.shift.data(), filtered_slope_, tile);
+    kernels.multiply_activate(count, outputs, wide, tile, wide, 1, project_transposed_.data(), outputs,
+        projected_.shift.data(), 1, result, outputs);
+    if (shape_.residual) {
+      kernels.affine_add(count, outputs, result, ones_.data(), zeros_.data(), from + first * outputs, result);
+    }
+  });
 }
 
 }  // namespace caffe

@@ -1,6 +1,8 @@
 #ifndef CAFFE_FUSION_FUSED_BLOCKS_HPP_
 #define CAFFE_FUSION_FUSED_BLOCKS_HPP_
 
+#include <algorithm>
+#include <new>
 #include <vector>
 
 #include "caffe/blob.hpp"
@@ -8,7 +10,22 @@
 
 namespace caffe {
 
-typedef std::vector<float> Floats;
+/// Allocates at the beginning of a cache line, which the widest registers then never straddle.
+template <typename T>
+struct CacheLines {
+  typedef T value_type;
+  CacheLines() = default;
+  template <typename U>
+  CacheLines(const CacheLines<U>&) {}  // NOLINT(runtime/explicit)
+  T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t(64))); }
+  void deallocate(T* memory, size_t) { ::operator delete(memory, std::align_val_t(64)); }
+  template <typename U>
+  bool operator==(const CacheLines<U>&) const { return true; }
+  template <typename U>
+  bool operator!=(const CacheLines<U>&) const { return false; }
+};
+
+typedef std::vector<float, CacheLines<float> > Floats;
 
 /// A learned blob of a layer, and whether its gradient is wanted.
 struct Parameter {
@@ -40,14 +57,23 @@ struct Normalisation {
   void Set(const std::vector<double>& means, const std::vector<double>& variances);
 };
 
-/// Pairs of taps and positions along an axis, see TapList.
-struct Taps {
-  std::vector<int> begin, tap, source;
-  TapList list() const { return TapList{begin.data(), tap.data(), source.data()}; }
-  /// For every output position the inputs it reads.
-  static Taps Forward(int outputs, int inputs, int taps, int stride, int pad);
-  /// For every input position the outputs that read it.
-  static Taps Backward(int outputs, int inputs, int taps, int stride, int pad);
+/// One axis of a filter of `taps` taps on `in` positions with `pad` zeros at either end.
+struct FilterAxis {
+  int in, out, taps, stride, pad;
+
+  /// Positions with the zeros.
+  int padded() const { return in + 2 * pad; }
+  /// Positions of the output's gradient with the zeros that the gradient of the input reads, and how many of those
+  /// come first.
+  int padded_out() const { return lead() + std::max(out, (in - 1 + pad) / stride + 1); }
+  int lead() const { return (taps - 1) / stride; }
+};
+
+/// Those of the input's positions along an axis that meet every stride-th tap from the same one on.
+struct FilterPhase {
+  FilterPhase(const FilterAxis& axis, int phase);
+  int first, count;            // positions first, first + stride, ...
+  int taps, last_tap, source;  // the last tap meets `source` of the padded gradient at the first position
 };
 
 /// Memory of one thread.
@@ -64,6 +90,8 @@ class FusedUnit {
   virtual ~FusedUnit() {}
   virtual int channels() const = 0;
   virtual int pixels() const = 0;
+  /// Which of the threads' memory is this unit's alone: part `part` and the one after it. Zeros there stay.
+  void set_own_part(int part) { own_part_ = part; }
   /// Allocates for a batch of `num` images.
   virtual void Resize(int num) = 0;
   /// Batch statistics: reads the batch `from`, gives the batch it writes.
@@ -73,6 +101,9 @@ class FusedUnit {
   /// Global statistics: folds the normalisations into the weights if they changed, and then computes one image.
   virtual void Fold() = 0;
   virtual void Infer(const float* from, float* to, Scratch* scratch) const = 0;
+
+ protected:
+  int own_part_ = 0;
 };
 
 /// A convolution of NCHW images with BatchNorm, Scale and ReLU: a network's first.
@@ -93,13 +124,16 @@ class FusedStem : public FusedUnit {
 
  private:
   int taps() const { return shape_.channels * shape_.kernel * shape_.kernel; }
-  void Patches(const float* image, float* to) const;
+  // An image with zeros around it, and how wide it is.
+  int padded_width() const { return shape_.width + 2 * shape_.pad; }
+  const float* Padded(const float* image, Scratch* scratch) const;
+  void Convolve(const float* image, const Floats& start, float slope, Scratch* scratch, float* to) const;
 
   const Shape shape_;
   const Parameter weights_, bias_;
   Normalisation normalisation_;
   const float slope_;
-  const Taps rows_;
+  std::vector<int> offsets_;  // of the taps in a padded image; filled up to a multiple of four
   int num_ = 0;
   Floats start_, transposed_, raw_, out_, seen_;
 };
@@ -134,19 +168,20 @@ class FusedBlock : public FusedUnit {
   int in_pixels() const { return shape_.height * shape_.width; }
   void InputMoments(const float* from, std::vector<Scratch>* scratch);
   void Transpose();
-  void Shift(const float* image, const Floats& by, const float* other, float* to) const;
+  void Expand(const float* image, int first, int group, float* expanded) const;
+  TapGrid ForwardTaps() const;
 
   const Shape shape_;
   const Parameter expand_, depthwise_, project_;
   Normalisation expanded_, filtered_, projected_;
   const float expanded_slope_, filtered_slope_;
-  const Taps rows_, columns_, back_rows_, back_columns_;
+  const FilterAxis rows_, columns_;
   int num_ = 0, group_ = 0;
   std::vector<double> mean_, covariance_;       // of the input
   std::vector<double> spread_;                  // its covariance times expand's weights, a row for each of these
-  Floats minus_mean_, ones_, zeros_;
+  Floats ones_, zeros_;
   Floats scaled_, scaled_transposed_;           // expand's weights times its normalisation's scale
-  Floats filters_, project_transposed_, start_; // depthwise's as taps x channels
+  Floats filters_, project_transposed_;  // depthwise's as taps x channels
   Floats filtered_raw_, projected_raw_, out_, filtered_gradient_, in_gradient_, seen_;
 };
 

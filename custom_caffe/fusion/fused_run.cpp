@@ -51,6 +51,9 @@ class Saved {
   vector<Array> arrays_;
 };
 
+// Parts of a thread's memory: what passes from unit to unit, and from which on they are a unit's own.
+const int kTurns = 20, kOwnParts = 22;
+
 class BlockRun : public FusedRun {
  public:
   BlockRun(const FloatNet& net, int first, int last, Blob<float>* bottom, Blob<float>* top, bool from_images,
@@ -65,7 +68,9 @@ class BlockRun : public FusedRun {
         global_(global),
         units_(units),
         data_(this),
-        diffs_(this) {}
+        diffs_(this) {
+    for (size_t i = 0; i < units_.size(); ++i) { units_[i]->set_own_part(kOwnParts + 2 * i); }
+  }
   ~BlockRun() override { Disarm(); }
 
   int first() const override { return first_; }
@@ -174,7 +179,6 @@ class BlockRun : public FusedRun {
     for (const shared_ptr<FusedUnit>& unit : units_) {
       most = std::max<size_t>(most, unit->channels() * unit->pixels());
     }
-    const int kTurns = 20;  // parts of the scratch memory that units do not use
     ForEach(shape_[0], [&](int n, int thread) {
       Scratch* own = &scratch_[thread];
       const float* image = from + n * in_channels * in_pixels;

@@ -3,12 +3,21 @@
 
 namespace caffe {
 
-/// Which taps of a filter meet which positions along one axis of an image: for position p the pairs
-/// (tap, source) from begin[p] to begin[p + 1].
-struct TapList {
-  const int* begin;
-  const int* tap;
-  const int* source;
+/// Pixels of an image with their channels side by side: how many floats rows and pixels are apart.
+struct Grid {
+  float* first;
+  int row, pixel;
+};
+
+struct ConstGrid {
+  const float* first;
+  int row, pixel;
+};
+
+/// Rows x columns of a depthwise filter's taps: tap (r, s) has its weights at `weight` + r * weight_row +
+/// s * weight_column, and meets the value r * from_row + s * from_column after a pixel's first; all in floats.
+struct TapGrid {
+  int rows, columns, weight, weight_row, weight_column, from_row, from_column;
 };
 
 /**
@@ -31,16 +40,26 @@ struct BlockKernels {
   void (*multiply_listed)(int m, int n, int k, const float* a, int a_row, int a_column, const float* b,
       const int* b_offsets, float* c, int c_row);
 
-  /// to[y, x, c] = sum over the pairs of y and of x of weights[tap y, tap x, c] * from[source y, source x, c].
-  /// Pixels of `to` are to_pixel floats apart, those of `from` from_pixel; weights are taps x taps x channels,
-  /// w_tap floats between the taps.
-  void (*gather)(int height, int width, int channels, const TapList& rows, const TapList& columns, int taps,
-      const float* weights, int w_tap, const float* from, int from_width, int from_pixel, float* to, int to_pixel);
+  /// C = activation(start + A B), with A(i, j) = a[i * a_row + a_offsets[j]].
+  void (*multiply_patches)(int m, int n, int k, const float* a, int a_row, const int* a_offsets, const float* b,
+      int b_row, const float* start, float slope, float* c, int c_row);
 
-  /// sums[tap y, tap x, c] += sum over pixels and pairs of gradient[y, x, c] * from[source y, source x, c]
-  void (*gather_gradient)(int height, int width, int channels, const TapList& rows, const TapList& columns,
-      int taps, const float* from, int from_width, int from_pixel, const float* gradient, int gradient_pixel,
-      float* sums, int sums_tap);
+  /// C += A B, with A(i, j) = a[a_offsets[i] + j * a_column].
+  void (*add_patches)(int m, int n, int k, const float* a, const int* a_offsets, int a_column, const float* b,
+      int b_row, float* c, int c_row);
+
+  /// to[y, x, c] = sum over the taps of weight[c] * from[y, x, c + where the tap is], for height x width pixels.
+  void (*correlate)(int height, int width, int channels, const TapGrid& taps, const float* weights, ConstGrid from,
+      Grid to);
+
+  /// The same times (activated[y, x, c] > 0 ? 1 : slope), and sums[c] += what is written.
+  void (*correlate_masked)(int height, int width, int channels, const TapGrid& taps, const float* weights,
+      ConstGrid from, ConstGrid activated, float slope, Grid to, float* sums);
+
+  /// sums[where the tap's weights are + c] += sum over the pixels of gradient[y, x, c] * from[y, x, c + where the tap
+  /// is], for each tap.
+  void (*correlate_gradient)(int height, int width, int channels, const TapGrid& taps, ConstGrid from,
+      ConstGrid gradient, float* sums);
 
   /// to = activation(scale[c] * from + shift[c]), pixels x channels without gaps.
   void (*affine)(int pixels, int channels, const float* from, const float* scale, const float* shift, float slope,
@@ -53,18 +72,15 @@ struct BlockKernels {
   /// Per channel the mean and the sum of squared distances from it.
   void (*moments)(int pixels, int channels, const float* from, float* mean, float* squares);
 
-  /// gradient *= (activated > 0 ? 1 : slope); sums[c] += gradient. Pixels x channels without gaps.
-  void (*mask_sum)(int pixels, int channels, const float* activated, float slope, float* gradient, float* sums);
-
   /// With v = scale[c] * z + shift[c]: gradient *= (v > 0 ? 1 : slope), sums[c] += gradient,
   /// products[c] += gradient * (z - mean[c]).
   void (*mask_moments)(int pixels, int channels, const float* z, const float* scale, const float* shift,
       const float* mean, float slope, float* gradient, float* sums, float* products);
 
   /// to = scale[c] * gradient + z_scale[c] * z + shift[c]; pixels of gradient and z are from_pixel floats apart,
-  /// those of `to` have no gaps.
+  /// those of `to` to_pixel.
   void (*combine)(int pixels, int channels, const float* gradient, const float* z, int from_pixel,
-      const float* scale, const float* z_scale, const float* shift, float* to);
+      const float* scale, const float* z_scale, const float* shift, float* to, int to_pixel);
 
   /// sums[c] += from, products[c] += from * (z - mean[c]); pixels x channels without gaps.
   void (*sum_moments)(int pixels, int channels, const float* from, const float* z, const float* mean, float* sums,
