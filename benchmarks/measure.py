@@ -33,6 +33,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PEERS_PYTHON = ROOT / "build" / "bench-venv" / "bin" / "python"
 """The Python of the environment with the peers (peers.txt)."""
+FACENET_PYTHON = ROOT / "build" / "bench-venv-facenet" / "bin" / "python"
+"""That of facenet-pytorch, which needs a torchvision made for its torch (peers_facenet.txt)."""
+PYTHONS = {"": Path(sys.executable), "peers": PEERS_PYTHON, "facenet-pytorch": FACENET_PYTHON}
+"""All environments in which something is measured; ours has no name."""
 ROUNDS = 15
 SLICE_SECONDS = 0.25
 START_SECONDS = 120.0

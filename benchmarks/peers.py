@@ -1,17 +1,39 @@
-"""The environment with the peers: build/bench-venv, from peers.txt. One that does not install is told of."""
+"""The environments with the peers: build/bench-venv*, from lists. One that does not install is told of."""
 
 import json
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.measure import PEERS_PYTHON
+from benchmarks.measure import FACENET_PYTHON, PEERS_PYTHON
 
-LIST = Path(__file__).with_name("peers.txt")
 WITHOUT_DEPENDENCIES = frozenset({"facenet-pytorch"})
 """It asks for PyTorch before 2.3 and NumPy before 2, but runs with later ones."""
 INSTALL_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment: its Python, and the requirements file with all that it needs."""
+
+    python: Path
+    listed: Path
+
+    @property
+    def wanted(self) -> str:
+        return self.listed.read_text(encoding="utf-8")
+
+    @property
+    def packages(self) -> list[str]:
+        return [name_of(requirement) for requirement in requirements(self.wanted)]
+
+
+ENVIRONMENTS = (
+    Environment(PEERS_PYTHON, Path(__file__).with_name("peers.txt")),
+    Environment(FACENET_PYTHON, Path(__file__).with_name("peers_facenet.txt")),
+)
 
 
 def requirements(text: str) -> list[str]:
@@ -20,25 +42,31 @@ def requirements(text: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def set_up(python: Path = PEERS_PYTHON) -> list[str]:
+def name_of(requirement: str) -> str:
+    return requirement.split("==")[0]
+
+
+def set_up(environment: Environment) -> list[str]:
     """Install what is not yet there; one line for each peer that cannot be.
 
-    Ends at once when all that peers.txt asks for was installed before.
+    Ends at once when all that the list asks for was installed before.
     """
-    wanted = LIST.read_text(encoding="utf-8")
-    stamp = python.parent.parent / "peers.txt"
+    python, wanted = environment.python, environment.wanted
+    directory = python.parent.parent
+    stamp = directory / "installed.txt"
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return []
-    environment = python.parent.parent
-    print(f"installing the peers into {environment}", file=sys.stderr)
+    print(f"installing the peers of {environment.listed.name} into {directory}", file=sys.stderr)
     if not python.is_file():
-        shutil.rmtree(environment, ignore_errors=True)  # an interrupted attempt
-        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+        shutil.rmtree(directory, ignore_errors=True)  # an interrupted attempt
+        subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
     problems = []
     for requirement in requirements(wanted):
-        name = requirement.split("==")[0]
-        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        command += ["--no-deps"] if name in WITHOUT_DEPENDENCIES else ["--constraint", str(LIST)]
+        # Most of PyTorch is never imported, so to compile it all takes longer than it saves.
+        command = [str(python), "-m", "pip", "install", "--quiet", "--no-compile"]
+        command += ["--disable-pip-version-check"]
+        alone = name_of(requirement) in WITHOUT_DEPENDENCIES
+        command += ["--no-deps"] if alone else ["--constraint", str(environment.listed)]
         try:
             done = subprocess.run(
                 [*command, requirement],

@@ -43,7 +43,6 @@ def run(rounds: int = ROUNDS) -> list[Measurement]:
                 torch,
                 with_torch | {"compiled": True},
                 python=PEERS_PYTHON,
-                environment={"TORCHINDUCTOR_CACHE_DIR": str(WORK / "inductor")},
                 start_seconds=COMPILE_SECONDS,
             ),
         ]

@@ -75,7 +75,7 @@ def variation(*arguments):
 
 
 def test_the_program_with_mtcnn(tmp_path):
-    picture = detection_pictures.photo()
+    picture = detection_pictures.background("coffee")
     box = detection_pictures.paste(picture, np.array([300.0, 220.0]), 120.0)
     cv2.imwrite(str(tmp_path / "face.png"), picture)
     points = upright_face((box[:2] + box[2:]) / 2, box[2] - box[0])

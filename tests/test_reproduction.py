@@ -142,7 +142,7 @@ def write_photos(folder, count):
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
     for index in range(count):
-        picture = detection_pictures.photo()
+        picture = detection_pictures.background("coffee")
         centre = rng.uniform((120, 120), (520, 360))
         box = detection_pictures.paste(picture, centre, rng.uniform(90, 150), rng.uniform(-10, 10))
         cv2.imwrite(str(folder / f"face{index}.png"), picture)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import detection
-from benchmarks.detection_pictures import timed, varied
+from benchmarks.detection_pictures import BACKGROUNDS, background, timed, varied
 from benchmarks.detectors import count, hits, peer
 from facealign.boxes import overlap
 from facealign.detection import MtcnnDetector, MtcnnSettings
@@ -17,9 +17,9 @@ def detector():
     return MtcnnDetector.open("onnx", MtcnnSettings(min_face=40))
 
 
-@pytest.mark.parametrize(("faces", "on_photo"), detection.PICTURES)
-def test_the_timed_pictures_hold_these_faces_and_no_other(faces, on_photo, detector):
-    picture, boxes = timed(faces, on_photo)
+@pytest.mark.parametrize(("faces", "on"), detection.PICTURES)
+def test_the_timed_pictures_hold_these_faces_and_no_other(faces, on, detector):
+    picture, boxes = timed(faces, on)
     assert picture.shape == (480, 640, 3)
     assert picture.dtype == np.uint8
     assert boxes.shape == (faces, 4)
@@ -27,6 +27,21 @@ def test_the_timed_pictures_hold_these_faces_and_no_other(faces, on_photo, detec
     found = np.array([one.box for one in detector.detect(picture)]).reshape(-1, 4)
     assert len(found) == faces
     assert hits(found, boxes).all()
+
+
+def test_backgrounds_differ_hold_no_face_and_are_in_the_wheel(detector, monkeypatch, tmp_path):
+    class Downloads:
+        """In the place of scikit-image's own, with an empty cache."""
+
+        abspath = tmp_path
+
+        def fetch(self, name):
+            raise AssertionError(f"{name} is not in scikit-image's wheel")
+
+    monkeypatch.setattr("skimage.data._fetchers._image_fetcher", Downloads())
+    pictures = [background(name) for name in BACKGROUNDS]
+    assert len({picture.tobytes() for picture in pictures}) == len(BACKGROUNDS)
+    assert all(detector.detect(picture) == [] for picture in pictures)
 
 
 def test_varied_faces_are_where_they_are_said_to_be(detector):

@@ -4,13 +4,12 @@ import math
 
 import pytest
 
-from benchmarks.__main__ import BEGIN, END, insert
-from benchmarks.hardware import Machine, cpu_model
+from benchmarks.comparisons import Comparison, compare, comparisons_table, milliseconds, results_table
+from benchmarks.hardware import Machine, cpu_model, vendor
 from benchmarks.measure import Measurement
 from benchmarks.peers import requirements
 from benchmarks.results import COLUMNS, from_csv, to_csv
-from benchmarks.targets import Target, milliseconds, outcome, recall, results_table, targets_table
-from facealign.errors import FaceAlignError
+from benchmarks.targets import Target, reached, recall, verdicts
 
 TASK = "training iteration, 2 threads"
 
@@ -48,21 +47,25 @@ def test_csv_of_something_else_is_refused():
         from_csv("# cpu: x\nimage,nme\n1,2\n")
 
 
-TARGET = Target("training", TASK, "PyTorch", 0.5)
+COMPARISON = Comparison("training", TASK, "PyTorch")
+TARGET = Target(COMPARISON, {"v4": 0.5, "v3": 0.6})
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "ratio", "reached"),
+    ("ours", "theirs", "ratio", "at_v4", "at_v3"),
     [
-        ([10, 20, 40], [20, 40, 80], 0.5, True),
-        ([10, 20, 41], [20, 40, 80], 0.5, True),
-        ([10, 21, 41], [20, 40, 80], 0.5125, False),
+        ([10, 20, 40], [20, 40, 80], 0.5, True, True),
+        ([10, 20, 41], [20, 40, 80], 0.5, True, True),
+        ([10, 21, 41], [20, 40, 80], 0.5125, False, True),
     ],
 )
-def test_a_target_is_reached_by_the_median_ratio(ours, theirs, ratio, reached):
-    found = outcome(TARGET, [measured("facealign", *ours), measured("PyTorch", *theirs)])
+def test_a_target_is_reached_by_the_median_ratio(ours, theirs, ratio, at_v4, at_v3):
+    found = compare(COMPARISON, [measured("facealign", *ours), measured("PyTorch", *theirs)])
     assert found.ratio[1] == pytest.approx(ratio)
-    assert found.reached is reached
+    assert reached(TARGET, "v4", found) is at_v4
+    assert reached(TARGET, "v3", found) is at_v3
+    with pytest.raises(ValueError, match="no target at level baseline: training"):
+        reached(TARGET, "baseline", found)
 
 
 def test_the_fastest_of_our_engines_counts_but_not_against_itself():
@@ -71,32 +74,35 @@ def test_the_fastest_of_our_engines_counts_but_not_against_itself():
         measured("facealign: ONNX in OpenCV", 20, 20),
         measured("onnxruntime", 40, 40),
     ]
-    assert outcome(Target("", TASK, "onnxruntime", 1), measurements).ratio[1] == 0.5
-    assert outcome(Target("", TASK, "facealign: ONNX in OpenCV", 1), measurements).ratio[1] == 1.5
+    assert compare(Comparison("", TASK, "onnxruntime"), measurements).ratio[1] == 0.5
+    assert compare(Comparison("", TASK, "facealign: ONNX in OpenCV"), measurements).ratio[1] == 1.5
 
 
 def test_growth_is_that_of_one_engine_between_two_tasks():
-    target = Target("growth", "64 faces", "facealign", 1.05, against_task="1 face")
+    growth = Comparison("growth", "64 faces", "facealign", against_task="1 face")
     measurements = [
         measured("facealign: Caffe", 8, 10, 12, task="64 faces"),
         measured("facealign: ONNX in OpenCV", 11, 11, 11, task="64 faces"),
         measured("facealign: ONNX in OpenCV", 1, 1, 1, task="1 face"),
         measured("facealign: Caffe", 20, 20, 20, task="1 face"),
     ]
-    found = outcome(target, measurements)
+    found = compare(growth, measurements)
     assert found.ratio == pytest.approx((9 / 20, 10 / 20, 11 / 20))
-    assert found.reached
+    assert reached(Target(growth, 1.05), "baseline", found)
 
 
 def test_a_rate_and_a_recall_have_to_be_reached_too():
-    rate = Target("", TASK, "peer", 0.5, per_second=1000)
-    assert outcome(rate, [measured("facealign", 0.9, 0.9), measured("peer", 2, 2)]).reached
-    assert not outcome(rate, [measured("facealign", 1.1, 1.1), measured("peer", 9, 9)]).reached
-    found = Target("", TASK, "peer", 0.5, recall=True)
+    def at(target, *measurements):
+        return reached(target, "v3", compare(target.comparison, measurements))
+
+    rate = Target(Comparison("", TASK, "peer"), 0.5, per_second=1000)
+    assert at(rate, measured("facealign", 0.9, 0.9), measured("peer", 2, 2))
+    assert not at(rate, measured("facealign", 1.1, 1.1), measured("peer", 9, 9))
+    found = Target(Comparison("", TASK, "peer"), 0.5, recall=True)
     peer = measured("peer", 2, 2, note="recall 0.95 of 20 faces")
-    assert outcome(found, [measured("facealign", 1, 1, note="recall 0.95"), peer]).reached
-    assert not outcome(found, [measured("facealign", 1, 1, note="recall 0.90"), peer]).reached
-    assert not outcome(found, [measured("facealign", 1, 1), peer]).reached
+    assert at(found, measured("facealign", 1, 1, note="recall 0.95"), peer)
+    assert not at(found, measured("facealign", 1, 1, note="recall 0.90"), peer)
+    assert not at(found, measured("facealign", 1, 1), peer)
     assert recall(peer) == 0.95
 
 
@@ -110,11 +116,19 @@ def test_a_rate_and_a_recall_have_to_be_reached_too():
     ],
 )
 def test_what_was_not_measured_is_not_reached_and_says_why(measurements, said):
-    found = outcome(TARGET, measurements)
+    found = compare(COMPARISON, measurements)
     assert found.missing == said
-    assert not found.reached
+    assert not reached(TARGET, "v4", found)
     assert math.isnan(found.ratio[1])
-    assert said in targets_table(measurements)
+    assert f"not measured: {said}" in comparisons_table(measurements, [COMPARISON])
+    assert cells(verdicts("v4", measurements, [TARGET])) == [
+        ["training", "PyTorch", said, "at most 0.5", "not measured"]
+    ]
+
+
+def cells(table):
+    """Those of a Markdown table's rows, without its head."""
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]]
 
 
 def test_tables():
@@ -123,9 +137,16 @@ def test_tables():
         measured("PyTorch", 100, 100, 100),
         measured("stock Caffe", note="a | b"),
     ]
-    row = targets_table(measurements).splitlines()[2]
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[1:] == ["PyTorch", "20.0 ms", "100 ms", "0.200 (0.150 to 0.250)", "at most 0.5", "yes"]
+    ratio = "0.200 (0.150 to 0.250)"
+    assert cells(comparisons_table(measurements, [COMPARISON])) == [
+        ["training", "PyTorch", "20.0 ms", "100 ms", ratio]
+    ]
+    many = Comparison("training", TASK, "PyTorch", rate=True)
+    assert cells(comparisons_table(measurements, [many]))[0][2] == "20.0 ms, 50 a second"
+    assert cells(verdicts("v3", measurements, [TARGET])) == [
+        ["training", "PyTorch", ratio, "at most 0.6", "yes"]
+    ]
+    assert cells(verdicts("baseline", measurements, [TARGET])) == []
     assert results_table(measurements).splitlines()[2:] == [
         f"| {TASK} | facealign | 20.0 ms (15.0 ms to 25.0 ms) | 12 MB |  |",
         "|  | PyTorch | 100 ms (100 ms to 100 ms) | 12 MB |  |",
@@ -147,14 +168,6 @@ def test_milliseconds(seconds, text):
     assert milliseconds(seconds) == text
 
 
-def test_docs_keep_what_is_around_the_figures():
-    text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert insert(text, "new\n\n") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
-    assert insert(insert(text, "once"), "new") == insert(text, "new")
-    with pytest.raises(FaceAlignError, match="lacks the lines"):
-        insert("nothing", "new")
-
-
 def test_machine():
     intel = "processor\t: 0\nmodel name\t: Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz\nprocessor\t: 1\n"
     assert cpu_model(intel) == "Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz"
@@ -162,6 +175,8 @@ def test_machine():
     nameless = "cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n"
     assert Machine(cpu_model(nameless), 2, 24).slug == "amd_epyc_family_25_model_17_2_cores"
     assert cpu_model("") == "unknown CPU"
+    assert vendor(f"processor\t: 0\nvendor_id\t: AuthenticAMD\n{nameless}") == "AuthenticAMD"
+    assert vendor(nameless) == ""
 
 
 def test_requirements():
