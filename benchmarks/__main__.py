@@ -1,7 +1,8 @@
 """Measure ours and the peers side by side, all at one level of the instruction set.
 
 Says which targets are met. Without --only, everything: the figures go to
-benchmarks/results/PROCESSOR_LEVEL.csv and into docs/benchmarks.md, unless there are changes that are not committed.
+benchmarks/results/PROCESSOR_LEVEL.csv and into docs/benchmarks.md, unless there are changes that are not
+committed.
 """
 
 import argparse
