@@ -104,6 +104,12 @@ test: lint caffe ## build Caffe, then lint, types and every test
 test-slow: caffe $(STAMPS)/dev ## the tests that take minutes each
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
+.PHONY: test-arm
+test-arm: caffe $(STAMPS)/dev ## our kernels on 64-bit ARM, compiled here and run by an emulator (installs both, as root)
+	command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null || \
+		$(if $(filter 0,$(shell id -u)),,sudo) apt-get -qq install --no-install-recommends g++-aarch64-linux-gnu qemu-user
+	$(BIN)/python -m pytest -q -m arm $(ARGS)
+
 .PHONY: test-opencv4
 test-opencv4: caffe ## what uses OpenCV, with the oldest version we support and its Caffe reader, in .venv-opencv4
 	test -x .venv-opencv4/bin/python || $(BIN)/python -m venv .venv-opencv4

@@ -1,7 +1,7 @@
 // Every kernel at every level of the instruction set that this processor has, against plain loops in double
 // precision. Prints a line for each kernel and level; ends with 1 if any differs by more than rounding can.
 //
-// Compiled by tests/custom_caffe/test_kernels.py, for this processor and for 64-bit ARM.
+// Compiled by tests/custom_caffe/test_kernels.py, against libcaffe for this processor and by itself for 64-bit ARM.
 
 #include <algorithm>
 #include <cmath>
@@ -13,6 +13,7 @@
 #include "caffe/kernels/block_kernels.hpp"
 #include "caffe/kernels/depthwise_kernels.hpp"
 #include "caffe/kernels/isa.hpp"
+#include "caffe/kernels/random_kernels.hpp"
 
 namespace {
 
@@ -457,6 +458,31 @@ void CheckCopyGrid(Check* check) {
   check->Untouched(to);
 }
 
+uint32_t Scattered(uint32_t number, uint32_t seed, uint32_t stream) {
+  uint32_t bits = number * 0x9e3779b1u ^ seed;
+  bits = (bits ^ bits >> 16) * 0x85ebca6bu + stream * 0x27d4eb2fu;
+  bits = (bits ^ bits >> 13) * 0xc2b2ae35u;
+  return bits ^ bits >> 16;
+}
+
+void CheckNormal(Check* check) {
+  const int count = Draw(1, 700);
+  const uint32_t seed = generator(), stream = generator();
+  vector<float> found = Guarded(vector<float>(count));
+  caffe::random_kernels().normal(count, seed, stream, found.data());
+  for (int i = 0; i < count; ++i) {
+    const uint32_t place = i / 32 * 32 + i % 16;
+    const double uniform = ((Scattered(place, seed, stream) >> 8) + 1.) / (1 << 24);
+    const double angle = 8 * std::atan(1.) * (Scattered(place + 16, seed, stream) >> 8) / (1 << 24);
+    Sum wanted;
+    wanted.Add(std::sqrt(-2 * std::log(uniform)) * (i % 32 < 16 ? std::cos(angle) : std::sin(angle)));
+    wanted.magnitude = 6;  // the series are good to some ulps of the largest number
+    wanted.count = 10;
+    check->Near(found[i], wanted);
+  }
+  check->Untouched(found);
+}
+
 struct Kernel {
   const char* name;
   void (*check)(Check*);
@@ -475,6 +501,7 @@ const Kernel kAll[] = {
     {"combine", CheckCombine},
     {"adam", CheckAdam},
     {"relu_gradient", CheckReluGradient},
+    {"normal", CheckNormal},
     {"add, dot (float)", CheckDepthwise<float>},
     {"add, dot (double)", CheckDepthwise<double>},
     {"copy_grid (float)", CheckCopyGrid<float>},

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <boost/random/normal_distribution.hpp>
 #include <boost/random/taus88.hpp>
 #include <boost/random/uniform_real_distribution.hpp>
 #include <cmath>
@@ -8,6 +7,7 @@
 #include <vector>
 
 #include "caffe/fusion/threads.hpp"
+#include "caffe/kernels/random_kernels.hpp"
 #include "caffe/layers/noise_layer.hpp"
 #include "caffe/util/math_functions.hpp"
 
@@ -15,8 +15,8 @@ namespace caffe {
 
 namespace {
 
-// Numbers drawn by one generator.
-const int kPart = 1 << 14;
+// Numbers that a thread draws, and of one stream.
+const int kPart = 1 << 14, kStream = 512;
 
 // Seeds that have nothing in common, of numbers that follow each other (the finaliser of MurmurHash3).
 uint32_t Scattered(uint32_t number) {
@@ -73,19 +73,21 @@ void NoiseLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
     const double total = std::accumulate(squares.begin(), squares.end(), 0.);
     deviation = param.gaussian_std() * std::sqrt(total / count);
   }
-  // Each part has a generator of its own: the result is the same whatever the number of threads.
+  // Each part has numbers of its own: the result is the same whatever the number of threads.
   const uint32_t seed = caffe_rng_rand();
   ForEach((count + kPart - 1) / kPart, [&](int part, int) {
-    boost::random::taus88 generator(Scattered(seed + part));
     const int begin = part * kPart, end = std::min(count, begin + kPart);
     if (param.uniform_range() > 0) {
+      boost::random::taus88 generator(Scattered(seed + part));
       boost::random::uniform_real_distribution<Dtype> draw(bias - param.uniform_range(),
           bias + param.uniform_range());
       for (int i = begin; i < end; ++i) { top_data[i] = bottom_data[i] + draw(generator); }
     } else {
-      boost::random::normal_distribution<Dtype> draw(0, 1);
-      for (int i = begin; i < end; ++i) {
-        top_data[i] = bottom_data[i] + (bias + (deviation > 0 ? deviation * draw(generator) : 0));
+      float normal[kStream] = {};
+      for (int first = begin; first < end; first += kStream) {
+        const int drawn = std::min(kStream, end - first);
+        if (deviation > 0) { random_kernels().normal(drawn, seed, first / kStream, normal); }
+        for (int i = 0; i < drawn; ++i) { top_data[first + i] = bottom_data[first + i] + (bias + deviation * normal[i]); }
       }
     }
   });

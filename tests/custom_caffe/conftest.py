@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +48,17 @@ def run_python(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+WIDEST_ISA = pytest.mark.parametrize("every_isa", caffe.available_isas()[-1:], indirect=True)
+"""For a test in a module of `every_isa` that is not about arithmetic."""
+
+
+@pytest.fixture(params=caffe.available_isas())
+def every_isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The test at every instruction set that this processor has, in other processes too."""
+    before = caffe.isa()
+    caffe.set_isa(request.param)
+    monkeypatch.setenv("CAFFE_ISA", request.param)
+    yield
+    caffe.set_isa(before)

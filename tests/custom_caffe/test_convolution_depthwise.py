@@ -14,8 +14,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.custom_caffe.conftest import WIDEST_ISA
+
 from tests.custom_caffe.layer_checks import SPARED, check_linear_layer, check_spared, check_threads, sizes
 
+pytestmark = pytest.mark.usefixtures("every_isa")
 Array = NDArray[Any]
 
 
@@ -155,6 +158,7 @@ def test_gradients_that_are_not_asked_for_stay(more: str, spared: str, make_net:
     check_spared(make_net, case.input("b"), case.layer("ConvolutionDepthwise", "c", more), spared)
 
 
+@WIDEST_ISA
 def test_results_do_not_depend_on_the_number_of_threads(run_python: Callable[..., Any]) -> None:
     case = Case(32, 24, (16, 16), (3, 3), (1, 1), (1, 1), (1, 1), True)
     check_threads(

@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from tests.custom_caffe.conftest import WIDEST_ISA
+
 from tests.custom_caffe.layer_checks import SPARED, check_linear_layer, check_spared, check_threads, sizes
 
+pytestmark = pytest.mark.usefixtures("every_isa")
 Array = NDArray[Any]
 VGG_SHADOW = Path(__file__).parents[2] / "prototxt" / "vgg_shadow" / "deploy.prototxt"
 UPSTREAM = "engine: CAFFE"
@@ -213,6 +216,7 @@ def test_what_a_thread_computed_before_does_not_matter(make_net: Callable[..., A
         np.testing.assert_array_equal(found, value)
 
 
+@WIDEST_ISA
 def test_results_do_not_depend_on_the_number_of_threads(run_python: Callable[..., Any]) -> None:
     check_threads(run_python, "force_backward: true " + Case(5, 6, 20, (40, 33)).whole("c"))
 

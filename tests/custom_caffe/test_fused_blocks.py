@@ -16,6 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.custom_caffe.conftest import WIDEST_ISA
+
+pytestmark = pytest.mark.usefixtures("every_isa")
 Array = NDArray[Any]
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "prototxt/mobilenet_v2/stage2/deploy.prototxt"
@@ -309,6 +312,7 @@ def fused_layers(run_python: Any, path: Path) -> list[str]:
     return re.findall(r"Layers (\S+ to \S+) are computed as one", done.stderr)
 
 
+@WIDEST_ISA
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -337,10 +341,12 @@ def test_which_layers_are_fused(
     assert fused_layers(run_python, path) == expected
 
 
+@WIDEST_ISA
 def test_the_published_net_is_fused_up_to_its_inner_products(run_python: Any) -> None:
     assert fused_layers(run_python, DEPLOY) == ["conv1 to fuse7"]
 
 
+@WIDEST_ISA
 def test_results_do_not_depend_on_the_number_of_threads(run_python: Any, tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     path.write_text(network([Block(24, 16, residual=True), Block(32, 6, stride=2)], (9, 3, 20, 20), 16))

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.custom_caffe.conftest import WIDEST_ISA
+
+pytestmark = pytest.mark.usefixtures("every_isa")
 Array = NDArray[Any]
 
 
@@ -145,6 +148,7 @@ run(net)
 """
 
 
+@WIDEST_ISA
 def test_a_child_process_has_threads_of_its_own(run_python: Any) -> None:
     code = NET + (
         "child = os.fork()\nrun(net)\nif child == 0: os._exit(7)\n"
@@ -154,6 +158,7 @@ def test_a_child_process_has_threads_of_its_own(run_python: Any) -> None:
     assert done.stdout == "both\n", done.stderr
 
 
+@WIDEST_ISA
 def test_several_threads_at_once(run_python: Any) -> None:
     code = NET + (
         "nets = [caffe.Net('net.prototxt', caffe.TEST) for _ in range(4)]\n"
@@ -164,6 +169,7 @@ def test_several_threads_at_once(run_python: Any) -> None:
     assert done.stdout == "done\n", done.stderr
 
 
+@WIDEST_ISA
 def test_a_program_ends_while_threads_wait(run_python: Any) -> None:
     assert (
         run_python(NET + "print('end')", OMP_NUM_THREADS=str(4 * len(os.sched_getaffinity(0)))).returncode

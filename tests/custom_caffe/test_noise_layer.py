@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+pytestmark = pytest.mark.usefixtures("every_isa")
 SHAPE = (8, 3, 40, 40)
 
 
