@@ -129,21 +129,41 @@ def moved(points: FloatArray, affine: FloatArray, jitter: Jitter) -> FloatArray:
     return np.where(np.asarray(jitter.flip)[..., None, None], landmarks[..., MIRROR, :], landmarks)
 
 
-def add_noise(image: Image, std: float, rng: np.random.Generator, out: Image | None = None) -> Image:
+class Noise:
+    """Numbers of the standard normal distribution, to make the noise of pictures of."""
+
+    def __init__(self, rng: np.random.Generator, count: int) -> None:
+        """Draw `count` of them, all independent; rng: as `standard_normal` takes it."""
+        self._normal = standard_normal(rng, (count,))
+        self._below = np.where(self._normal < 0, np.uint8(255), np.uint8(0))
+
+    def add(self, image: Image, std: float, start: int = 0) -> None:
+        """Add Gaussian noise of `std` grey levels to a picture, rounded and cut off at 0 and 255, in place.
+
+        image: contiguous. Its noise is made of as many numbers as it has, from the one at `start` on.
+        """
+        if std == 0:
+            return
+        flat, end = image.reshape(1, -1), start + image.size
+        below = self._below[None, start:end]
+        # A number of 8 bits less what is added to it is its complement plus that, complemented. Made of such
+        # steps, which the processor does for many pixels at once, it takes a third of the time that cv2.add
+        # takes to add numbers of another type.
+        size: Image = cv2.convertScaleAbs(self._normal[None, start:end], alpha=std)  # type: ignore[assignment]
+        np.bitwise_xor(flat, below, out=flat)
+        cv2.add(flat, size, dst=flat)
+        np.bitwise_xor(flat, below, out=flat)
+
+
+def add_noise(image: Image, std: float, rng: np.random.Generator) -> Image:
     """The picture plus independent Gaussian noise of `std` grey levels, rounded and cut off at 0 and 255.
 
-    rng: as `standard_normal` takes it; out: where the result goes, of the picture's shape.
+    rng: as `standard_normal` takes it.
     """
+    noisy = image.copy(order="C")
     if std > 0:
-        noise = standard_normal(rng, image.shape)
-        noise *= np.float32(std)
-        # In one pass, without a picture of floats in between.
-        noisy: Image = cv2.add(image, noise, dst=out, dtype=cv2.CV_8U)  # type: ignore[assignment]
-        return noisy
-    if out is None:
-        return image
-    out[...] = image
-    return out
+        Noise(rng, image.size).add(noisy, std)
+    return noisy
 
 
 def standard_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Float32Array:

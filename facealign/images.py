@@ -49,7 +49,7 @@ def _is_whole(data: bytes) -> bool:
         if data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
             at += 1  # fill and stray bytes, which decoders pass over
         elif data[at + 1] == 0xDA:
-            return data.find(b"\xff\xd9", at) >= 0
+            return data.rfind(b"\xff\xd9", at) >= 0  # it is near the end, where it is at all
         else:
             at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return False

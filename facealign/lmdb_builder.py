@@ -7,6 +7,7 @@ import mmap
 import os
 import pickle
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ import cv2
 import numpy as np
 
 from facealign.arrays import AnyArray, FloatArray, Image
-from facealign.augment import Augmentation, Jitter, add_noise, draw, moved, transform
+from facealign.augment import Augmentation, Jitter, Noise, draw, moved, transform
 from facealign.crop import apply as map_points
 from facealign.crop import compose, crop_face, encode_landmarks, invert, warp
 from facealign.datasets import Sample
@@ -30,12 +31,15 @@ from facealign.landmark_net import LandmarkNet, second_transforms
 from facealign.loose_crop import LooseCrop, loose_crop, most_bytes
 from facealign.parallel import AHEAD, Crew, one_thread, ordered_map
 from facealign.spec import ModelSpec
-from facealign.storage import Records, encode_image, write_part
+from facealign.storage import Buffer, Records, encode_image, write_part
 from facealign.storage import encode_landmarks as encode_values
 from facealign.weights import named
 
 CHUNK = 256
 """Samples a worker makes at once. What is drawn, and the digests of contents, depend on it."""
+
+NOISE_PICTURES = 8
+"""The noise of a chunk's samples is cut, each from a place of its own, out of that of so many pictures."""
 
 BATCH = 64
 """Crops that a first network is shown at once."""
@@ -91,7 +95,10 @@ class Recipe:
 
 @dataclass
 class Written:
-    """What was written of one part: faces by folder, samples, a digest of all bytes, and who was skipped."""
+    """What was written of one part: faces by folder, samples, a digest of all bytes, and who was skipped.
+
+    sha256: of all bytes, in order; of augmented samples, which are many, of the `checksum` of each.
+    """
 
     faces: dict[str, int]
     samples: int
@@ -116,8 +123,7 @@ class CutStore:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._writing: Any = None
-        self._reading: dict[str, Image] = {}
-        self.cuts: list[Cut] = []
+        self._crops: list[LooseCrop] = []
 
     def append(self, crop: LooseCrop) -> Cut:
         if self._writing is None:
@@ -136,27 +142,28 @@ class CutStore:
         (self.directory / "index").write_bytes(pickle.dumps(cuts))
 
     def load(self) -> None:
-        """Learn which crops there are."""
-        self.cuts = pickle.loads((self.directory / "index").read_bytes())
+        """Learn which crops there are, and map the files into memory."""
+        files: dict[str, Image] = {}
+        for cut in pickle.loads((self.directory / "index").read_bytes()):
+            if cut.file not in files:
+                with (self.directory / cut.file).open("rb") as stream:
+                    mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+                files[cut.file] = np.frombuffer(mapped, np.uint8)
+            pictures, start = [], cut.offset
+            for shape in cut.shapes:
+                end = start + math.prod(shape)
+                pictures.append(files[cut.file][start:end].reshape(shape))
+                start = end
+            self._crops.append(LooseCrop(pictures[0], cut.points, cut.box, *pictures[1:]))
 
     def close(self) -> None:
         """Let go of the files."""
         if self._writing is not None:
             self._writing.close()
-        self._reading.clear()
+        self._crops.clear()
 
     def __getitem__(self, index: int) -> LooseCrop:
-        cut = self.cuts[index]
-        if cut.file not in self._reading:
-            with (self.directory / cut.file).open("rb") as stream:
-                mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            self._reading[cut.file] = np.frombuffer(mapped, np.uint8)
-        pictures, start = [], cut.offset
-        for shape in cut.shapes:
-            end = start + math.prod(shape)
-            pictures.append(self._reading[cut.file][start:end].reshape(shape))
-            start = end
-        return LooseCrop(pictures[0], cut.points, cut.box, *pictures[1:])
+        return self._crops[index]
 
 
 class Slots:
@@ -253,7 +260,7 @@ def _transforms(cuts: Sequence[LooseCrop], jitter: Jitter) -> FloatArray:
 
 
 def _vary(chunk: tuple[int, int, list[int]]) -> bytes:
-    """Encode a variation of each of the `faces` of chunk `number` into a slot; their digest."""
+    """Encode a variation of each of the `faces` of chunk `number` into a slot; their checksums."""
     global _slots
     assert _cuts is not None
     number, slot, faces = chunk
@@ -272,17 +279,18 @@ def _vary(chunk: tuple[int, int, list[int]]) -> bytes:
     pixels, values = records.blank(buffer, len(faces))
     values[:] = encode_landmarks(moved(points, affines, jitter), size, spec.origin)
     unused = np.empty(size, np.uint8)
-    digest = hashlib.sha256()
+    many = NOISE_PICTURES * pixels[0].size
+    noise = Noise(rng, many)
+    starts = rng.integers(many - pixels[0].size, size=len(faces), endpoint=True).tolist()
     stds = np.asarray(jitter.noise_std).tolist()
-    for cut, affine, std, planes, (image, landmarks) in zip(
-        cuts, affines, stds, pixels, records.pairs(buffer, len(faces)), strict=True
+    checksums = bytearray()
+    for cut, affine, std, start, planes, pair in zip(
+        cuts, affines, stds, starts, pixels, records.pairs(buffer, len(faces)), strict=True
     ):
         cv2.split(cut.show(affine, size), [*planes, unused])
-        flat = planes.reshape(-1, size[1])
-        add_noise(flat, std, rng, out=flat)
-        digest.update(image)  # while it is in the processor's cache
-        digest.update(landmarks)
-    return digest.digest()
+        noise.add(planes, std, start)
+        checksums += checksum(*pair)  # while it is in the processor's cache
+    return bytes(checksums)
 
 
 def _records(spec: ModelSpec) -> Records:
@@ -306,12 +314,13 @@ def _plain(job: Job) -> tuple[bytes, bytes] | FaceAlignError:
     return encode_image(image), encode_values(values)
 
 
-def _digest(encoded: Iterable[tuple[bytes, bytes]]) -> bytes:
-    digest = hashlib.sha256()
-    for image, values in encoded:
-        digest.update(image)
-        digest.update(values)
-    return digest.digest()
+def checksum(image: Buffer, values: Buffer) -> bytes:
+    """CRC-32 of a pair's Datums, one after the other, as 4 bytes, the lowest first.
+
+    The SHA-256 of these tells data sets apart as that of all bytes does, which a processor without
+    instructions for it takes as long to compute as the warp of a sample.
+    """
+    return zlib.crc32(values, zlib.crc32(image)).to_bytes(4, "little")
 
 
 def write_training_part(
@@ -361,8 +370,8 @@ def write_training_part(
         def samples() -> Iterator[tuple[memoryview, memoryview]]:
             tasks = ((number, number % slots, faces) for number, faces in enumerate(chunks))
             filled = Slots(Path(temporary))
-            for number, digest in enumerate(crew.ordered_map(_vary, tasks)):
-                total.update(digest)
+            for number, checksums in enumerate(crew.ordered_map(_vary, tasks)):
+                total.update(checksums)
                 yield from records.pairs(filled[number % slots], len(chunks[number]))
 
         size = (recipe.spec.input_height, recipe.spec.input_width)
@@ -391,7 +400,11 @@ def write_validation_part(
         raise FaceAlignError("no photo of the validation part can be read")
     size = (recipe.spec.input_height, recipe.spec.input_width)
     write_part(directory, part, len(encoded), size, encoded)
-    return Written(by_folder(used), len(encoded), _digest(encoded).hex(), skipped)
+    total = hashlib.sha256()
+    for image, values in encoded:
+        total.update(image)
+        total.update(values)
+    return Written(by_folder(used), len(encoded), total.hexdigest(), skipped)
 
 
 def usable(

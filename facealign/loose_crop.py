@@ -59,8 +59,8 @@ class LooseCrop:
         # OpenCV warps four channels in half the time of three. And memory that is first read from begin to
         # end need not be waited for when it is read crosswise.
         four: Image = cv2.cvtColor(part, cv2.COLOR_BGR2BGRA)  # type: ignore[assignment]
-        shifted = affine.copy()
-        shifted[:, 2] += affine[:, 0] * x1 + affine[:, 1] * y1
+        (a, b, x), (c, d, y) = affine.tolist()
+        shifted = np.array([[a, b, x + a * x1 + b * y1], [c, d, y + c * x1 + d * y1]])
         return warp(four, shifted, size)
 
 
@@ -78,21 +78,19 @@ def loose_crop(
     has to enlarge what is left. second: of a cascade's second network, whose crops by the first one's
     landmarks are to have room too, as far as these err no more than `ERROR` and `ZOOM` say.
     """
-    centre, reach, factor = _window(box, spec, settings, points, second)
+    centre, reach, factor, halved = _window(box, spec, settings, points, second)
     height, width = image.shape[:2]
     low = np.clip(np.floor(centre - reach), 0, (width - 1, height - 1)).astype(int)
     high = np.clip(np.ceil(centre + reach) + 1, low + 1, (width, height)).astype(int)
     cut = image[low[1] : high[1], low[0] : high[0]]
-    grid = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    halved = _needs_half(box, spec, settings, points, second, factor)
     factor = min(factor, max(cut.shape[:2]))  # a larger block would be all but empty
     if factor > 1:
-        cut, grid = block_average(cut, factor)
-    grid[:, 2] += low
-    back = invert(grid)
+        cut, _ = block_average(cut, factor)
+    offset = low + block_grid(factor)[:, 2]
     pixels = np.ascontiguousarray(cut)
     half = block_average(pixels, 2)[0] if halved else None
-    return LooseCrop(pixels, apply(back, points), apply(back, box.reshape(2, 2)).reshape(4), half)
+    corners = (box.reshape(2, 2) - offset) / factor
+    return LooseCrop(pixels, (points - offset) / factor, corners.reshape(4), half)
 
 
 def most_bytes(
@@ -103,26 +101,9 @@ def most_bytes(
     second: ModelSpec | None = None,
 ) -> int:
     """The size of the pixels of `loose_crop` in a photo that has no border near the face; never more."""
-    _, reach, factor = _window(box, spec, settings, points, second)
+    _, reach, factor, halved = _window(box, spec, settings, points, second)
     side = math.ceil((2 * reach + 3) / factor)
-    halved = _needs_half(box, spec, settings, points, second, factor)
     return 3 * (side**2 + (-(-side // 2)) ** 2 * halved)
-
-
-def _needs_half(
-    box: FloatArray,
-    spec: ModelSpec,
-    settings: Augmentation,
-    points: FloatArray | None,
-    second: ModelSpec | None,
-    factor: int,
-) -> bool:
-    """Whether any draw shrinks what is left of a face, after it was reduced by `factor`, by 2 or more."""
-    shown = square(box, spec.box_scale, spec.box_shift)
-    shrinks = float(shown[2] - shown[0]) / max(spec.input_height, spec.input_width) / settings.scale_range[0]
-    if points is not None and second is not None:
-        shrinks = max(shrinks, shrinking(aligned_transform(points, second)) * ZOOM)
-    return shrinks / factor >= MAX_SHRINK
 
 
 def _window(
@@ -131,13 +112,17 @@ def _window(
     settings: Augmentation,
     points: FloatArray | None,
     second: ModelSpec | None,
-) -> tuple[FloatArray, float, int]:
-    """Centre (2,) and half the side of the square to cut out, and the factor to reduce it by."""
+) -> tuple[FloatArray, float, int, bool]:
+    """Centre (2,) and half the side of the square to cut out, and the factor to reduce it by.
+
+    And whether any draw shrinks what is then left by 2 or more.
+    """
     shown = square(box, spec.box_scale, spec.box_shift)
     side = float(shown[2] - shown[0])
     smallest, largest = settings.scale_range
     short, long = sorted((spec.input_height, spec.input_width))
     centre, factor = (shown[:2] + shown[2:]) / 2, side / (largest * long)
+    most = side / long / smallest
     # The farthest corner of the crop, shifted both ways and shrunk most, and what averaging mixes in.
     reach = side * math.hypot(1, long / short) * (0.5 + settings.shift) / smallest
     if points is not None and second is not None:
@@ -148,9 +133,10 @@ def _window(
         farthest = shrink * (ZOOM * (math.hypot(*size) / 2 + 2) + ERROR * max(size))
         reach = max(reach, float(np.abs(middle - centre).max()) + farthest)
         factor = min(factor, shrink / ZOOM)
+        most = max(most, shrink * ZOOM)
     whole = max(1, int(factor))
     reach += 2 * whole
     if max(map(abs, settings.rotate_range)) > 30:
         # A corner that points straight left, right, up or down leaves no room for the blocks of `warp`.
         reach += 2 * side / (smallest * short)
-    return centre, reach, whole
+    return centre, reach, whole, most / whole >= MAX_SHRINK

@@ -21,8 +21,8 @@ from facealign.errors import FaceAlignError
 from facealign.proto import caffe_pb2
 
 META = "meta.json"
-COMMIT_EVERY = 512
-"""Samples written between two commits: more are no faster, as what is not committed has to be kept."""
+COMMIT_EVERY = 64
+"""Samples written between two commits: so few that what is kept of them until then stays in the cache."""
 Buffer = bytes | bytearray | memoryview | mmap
 """What holds encoded samples."""
 WRITE_BACK_SECONDS = 0.25
@@ -63,7 +63,7 @@ class Records:
     def __init__(self, size: tuple[int, int], numbers: int) -> None:
         image = encode_image(np.zeros((*size, 3), np.uint8))
         landmarks = encode_landmarks(np.zeros(numbers, np.float32))
-        self._image_bytes, self._blank = len(image), np.frombuffer(image + landmarks, np.uint8)
+        self._image_bytes = len(image)
         # In both Datums the numbers come last; before each landmark is a byte that tells its field.
         self._type = np.dtype(
             [
@@ -73,17 +73,19 @@ class Records:
                 ("numbers", [("field", np.uint8), ("value", "<f4")], (numbers,)),
             ]
         )
+        self._blank = np.frombuffer(image + landmarks, self._type)
 
     @property
     def bytes(self) -> int:
         """The length of a sample."""
-        return len(self._blank)
+        return self._type.itemsize
 
     def blank(self, buffer: Buffer, count: int) -> tuple[Image, Float32Array]:
         """Begin `count` samples in `buffer`: views of their pixels (n, 3, h, w) and numbers, to be filled."""
-        raw = np.frombuffer(buffer, np.uint8, count * self.bytes)
-        raw.reshape(count, -1)[:] = self._blank
-        samples = raw.view(self._type)
+        samples = np.frombuffer(buffer, self._type, count)
+        for name in ("image", "landmarks"):
+            samples[name] = self._blank[name]
+        samples["numbers"]["field"] = self._blank["numbers"]["field"]
         return samples["pixels"], samples["numbers"]["value"]
 
     def pairs(self, buffer: Buffer, count: int) -> Iterator[tuple[memoryview, memoryview]]:
@@ -113,7 +115,7 @@ def decode_datum(data: bytes) -> AnyArray:
 
 def key_of(index: int) -> bytes:
     """The key of a sample: digits, so that their order is that of the samples."""
-    return f"{index:09d}".encode()
+    return b"%09d" % index
 
 
 def bytes_needed(samples: int, height: int, width: int) -> int:

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import scipy.special
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.data import astronaut
@@ -13,6 +14,7 @@ from skimage.data import astronaut
 from facealign.augment import (
     Augmentation,
     Jitter,
+    Noise,
     add_noise,
     augment,
     draw,
@@ -281,15 +283,34 @@ def test_the_normal_distribution_is_the_normal_distribution():
 
 
 def test_noise_goes_where_it_is_told_and_is_of_the_generator_s_bits_alone():
-    grey = np.full((7, 5, 3), 128, np.uint8)  # not a multiple of the four numbers that 64 bits make
-    place = np.empty_like(grey)
-    noisy = add_noise(grey, 30, np.random.Generator(np.random.SFC64(1)), out=place)
-    np.testing.assert_array_equal(noisy, place)
+    greys = np.random.default_rng(0).integers(0, 256, (3, 7, 5, 3), np.uint8)
+    before = greys.copy()
+    place = greys[1]  # not a multiple of the four numbers that 64 bits make
+    noise = Noise(np.random.Generator(np.random.SFC64(1)), 3 + place.size)
+    noise.add(place, 30, 3)
     bits = np.random.SFC64(1).random_raw(27)
-    shares = [int(word) >> shift & 0xFFFF for word in bits for shift in (0, 16, 32, 48)][:105]
-    expected = 128 + 30 * scipy.special.ndtri((np.array(shares) + 0.5) / 65536)
+    shares = [int(word) >> shift & 0xFFFF for word in bits for shift in (0, 16, 32, 48)][3:108]
+    expected = before[1].ravel() + 30 * scipy.special.ndtri((np.array(shares) + 0.5) / 65536)
     assert np.abs(place.ravel() - expected.clip(0, 255)).max() <= 0.501
-    np.testing.assert_array_equal(add_noise(noisy, 0, np.random.default_rng(0), out=grey), noisy)
+    np.testing.assert_array_equal(greys[::2], before[::2])
+    noise.add(greys[0], 0)
+    np.testing.assert_array_equal(greys[0], before[0])
+
+
+@pytest.mark.parametrize("std", [0.05, 0.4, 1.0, 3.3, 6.0, 40.0])
+def test_noise_is_the_normal_distribution_rounded(std):
+    """As often each number of grey levels as scipy says, also after what is beyond black and white is cut off."""
+    for grey in (0, 3, 128, 250, 255):
+        picture = np.full((1000, 1000), grey, np.uint8)
+        Noise(np.random.Generator(np.random.SFC64(4)), picture.size).add(picture, std)
+        found = np.bincount(picture.ravel(), minlength=256)
+        borders = np.arange(255) + 0.5 - grey
+        expected = np.diff(scipy.stats.norm(scale=std).cdf(borders), prepend=0, append=1) * picture.size
+        often = expected > 20
+        assert found[~often].sum() <= 2 * expected[~often].sum() + 20
+        if often.sum() > 1:
+            off = ((found - expected)[often] ** 2 / expected[often]).sum()
+            assert off < scipy.stats.chi2(often.sum()).isf(1e-4)
 
 
 def test_noise_in_a_crop_is_drawn_up_to_its_range():

@@ -1,4 +1,8 @@
-"""Which engine runs a given file of weights."""
+"""Which engine runs a given file of weights.
+
+An engine is imported when it is opened: that takes as long as all else that a worker process imports, and
+most of those run no network.
+"""
 
 import dataclasses
 import importlib.util
@@ -7,10 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from facealign.engines.base import Engine
-from facealign.engines.caffe_engine import CaffeEngine
-from facealign.engines.onnx_engine import OnnxEngine
 from facealign.errors import FaceAlignError
-from facealign.networks.registry import published_spec
 from facealign.spec import ModelSpec, has_spec, load_spec, spec_path
 
 KINDS = ("auto", "caffe", "onnx")
@@ -57,7 +58,11 @@ def describe(caffemodel: Path, published: bool = False) -> ModelSpec:
     """
     if not published:
         return load_spec(caffemodel)
-    return _as_published(load_spec(caffemodel) if has_spec(caffemodel) else published_spec())
+    if has_spec(caffemodel):
+        return _as_published(load_spec(caffemodel))
+    from facealign.networks.registry import published_spec
+
+    return _as_published(published_spec())
 
 
 def _as_published(spec: ModelSpec) -> ModelSpec:
@@ -73,10 +78,14 @@ def open_engine(kind: str, weights: Path, published: bool = False) -> tuple[Engi
     """
     kind, path = resolve(kind, weights)
     if kind == "caffe":
+        from facealign.engines.caffe_engine import CaffeEngine
+
         spec = describe(path, published)
         caffe_engine = CaffeEngine(Path(spec.deploy), path)
         _check_described(caffe_engine, spec, str(spec_path(path) if has_spec(path) else path))
         return caffe_engine, spec
+    from facealign.engines.onnx_engine import OnnxEngine
+
     engine = OnnxEngine(path)
     if engine.spec is None:
         raise FaceAlignError(
