@@ -299,7 +299,7 @@ def test_noise_goes_where_it_is_told_and_is_of_the_generator_s_bits_alone():
 
 @pytest.mark.parametrize("std", [0.05, 0.4, 1.0, 3.3, 6.0, 40.0])
 def test_noise_is_the_normal_distribution_rounded(std):
-    """As often each number of grey levels as scipy says, also after what is beyond black and white is cut off."""
+    """As often each number of grey levels as scipy says, also where it is cut off at black and white."""
     for grey in (0, 3, 128, 250, 255):
         picture = np.full((1000, 1000), grey, np.uint8)
         Noise(np.random.Generator(np.random.SFC64(4)), picture.size).add(picture, std)
