@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from facealign.arrays import AnyArray, Float32Array, FloatArray, Image
+from facealign.arrays import AnyArray, Float32Array, FloatArray, Image, IntArray
 from facealign.boxes import square
 from facealign.spec import ModelSpec
 
@@ -68,7 +68,7 @@ def warp(image: Image, affine: FloatArray, size: tuple[int, int]) -> Image:
     if shrink < MAX_SHRINK:
         return _sample(image, affine, size)
     factor = min(int(shrink), max(image.shape[:2]))  # a larger block would be all but empty
-    x1, y1, x2, y2 = reach(affine, size)
+    x1, y1, x2, y2 = reach(affine, size).tolist()
     x1, y1 = max(x1 - factor, 0), max(y1 - factor, 0)
     x2, y2 = min(x2 + factor, image.shape[1]), min(y2 + factor, image.shape[0])
     if x2 <= x1 or y2 <= y1:
@@ -84,25 +84,17 @@ def shrinking(affine: FloatArray) -> float:
     return 1.0 / math.sqrt(abs(a * d - b * c))
 
 
-def reach(affine: FloatArray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The pixels x1 y1 x2 y2 (the last ones not included) of the image that a crop of `size` can show.
+def reach(affine: FloatArray, size: tuple[int, int]) -> IntArray:
+    """The pixels x1 y1 x2 y2 (the last ones not included) of the image a crop of `size` can show; (..., 4).
 
-    affine: (2, 3), image to crop.
+    affine: (..., 2, 3), image to crop.
     """
-    height, width = size
-    (a, b, x), (c, d, y) = affine.tolist()
-    det = a * d - b * c
+    centre = (np.array([size[1], size[0]]) - 1) / 2
+    back = np.linalg.inv(affine[..., :2])
     # Where the crop's centre lies, and how far from it what its outermost pixels are mixed from.
-    right, down = (width - 1) / 2 - x, (height - 1) / 2 - y
-    middle_x, middle_y = (d * right - b * down) / det, (a * down - c * right) / det
-    wide, high = (width + 1) / 2 / abs(det), (height + 1) / 2 / abs(det)
-    reach_x, reach_y = abs(d) * wide + abs(b) * high, abs(c) * wide + abs(a) * high
-    return (
-        math.floor(middle_x - reach_x),
-        math.floor(middle_y - reach_y),
-        math.ceil(middle_x + reach_x) + 1,
-        math.ceil(middle_y + reach_y) + 1,
-    )
+    middle = (back @ (centre - affine[..., 2])[..., None])[..., 0]
+    far = np.abs(back) @ (centre + 1)
+    return np.concatenate([np.floor(middle - far), np.ceil(middle + far) + 1], axis=-1).astype(int)
 
 
 def block_average(image: Image, factor: int) -> tuple[Image, FloatArray]:

@@ -28,10 +28,10 @@ from facealign.engines.choose import engine_of, open_engine
 from facealign.errors import FaceAlignError
 from facealign.images import read_image
 from facealign.landmark_net import LandmarkNet, second_transforms
-from facealign.loose_crop import LooseCrop, loose_crop, most_bytes
+from facealign.loose_crop import LooseCrop, loose_crop, most_bytes, show
 from facealign.parallel import AHEAD, Crew, one_thread, ordered_map
 from facealign.spec import ModelSpec
-from facealign.storage import Buffer, Records, encode_image, write_part
+from facealign.storage import Records, encode_image, write_part
 from facealign.storage import encode_landmarks as encode_values
 from facealign.weights import named
 
@@ -97,7 +97,7 @@ class Recipe:
 class Written:
     """What was written of one part: faces by folder, samples, a digest of all bytes, and who was skipped.
 
-    sha256: of all bytes, in order; of augmented samples, which are many, of the `checksum` of each.
+    sha256: of all bytes, in order; of augmented samples, which are many, of the CRC-32 of each.
     """
 
     faces: dict[str, int]
@@ -255,12 +255,17 @@ def _transforms(cuts: Sequence[LooseCrop], jitter: Jitter) -> FloatArray:
     affines = transform(np.stack([cut.box for cut in cuts]), jitter, size, spec.box_scale, spec.box_shift)
     if _recipe.first is None:
         return affines
-    crops = [cut.show(affine, size)[..., :3] for cut, affine in zip(cuts, affines, strict=True)]
+    crops = [shown[..., :3] for shown in show(cuts, affines, size)]
     return compose(second_transforms(_first_landmarks(crops), _recipe.spec), affines)
 
 
 def _vary(chunk: tuple[int, int, list[int]]) -> bytes:
-    """Encode a variation of each of the `faces` of chunk `number` into a slot; their checksums."""
+    """Encode a variation of each of the `faces` of chunk `number` into a slot; their checksums.
+
+    Those are of 4 bytes, the lowest first: the CRC-32 of a sample's Datums, one after the other. The SHA-256
+    of them tells data sets apart as well as that of the samples, which a processor without instructions for
+    it takes as long to compute as their warps.
+    """
     global _slots
     assert _cuts is not None
     number, slot, faces = chunk
@@ -283,14 +288,14 @@ def _vary(chunk: tuple[int, int, list[int]]) -> bytes:
     noise = Noise(rng, many)
     starts = rng.integers(many - pixels[0].size, size=len(faces), endpoint=True).tolist()
     stds = np.asarray(jitter.noise_std).tolist()
-    checksums = bytearray()
-    for cut, affine, std, start, planes, pair in zip(
-        cuts, affines, stds, starts, pixels, records.pairs(buffer, len(faces)), strict=True
+    checksums = []
+    for shown, std, start, planes, sample in zip(
+        show(cuts, affines, size), stds, starts, pixels, records.whole(buffer, len(faces)), strict=True
     ):
-        cv2.split(cut.show(affine, size), [*planes, unused])
+        cv2.split(shown, [*planes, unused])
         noise.add(planes, std, start)
-        checksums += checksum(*pair)  # while it is in the processor's cache
-    return bytes(checksums)
+        checksums.append(zlib.crc32(sample))  # while it is in the processor's cache
+    return np.array(checksums, "<u4").tobytes()
 
 
 def _records(spec: ModelSpec) -> Records:
@@ -312,15 +317,6 @@ def _plain(job: Job) -> tuple[bytes, bytes] | FaceAlignError:
         image = warp(photo, affine, size)
     values = encode_landmarks(map_points(affine, job.sample.points), size, spec.origin)
     return encode_image(image), encode_values(values)
-
-
-def checksum(image: Buffer, values: Buffer) -> bytes:
-    """CRC-32 of a pair's Datums, one after the other, as 4 bytes, the lowest first.
-
-    The SHA-256 of these tells data sets apart as that of all bytes does, which a processor without
-    instructions for it takes as long to compute as the warp of a sample.
-    """
-    return zlib.crc32(values, zlib.crc32(image)).to_bytes(4, "little")
 
 
 def write_training_part(

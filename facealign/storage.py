@@ -88,6 +88,10 @@ class Records:
         samples["numbers"]["field"] = self._blank["numbers"]["field"]
         return samples["pixels"], samples["numbers"]["value"]
 
+    def whole(self, buffer: Buffer, count: int) -> Image:
+        """The bytes (n, length) of `count` samples in `buffer`, as a view of it."""
+        return np.frombuffer(buffer, np.uint8, count * self.bytes).reshape(count, self.bytes)
+
     def pairs(self, buffer: Buffer, count: int) -> Iterator[tuple[memoryview, memoryview]]:
         """The (picture, landmarks) Datums of `count` samples in `buffer`, as views of it."""
         view = memoryview(buffer)
