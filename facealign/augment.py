@@ -126,7 +126,8 @@ def moved(points: FloatArray, affine: FloatArray, jitter: Jitter) -> FloatArray:
     The affine moves the points; which is which after a flip is left to do.
     """
     landmarks = apply(affine, points)
-    return np.where(np.asarray(jitter.flip)[..., None, None], landmarks[..., MIRROR, :], landmarks)
+    mirrored = landmarks.take(MIRROR, axis=-2)
+    return np.where(np.asarray(jitter.flip)[..., None, None], mirrored, landmarks)
 
 
 class Noise:
@@ -136,6 +137,7 @@ class Noise:
         """Draw `count` of them, all independent; rng: as `standard_normal` takes it."""
         self._normal = standard_normal(rng, (count,))
         self._below = np.where(self._normal < 0, np.uint8(255), np.uint8(0))
+        self._size = np.empty((1, 0), np.uint8)
 
     def add(self, image: Image, std: float, start: int = 0) -> None:
         """Add Gaussian noise of `std` grey levels to a picture, rounded and cut off at 0 and 255, in place.
@@ -149,9 +151,9 @@ class Noise:
         # A number of 8 bits less what is added to it is its complement plus that, complemented. Made of such
         # steps, which the processor does for many pixels at once, it takes a third of the time that cv2.add
         # takes to add numbers of another type.
-        size: Image = cv2.convertScaleAbs(self._normal[None, start:end], alpha=std)  # type: ignore[assignment]
+        self._size = cv2.convertScaleAbs(self._normal[None, start:end], self._size, std)  # type: ignore[assignment]
         np.bitwise_xor(flat, below, out=flat)
-        cv2.add(flat, size, dst=flat)
+        cv2.add(flat, self._size, dst=flat)
         np.bitwise_xor(flat, below, out=flat)
 
 
