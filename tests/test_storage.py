@@ -136,6 +136,7 @@ def test_samples_encoded_together_are_protobuf_s_bytes(size, n, numbers, seed):
     pixels, values = records.blank(buffer, n)
     pixels[:], values[:] = images, targets
     pairs = [tuple(map(bytes, pair)) for pair in records.pairs(buffer, n)]
+    assert [sample.tobytes() for sample in records.whole(buffer, n)] == [b"".join(pair) for pair in pairs]
     datum = import_caffe().proto.caffe_pb2.Datum
     assert pairs == [
         (
