@@ -6,12 +6,13 @@ lacks, are ours in both; they are a hundredth of the time.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from benchmarks.closeness import check_close, check_gradient
 from facealign.arrays import AnyArray
 from facealign.engines.caffe_engine import CaffeEngine, import_caffe
 from facealign.networks import mobilenet_v2, vgg_shadow
@@ -26,17 +27,6 @@ WEIGHTS = Path("models/mobilenet_v2_stage2.caffemodel")
 STOCK = {"CAFFE_FUSE": "0"}
 """Environment that turns our fused execution off."""
 BATCH = 64
-TOLERANCE = 1e-4
-"""How far, at most, an output may be from the reference's."""
-GRADIENT_TOLERANCE, GRADIENT_SIZE = 2e-2, 1e-2
-"""Likewise a gradient, as a part of the blob's largest or of this size.
-
-Rounding turns the sign of a few activations, and with it the slope of their ReLUs. How much that is depends
-on the weights: where a gradient moves further when the batch changes by ROUNDING, twice as far as that.
-"""
-ROUNDING, CHANGES = 1e-6, 8
-"""A change of the pixels, as a part of their range, that is no larger than rounding is in the net, and how many
-such: each turns about half of the signs that rounding can turn."""
 
 
 def stage2() -> Recipe:
@@ -124,7 +114,7 @@ def write_reference(directory: str) -> Callable[[], object]:
     """Write reference.npz: the weights, a batch and what stock Caffe makes of it.
 
     Holds `weights/LAYER/I`, `data` (64, 3, 64, 64), `landmark` (64, 136), `output` of the deploy net,
-    `training_output` and `loss` of the training net, `gradient/LAYER/I` and `tolerance/LAYER/I`.
+    `training_output` and `loss` of the training net, and `gradient/LAYER/I`.
     """
     caffe = import_caffe()
     folder = Path(directory)
@@ -141,15 +131,9 @@ def write_reference(directory: str) -> Callable[[], object]:
     for layer, blobs in deploy.params.items():
         for index, blob in enumerate(blobs):
             values[f"weights/{layer}/{index}"] = blob.data.copy()
-    solver = _solver(folder, stock=True, noise=False)
-    values |= _training_results(solver, values)
-    shape = values["data"].shape
-    changes = rng.uniform(-ROUNDING, ROUNDING, (CHANGES, *shape)).astype(np.float32)
-    rounded = [_training_results(solver, {**values, "data": values["data"] + change}) for change in changes]
-    values |= _tolerances(values, rounded)
+    values |= _training_results(_solver(folder, stock=True, noise=False), values)
     np.savez(folder / "reference.npz", allow_pickle=False, **values)
-    results = _vgg_shadow_results(folder, stock=True)
-    np.savez(folder / f"{VGG_SHADOW}.npz", allow_pickle=False, **results, **_tolerances(results, []))
+    np.savez(folder / f"{VGG_SHADOW}.npz", allow_pickle=False, **_vgg_shadow_results(folder, stock=True))
     return lambda: None
 
 
@@ -160,7 +144,7 @@ def training(directory: str, stock: bool) -> Callable[[], object]:
     """
     folder = Path(directory)
     reference = dict(np.load(folder / "reference.npz"))
-    check_gradients(_training_results(_solver(folder, stock, noise=False), reference), reference)
+    check_results(_training_results(_solver(folder, stock, noise=False), reference), reference)
     return _iteration(_solver(folder, stock, noise=True), reference)
 
 
@@ -171,7 +155,7 @@ def vgg_shadow_training(directory: str, stock: bool) -> Callable[[], object]:
     """
     folder = Path(directory)
     reference = dict(np.load(folder / f"{VGG_SHADOW}.npz"))
-    check_gradients(_vgg_shadow_results(folder, stock), reference)
+    check_results(_vgg_shadow_results(folder, stock), reference)
     return _iteration(_vgg_shadow_solver(folder, stock), reference)
 
 
@@ -206,39 +190,15 @@ def forward(directory: str, stock: bool, faces: int) -> Callable[[], object]:
         def call() -> AnyArray:
             return engine.forward({"data": data})[mobilenet_v2.OUTPUT]
 
-    check_close(call(), reference["output"][:faces], "output", TOLERANCE)
+    check_close(call(), reference["output"][:faces], "output")
     return call
 
 
-def check_gradients(found: dict[str, AnyArray], reference: dict[str, AnyArray]) -> None:
+def check_results(found: dict[str, AnyArray], reference: dict[str, AnyArray]) -> None:
     """Raise ValueError when a result, or a gradient, is further from the reference's than it may be."""
     for name in found:
-        tolerance = float(reference[_tolerance_of(name)]) if name.startswith("gradient/") else TOLERANCE
-        check_close(found[name], reference[name], name, tolerance)
-
-
-def _tolerances(
-    reference: dict[str, AnyArray], rounded: Sequence[dict[str, AnyArray]]
-) -> dict[str, AnyArray]:
-    """How far from each gradient of the reference another may be; rounded: those of changed batches."""
-    tolerances = {}
-    for name, gradient in reference.items():
-        if name.startswith("gradient/"):
-            usual = GRADIENT_TOLERANCE * max(float(np.abs(gradient).max()), GRADIENT_SIZE)
-            moved = [float(np.abs(one[name] - gradient).max()) for one in rounded]
-            tolerances[_tolerance_of(name)] = np.array(max([usual, *(2 * distance for distance in moved)]))
-    return tolerances
-
-
-def _tolerance_of(gradient: str) -> str:
-    return gradient.replace("gradient/", "tolerance/")
-
-
-def check_close(found: AnyArray, expected: AnyArray, what: str, tolerance: float) -> None:
-    """Raise ValueError when the largest difference is above `tolerance`, or not a number."""
-    difference = float(np.abs(found - expected).max())
-    if not difference <= tolerance:
-        raise ValueError(f"computes something else than stock Caffe: {what} differs by {difference:.2g}")
+        check = check_gradient if name.startswith("gradient/") else check_close
+        check(found[name], reference[name], name)
 
 
 def _solver(folder: Path, stock: bool, noise: bool):  # type: ignore[no-untyped-def]

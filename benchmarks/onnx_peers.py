@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-TOLERANCE = 1e-4
+from benchmarks.closeness import check_close
+
 MODEL = Path("models/mobilenet_v2_stage2.onnx")
 
 
@@ -22,7 +23,7 @@ def opencv(directory: str, threads: int, faces: int) -> Callable[[], object]:
     def call() -> np.ndarray:
         return engine.forward({"data": data})["fc4"]
 
-    _check(call(), expected)
+    check_close(call(), expected, "output")
     return call
 
 
@@ -40,16 +41,10 @@ def onnxruntime(directory: str, threads: int, faces: int) -> Callable[[], object
         output: np.ndarray = session.run(["fc4"], {"data": data})[0]
         return output
 
-    _check(call(), expected)
+    check_close(call(), expected, "output")
     return call
 
 
 def _reference(directory: str, faces: int) -> tuple[np.ndarray, np.ndarray]:
     reference = np.load(Path(directory) / "reference.npz")
     return reference["data"][:faces].copy(), reference["output"][:faces]
-
-
-def _check(found: np.ndarray, expected: np.ndarray) -> None:
-    difference = float(np.abs(found - expected).max())
-    if not difference <= TOLERANCE:
-        raise ValueError(f"computes something else than stock Caffe: output differs by {difference:.2g}")

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.closeness import check_close, check_gradient
+
 PARAMETERS = 349_738
-TOLERANCE = 1e-4
-"""As in caffe_nets.py, which cannot be imported here."""
 SLOPE = 0.01
 # expanded channels, channels out, stride; see facealign/networks/mobilenet_v2.py
 BLOCKS = ((96, 24, 2), (144, 24, 1), (144, 32, 2), (192, 32, 1), (192, 64, 2), (192, 64, 1))
@@ -147,13 +147,6 @@ def adam(net: MobileNetV2) -> tuple[torch.optim.Optimizer, torch.optim.lr_schedu
     return optimizer, inverse
 
 
-def check_close(found: Tensor, expected: np.ndarray, what: str, tolerance: float) -> None:
-    """Raise ValueError when the largest difference is above `tolerance`, or not a number."""
-    difference = float(np.abs(found.detach().numpy() - expected).max())
-    if not difference <= tolerance:
-        raise ValueError(f"computes something else than stock Caffe: {what} differs by {difference:.2g}")
-
-
 def prepare(directory: str, threads: int) -> tuple[MobileNetV2, dict[str, np.ndarray]]:
     """The net, checked against the reference: outputs, loss, gradients."""
     torch.set_num_threads(threads)
@@ -163,18 +156,17 @@ def prepare(directory: str, threads: int) -> tuple[MobileNetV2, dict[str, np.nda
     net = net_of(reference).to(memory_format=torch.channels_last)
     data = torch.from_numpy(reference["data"]).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        check_close(net.eval()(data), reference["output"], "output", TOLERANCE)
+        check_close(net.eval()(data).numpy(), reference["output"], "output")
     output = net.train()(data)
-    check_close(output, reference["training_output"], "output in training", TOLERANCE)
+    check_close(output.detach().numpy(), reference["training_output"], "output in training")
     loss = loss_of(output, torch.from_numpy(reference["landmark"]))
-    check_close(loss, reference["loss"], "loss", TOLERANCE)
+    check_close(loss.detach().numpy(), reference["loss"], "loss")
     loss.backward()
     learnt = {f"gradient/{name}": parameter.grad for name, parameter in parameters(net).items()}
     for name in [name for name in reference if name.startswith("gradient/")]:
         expected, gradient = reference[name], learnt[name]
         assert gradient is not None
-        tolerance = float(reference[name.replace("gradient/", "tolerance/")])
-        check_close(gradient.reshape(expected.shape), expected, name, tolerance)
+        check_gradient(gradient.reshape(expected.shape).numpy(), expected, name)
     net.zero_grad()
     return net, reference
 
@@ -214,5 +206,5 @@ def forward(directory: str, threads: int, faces: int) -> Callable[[], object]:
 
     # The check in `prepare` has moved the statistics on.
     net.load_state_dict(net_of(reference).state_dict())
-    check_close(call(), reference["output"][:faces], "output", TOLERANCE)
+    check_close(call(), reference["output"][:faces], "output")
     return call

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.caffe_nets import BATCH, STOCK, check_close, deploy_net, training_net
+from benchmarks.caffe_nets import BATCH, STOCK, deploy_net, training_net
+from benchmarks.closeness import check_close, check_gradient
 from benchmarks.inference import peers
 from benchmarks.measure import Peer, interleave
 from benchmarks.training import prepare
@@ -69,8 +70,22 @@ def test_vgg_shadow_is_checked_before_it_is_timed(prepared):
 
 
 def test_check_close():
-    check_close(np.array([1.0, 2.0]), np.array([1.0, 2.00009]), "output", 1e-4)
+    check_close(np.array([1.0, 2.0]), np.array([1.0, 2.00009]), "output")
     with pytest.raises(ValueError, match=r"output differs by 0\.00011"):
-        check_close(np.array([1.0, 2.0]), np.array([1.0, 2.00011]), "output", 1e-4)
+        check_close(np.array([1.0, 2.0]), np.array([1.0, 2.00011]), "output")
     with pytest.raises(ValueError, match="differs by nan"):
-        check_close(np.array([np.nan]), np.array([1.0]), "output", 1e-4)
+        check_close(np.array([np.nan]), np.array([1.0]), "output")
+
+
+def test_check_gradient():
+    expected = np.random.default_rng(0).standard_normal((200, 30))
+    turned = expected.copy()
+    turned[7] *= 1.1  # one channel, by a sign that rounding turned
+    check_gradient(turned, expected, "gradient")
+    with pytest.raises(ValueError, match=r"gradient differs by 3 %"):
+        check_gradient(1.03 * expected, expected, "gradient")
+    with pytest.raises(ValueError, match="differs"):
+        check_gradient(expected[:, ::-1], expected, "gradient")
+    check_gradient(np.full(5, 1e-4), np.zeros(5), "rounding")
+    with pytest.raises(ValueError, match="nan"):
+        check_gradient(np.full(5, np.nan), np.zeros(5), "gradient")

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.custom_caffe.conftest import WIDEST_ISA
-
 from tests.custom_caffe.layer_checks import SPARED, check_linear_layer, check_spared, check_threads, sizes
 
 pytestmark = pytest.mark.usefixtures("every_isa")

@@ -16,7 +16,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from tests.custom_caffe.conftest import WIDEST_ISA
-
 from tests.custom_caffe.layer_checks import SPARED, check_linear_layer, check_spared, check_threads, sizes
 
 pytestmark = pytest.mark.usefixtures("every_isa")

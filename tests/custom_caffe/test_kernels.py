@@ -1,4 +1,4 @@
-"""The arithmetic of our Caffe at every level of the instruction set: against plain loops, and picked at run time."""
+"""The arithmetic of our Caffe at every level of the instruction set, and how the level is picked."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_one_that_is_not_there_is_one_line(run_python: Any, tmp_path: Path) -> N
         check=False,
     )
     assert (done.returncode, done.stderr) == (1, f"caffe: {said}\n")
-    with pytest.raises(ValueError, match="^v9: expected an instruction set"):
+    with pytest.raises(ValueError, match=r"^v9: expected an instruction set"):
         caffe.set_isa("v9")
 
 
