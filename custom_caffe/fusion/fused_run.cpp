@@ -2,21 +2,20 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <map>
-#include <set>
 #include <string>
 #include <vector>
 
+#include "caffe/fusion/chain_run.hpp"
 #include "caffe/fusion/fused_blocks.hpp"
+#include "caffe/fusion/inner_blobs.hpp"
+#include "caffe/fusion/net_reader.hpp"
 #include "caffe/fusion/threads.hpp"
 #include "caffe/net.hpp"
-#include "caffe/syncedmem.hpp"
 
 namespace caffe {
 
 namespace {
 
-using std::set;
 using std::string;
 using std::vector;
 
@@ -35,22 +34,6 @@ void ChannelsFirst(const float* from, int channels, int pixels, float* to) {
   }
 }
 
-// The values of some arrays, to be put back.
-class Saved {
- public:
-  void Add(float* values, int count) { arrays_.push_back(Array{values, Floats(values, values + count)}); }
-  void PutBack() const {
-    for (const Array& array : arrays_) { std::copy(array.before.begin(), array.before.end(), array.values); }
-  }
-
- private:
-  struct Array {
-    float* values;
-    Floats before;
-  };
-  vector<Array> arrays_;
-};
-
 // Parts of a thread's memory: what passes from unit to unit, and from which on they are a unit's own.
 const int kTurns = 20, kOwnParts = 22;
 
@@ -67,22 +50,20 @@ class BlockRun : public FusedRun {
         bottom_gradient_(bottom_gradient),
         global_(global),
         units_(units),
-        data_(this),
-        diffs_(this) {
+        inner_(net, first, last, {bottom, top}) {
     for (size_t i = 0; i < units_.size(); ++i) { units_[i]->set_own_part(kOwnParts + 2 * i); }
   }
-  ~BlockRun() override { Disarm(); }
 
   int first() const override { return first_; }
   int last() const override { return last_; }
 
   void Forward() override {
-    Disarm();
+    inner_.Disarm();
     if (bottom_->shape() != shape_) {
-      for (int i = first_; i <= last_; ++i) { net_.layers()[i]->Reshape(net_.bottom_vecs()[i], net_.top_vecs()[i]); }
+      inner_.Reshape();
       shape_ = bottom_->shape();
     }
-    ran_ = layers_ran_ = false;
+    ran_ = false;
     scratch_.resize(std::max<size_t>(scratch_.size(), thread_count()));
     if (global_) {
       Infer();
@@ -90,14 +71,14 @@ class BlockRun : public FusedRun {
       Train();
     }
     ran_ = true;
-    Arm();
+    inner_.ArmData();
   }
 
   bool CanBackward() const override { return ran_ && !global_; }
 
   void Backward() override {
     const int num = shape_[0], channels = units_.back()->channels(), pixels = units_.back()->pixels();
-    Disarm(&armed_diffs_);
+    inner_.DisarmDiffs();
     scratch_.resize(std::max<size_t>(scratch_.size(), thread_count()));
     const float* top_diff = top_->cpu_diff();
     out_gradient_.resize(top_->count());
@@ -114,36 +95,16 @@ class BlockRun : public FusedRun {
             bottom_diff + n * in_channels * in_pixels);
       });
     }
-    for (Blob<float>* blob : InnerBlobs()) { Arm(blob->diff(), &diffs_, &armed_diffs_); }
     // Layers that work in place leave there the gradient of what they read.
-    if (net_.bottom_vecs()[last_][0] == top_) { Arm(top_->diff(), &diffs_, &armed_diffs_); }
+    inner_.ArmDiffs(net_.bottom_vecs()[last_][0] == top_ ? top_ : nullptr);
   }
 
   void HandOver() override {
-    if (ran_ && !layers_ran_) { RunLayers(); }
+    if (ran_) { inner_.RunLayers(); }
     ran_ = false;
   }
 
  private:
-  // What is read of an inner blob when nobody has written it yet.
-  class Data : public SyncedMemory::Filler {
-   public:
-    explicit Data(BlockRun* run) : run_(run) {}
-    void Fill() override { run_->RunLayers(); }
-
-   private:
-    BlockRun* const run_;
-  };
-  class Diffs : public SyncedMemory::Filler {
-   public:
-    explicit Diffs(BlockRun* run) : run_(run) {}
-    void Fill() override { run_->RunLayersBackward(); }
-
-   private:
-    BlockRun* const run_;
-  };
-  typedef vector<shared_ptr<SyncedMemory> > Memories;
-
   void Train() {
     const int num = shape_[0];
     const float* from = bottom_->cpu_data();
@@ -199,85 +160,14 @@ class BlockRun : public FusedRun {
     });
   }
 
-  vector<Blob<float>*> InnerBlobs() const {
-    set<Blob<float>*> seen;
-    vector<Blob<float>*> blobs;
-    for (int i = first_; i <= last_; ++i) {
-      for (Blob<float>* blob : net_.top_vecs()[i]) {
-        if (blob != top_ && blob != bottom_ && seen.insert(blob).second) { blobs.push_back(blob); }
-      }
-    }
-    return blobs;
-  }
-
-  static void Arm(const shared_ptr<SyncedMemory>& memory, SyncedMemory::Filler* filler, Memories* armed) {
-    memory->set_filler(filler);
-    armed->push_back(memory);
-  }
-
-  void Arm() {
-    for (int i = first_; i <= last_; ++i) {
-      // As its Forward does: or what is read of it later would not be what is filled then.
-      if (string(net_.layers()[i]->type()) == "Split") {
-        for (Blob<float>* top : net_.top_vecs()[i]) { top->ShareData(*net_.bottom_vecs()[i][0]); }
-      }
-    }
-    for (Blob<float>* blob : InnerBlobs()) { Arm(blob->data(), &data_, &armed_data_); }
-  }
-
-  static void Disarm(Memories* armed) {
-    for (const shared_ptr<SyncedMemory>& memory : *armed) { memory->set_filler(nullptr); }
-    armed->clear();
-  }
-
-  void Disarm() {
-    Disarm(&armed_data_);
-    Disarm(&armed_diffs_);
-  }
-
-  // The layers' own forward pass, without what it leaves behind in the parameters.
-  void RunLayers() {
-    Disarm(&armed_data_);
-    Saved averages;
-    for (int i = first_; i <= last_; ++i) {
-      if (string(net_.layers()[i]->type()) == "BatchNorm") {
-        for (const shared_ptr<Blob<float> >& blob : net_.layers()[i]->blobs()) {
-          averages.Add(blob->mutable_cpu_data(), blob->count());
-        }
-      }
-    }
-    for (int i = first_; i <= last_; ++i) { net_.layers()[i]->Forward(net_.bottom_vecs()[i], net_.top_vecs()[i]); }
-    layers_ran_ = true;
-    averages.PutBack();
-  }
-
-  void RunLayersBackward() {
-    Disarm(&armed_diffs_);
-    RunLayers();
-    Saved gradients;
-    for (int i = first_; i <= last_; ++i) {
-      for (const shared_ptr<Blob<float> >& blob : net_.layers()[i]->blobs()) {
-        gradients.Add(blob->mutable_cpu_diff(), blob->count());
-      }
-    }
-    for (int i = last_; i >= first_; --i) {
-      if (net_.layer_need_backward()[i]) {
-        net_.layers()[i]->Backward(net_.top_vecs()[i], net_.bottom_need_backward()[i], net_.bottom_vecs()[i]);
-      }
-    }
-    gradients.PutBack();
-  }
-
   const FloatNet& net_;
   const int first_, last_;
   Blob<float>* const bottom_;
   Blob<float>* const top_;
   const bool from_images_, bottom_gradient_, global_;
   const vector<shared_ptr<FusedUnit> > units_;
-  Data data_;
-  Diffs diffs_;
-  Memories armed_data_, armed_diffs_;
-  bool ran_ = false, layers_ran_ = false;
+  InnerBlobs inner_;
+  bool ran_ = false;
   vector<int> shape_;
   vector<const float*> inputs_;
   vector<Scratch> scratch_;
@@ -285,18 +175,16 @@ class BlockRun : public FusedRun {
 };
 
 // Finds the units in a net's layers, from one layer on.
-class Finder {
+class Finder : public NetReader {
  public:
-  explicit Finder(const FloatNet& net) : net_(net) {
-    for (int i = 0; i < Layers(); ++i) {
-      for (const Blob<float>* blob : net.bottom_vecs()[i]) { readers_[blob].push_back(i); }
-    }
-  }
+  explicit Finder(const FloatNet& net) : NetReader(net) {}
 
   vector<shared_ptr<FusedRun> > Find() {
     vector<shared_ptr<FusedRun> > runs;
+    const ChainFinder chains(net_);
     for (int i = 0; i < Layers();) {
-      const int next = FindRun(i, &runs);
+      int next = FindRun(i, &runs);
+      if (next == i) { next = chains.Find(i, &runs); }
       i = std::max(next, i + 1);
     }
     return runs;
@@ -313,36 +201,11 @@ class Finder {
     vector<Parameter> parameters;  // of the convolution
   };
 
-  int Layers() const { return net_.layers().size(); }
-  bool Is(int i, const char* type) const { return i < Layers() && string(net_.layers()[i]->type()) == type; }
-  const LayerParameter& Param(int i) const { return net_.layers()[i]->layer_param(); }
-
   Parameter Learned(int layer, int index) const {
     Parameter parameter;
     parameter.blob = net_.layers()[layer]->blobs()[index].get();
     parameter.learned = net_.layers()[layer]->param_propagate_down(index);
     return parameter;
-  }
-
-  // Layer i if it is of that type and reads that blob alone; then *blob is what it writes.
-  bool Step(int i, const char* type, Blob<float>** blob) const {
-    if (!Is(i, type) || net_.bottom_vecs()[i].size() != 1 || net_.top_vecs()[i].size() != 1 ||
-        net_.bottom_vecs()[i][0] != *blob || !OnlyReadBy(*blob, i)) {
-      return false;
-    }
-    *blob = net_.top_vecs()[i][0];
-    return true;
-  }
-
-  // Whether the layers before i that read a blob are those that also write it, in place, and none after i reads it
-  // unless i writes it.
-  bool OnlyReadBy(const Blob<float>* blob, int i) const {
-    const bool in_place = net_.top_vecs()[i][0] == blob;
-    for (int reader : readers_.at(blob)) {
-      if (reader > i && !in_place) { return false; }
-      if (reader < i && net_.top_vecs()[reader][0] != blob) { return false; }
-    }
-    return true;
   }
 
   // Convolution (or one for each channel), BatchNorm, Scale and perhaps ReLU from layer i on; returns the layer
@@ -393,20 +256,6 @@ class Finder {
     found->layer = i;
     for (size_t k = 0; k < net_.layers()[i]->blobs().size(); ++k) { found->parameters.push_back(Learned(i, k)); }
     return next;
-  }
-
-  // A setting that is given for both axes at once, or not at all; -1 if it is given for each.
-  template <typename Field>
-  static int Square(const Field& values, int otherwise) {
-    return values.size() == 0 ? otherwise : values.size() == 1 ? static_cast<int>(values.Get(0)) : -1;
-  }
-
-  static bool Geometry(const ConvolutionParameter& convolution, int* kernel, int* stride, int* pad) {
-    *kernel = Square(convolution.kernel_size(), -1);
-    *stride = Square(convolution.stride(), 1);
-    *pad = Square(convolution.pad(), 0);
-    return *kernel > 0 && *stride > 0 && *pad >= 0 && !convolution.has_kernel_h() && !convolution.has_stride_h() &&
-           !convolution.has_pad_h();
   }
 
   static bool Pointwise(const Normalised& found) {
@@ -539,9 +388,6 @@ class Finder {
         new BlockRun(net_, i, next - 1, bottom, top, from_images, gradient, global, units)));
     return next;
   }
-
-  const FloatNet& net_;
-  std::map<const Blob<float>*, vector<int> > readers_;
 };
 
 }  // namespace
