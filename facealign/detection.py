@@ -16,8 +16,9 @@ import numpy as np
 from facealign import mtcnn_weights
 from facealign.arrays import AnyArray, Float32Array, FloatArray, Image
 from facealign.boxes import area, intersection, square
-from facealign.engines.base import Engine
+from facealign.engines.base import Batched, Engine
 from facealign.engines.caffe_engine import CaffeEngine
+from facealign.engines.choose import our_caffe_available
 from facealign.engines.onnx_engine import OnnxEngine
 from facealign.errors import FaceAlignError
 
@@ -25,8 +26,10 @@ CELL, STRIDE = 12, 2
 """PNet's window and the step between windows, in pixels of a level of the pyramid."""
 LARGEST = 32766
 """The longest side of a picture, and of a map, that OpenCV's remap takes."""
-BATCH = {24: 32, 48: 8}
-"""Windows a net is given at once, by their side: as many as keep its maps in the processor's cache."""
+BATCH = {"rnet": 32, "onet": 8}
+"""Windows OpenCV is given at once: as many as keep a net's maps in the processor's cache."""
+CAFFE_BATCH = 256
+"""The same of Caffe, which works through them one by one and keeps only what goes in and comes out."""
 FAR = 2.0**30
 """More pixels than a picture is wide."""
 BLOCK = 128
@@ -86,18 +89,22 @@ class MtcnnDetector:
 
     @classmethod
     def open(cls, engine: str = "auto", settings: MtcnnSettings | None = None) -> "MtcnnDetector":
-        """A detector whose nets run in "caffe" or "onnx"; "auto" is "onnx", which is several times as fast.
+        """A detector whose nets run in "caffe" or "onnx".
 
-        Raises FaceAlignError when the weights or the engine are not installed.
+        "auto" is "caffe" where the Caffe built here is installed, which is the faster, and else "onnx"; both
+        give the same boxes within rounding. Raises FaceAlignError when the weights or the engine are not there.
         """
+        in_caffe = engine == "caffe" or (engine == "auto" and our_caffe_available())
         with tempfile.TemporaryDirectory(prefix="mtcnn-") as temporary:
             folder = Path(temporary)
             mtcnn_weights.write(folder)
 
             def net(name: str) -> Engine:
-                if engine == "caffe":
-                    return CaffeEngine(folder / f"{name}.prototxt", folder / f"{name}.caffemodel")
-                return OnnxEngine(folder / f"{name}.onnx", classic=True)
+                if in_caffe:
+                    caffe = CaffeEngine(folder / f"{name}.prototxt", folder / f"{name}.caffemodel")
+                    return Batched(caffe, CAFFE_BATCH)
+                onnx = OnnxEngine(folder / f"{name}.onnx", classic=True)
+                return Batched(onnx, BATCH[name]) if name in BATCH else onnx
 
             return cls(net("pnet"), net("rnet"), net("onet"), settings)
 
@@ -229,12 +236,7 @@ def _run(net: Engine, levels: list[Level], boxes: FloatArray, side: int) -> dict
             **{name: np.empty((0, 4), np.float32) for name in ("conv5-2", "conv6-2")},
             "conv6-3": np.empty((0, 10), np.float32),
         }
-    windows = cut(levels, boxes, side)
-    batch = BATCH[side]
-    answers = [
-        net.forward({"data": windows[start : start + batch]}) for start in range(0, len(windows), batch)
-    ]
-    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+    return net.forward({"data": cut(levels, boxes, side)})
 
 
 def cut(levels: list[Level], boxes: FloatArray, side: int) -> Float32Array:

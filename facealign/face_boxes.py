@@ -76,7 +76,12 @@ def unreadable(sample: Sample) -> FaceBox:
 def find_boxes(
     samples: Iterable[Sample], settings: MtcnnSettings, engine: str = "auto", workers: int = 1
 ) -> Iterator[FaceBox | FaceAlignError]:
-    """The box of each sample, or the error of its photo, in order; computed by `workers` processes."""
+    """The box of each sample, or the error of its photo, in order; computed by `workers` processes.
+
+    engine: see MtcnnDetector.open, but for "auto", which here is "onnx": the boxes, and all that is made of
+    them, are then the same with Caffe and without, and OpenCV keeps to the one thread that a worker has.
+    """
+    engine = "onnx" if engine == "auto" else engine
     return ordered_map(_find, samples, workers, _open, (engine, settings))
 
 

@@ -24,6 +24,9 @@ from facealign.detection import (
     regress,
     suppress,
 )
+from facealign.engines.base import Batched
+from facealign.engines.caffe_engine import CaffeEngine
+from facealign.engines.onnx_engine import OnnxEngine
 from facealign.errors import FaceAlignError
 
 PHOTO = np.ascontiguousarray(astronaut()[:, :, ::-1])
@@ -192,6 +195,33 @@ def test_a_picture_longer_than_opencv_samples_from(detector):
 def test_what_is_no_bgr_picture_is_refused(picture, detector):
     with pytest.raises(FaceAlignError, match="expected uint8"):
         detector.detect(picture)
+
+
+def test_auto_is_the_caffe_built_here_and_else_onnx(monkeypatch, in_caffe, detector):
+    inside = {"caffe": CaffeEngine, "onnx": OnnxEngine}
+    for there, kind in ((True, "caffe"), (False, "onnx")):
+        monkeypatch.setattr("facealign.detection.our_caffe_available", lambda there=there: there)
+        assert type(MtcnnDetector.open().rnet._engine) is inside[kind]
+    assert type(in_caffe.rnet._engine) is CaffeEngine
+    assert type(detector.rnet._engine) is OnnxEngine
+
+
+def test_in_batches_the_answers_are_the_same():
+    rng = np.random.default_rng(0)
+    answers = Scripted(score=rng.uniform(0, 1, 7))
+
+    sizes = []
+
+    class Parts:
+        def forward(self, inputs):
+            sizes.append(len(inputs["data"]))
+            return {"mean": inputs["data"].mean(axis=(1, 2, 3))}
+
+    data = rng.uniform(0, 1, (7, 3, 4, 4)).astype(np.float32)
+    found = Batched(Parts(), 3).forward({"data": data})
+    np.testing.assert_array_equal(found["mean"], data.mean(axis=(1, 2, 3)))
+    assert sizes == [3, 3, 1]
+    assert Batched(answers, 7).forward({"data": data})["prob"].shape == (7, 2)
 
 
 def test_the_engines_agree_to_a_thousandth_of_a_pixel(detector, in_caffe):

@@ -104,10 +104,10 @@ void Pool(const float* const* from, int count, int width, int channels, int kern
   for (int x = 0; x < outputs; ++x, to += channels) {
     const int begin = x * stride * channels;
     const int end = (x * stride + kernel < width ? x * stride + kernel : width) * channels;
-    // The next pixel writes over what a whole register holds beyond this one's channels.
-    const int whole = x + 1 < outputs ? channels : channels / kWidest * kWidest;
+    // The next pixels write over what a whole register holds beyond this one's channels.
+    const int left = (outputs - x) * channels;
     int c = 0;
-    for (; c < whole; c += kWidest) {
+    for (; c < channels && c + kWidest <= left; c += kWidest) {
       Wide most = Wide{} - FLT_MAX;
       for (int r = 0; r < count; ++r) {
         for (int i = begin + c; i < end; i += channels) {

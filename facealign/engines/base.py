@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
+
 from facealign.arrays import AnyArray, Float32Array
 
 
@@ -16,3 +18,23 @@ class Engine(Protocol):
         Raises FaceAlignError when an input is missing, unknown, or of another shape.
         """
         ...
+
+
+class Batched:
+    """An engine that is given at most `size` images at once: as many as keep its maps in the cache."""
+
+    def __init__(self, engine: Engine, size: int) -> None:
+        self._engine, self._size = engine, size
+
+    def forward(self, inputs: Mapping[str, AnyArray]) -> dict[str, Float32Array]:
+        """Run the network; see Engine.forward."""
+        count = max((len(values) for values in inputs.values()), default=0)
+        if count <= self._size:
+            return self._engine.forward(inputs)
+        answers = [
+            self._engine.forward(
+                {name: values[start : start + self._size] for name, values in inputs.items()}
+            )
+            for start in range(0, count, self._size)
+        ]
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}

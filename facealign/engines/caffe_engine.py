@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +12,7 @@ from facealign.engines.rehearsal import rehearse
 from facealign.errors import FaceAlignError
 from facealign.networks import mtcnn
 from facealign.networks.registry import BUILDERS
-from facealign.networks.shapes import check_inputs, declared_inputs
+from facealign.networks.shapes import Shape, check_inputs, declared_inputs
 from facealign.weights import matching_weights, parse_net, read_deploy, read_weights
 
 
@@ -77,16 +77,26 @@ class CaffeEngine:
             for blob, values in zip(self._net.params[name], arrays, strict=True):
                 blob.data[...] = values
         self._shapes = declared_inputs(self._deploy, self._where)
+        # To follow shapes through a net takes longer than to run a small one.
+        self._checked = lru_cache(maxsize=256)(self._check)
+
+    def _check(self, shapes: frozenset[tuple[str, Shape]]) -> None:
+        check_inputs(self._deploy, self._where, dict(shapes))
 
     def forward(self, inputs: Mapping[str, AnyArray]) -> dict[str, Float32Array]:
         """Run the net; see Engine.forward."""
         shapes = {name: tuple(values.shape) for name, values in inputs.items()}
         if shapes != self._shapes:
-            check_inputs(self._deploy, self._where, shapes)
+            # What fits does so for any number of images but none.
+            self._checked(
+                frozenset(
+                    (name, (min(shape[0], 1), *shape[1:]) if shape else shape)
+                    for name, shape in shapes.items()
+                )
+            )
             for name, shape in shapes.items():
                 self._net.blobs[name].reshape(*shape)
-            self._net.reshape()
-            self._shapes = shapes
+            self._shapes = shapes  # the layers' own follow when they run
         for name, values in inputs.items():
             self._net.blobs[name].data[...] = values
         return {name: values.copy() for name, values in self._net.forward().items()}

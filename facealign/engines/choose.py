@@ -23,6 +23,16 @@ def caffe_available() -> bool:
     return spec is not None and spec.origin is not None
 
 
+def our_caffe_available() -> bool:
+    """Whether the Caffe installed is one that was built here, which computes small nets as one."""
+    spec = importlib.util.find_spec("caffe")
+    return (
+        spec is not None
+        and spec.origin is not None
+        and (Path(spec.origin).parent / "build_info.json").is_file()
+    )
+
+
 def engine_of(weights: Path) -> str:
     """Who runs exactly this file: Caffe a caffemodel, else ONNX."""
     return "caffe" if weights.suffix == ".caffemodel" else "onnx"
