@@ -6,6 +6,7 @@
 #include "caffe/kernels/block_kernels.hpp"
 #include "caffe/fusion/fused_run.hpp"
 #include "caffe/fusion/threads.hpp"
+#include "caffe/fusion/winograd.hpp"
 
 namespace caffe {
 
@@ -83,6 +84,7 @@ struct Bands {
 
 void Convolve(const ConvolutionShape& s, int num, const float* from, const float* weights, const float* bias,
     float* to) {
+  if (WinogradPays(s, num)) { return WinogradConvolution(s, num, from, weights, bias, to); }
   const Bands bands(s);
   const int products = s.channels * bands.taps;
   vector<int> offsets(products);
@@ -124,6 +126,9 @@ void Turn(const Bands& bands, const float* gradient, int band, float* to) {
 
 void AddWeightGradient(const ConvolutionShape& s, int num, const float* top_diff, const float* bottom,
     float* weight_diff, float* bias_diff) {
+  if (weight_diff != nullptr && WinogradPays(s, num)) {
+    return WinogradWeightGradient(s, num, top_diff, bottom, weight_diff, bias_diff);
+  }
   const Bands bands(s);
   const size_t filters = static_cast<size_t>(s.channels) * s.outputs;  // of one tap, channels x outputs
   const size_t size = bands.taps * filters + s.outputs;

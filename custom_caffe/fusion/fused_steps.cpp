@@ -76,6 +76,18 @@ bool FusedBottomGradient(int m, int n, int k, const float* top_diff, const float
   return true;
 }
 
+bool FusedRelu(int count, const float* bottom, float slope, float* top) {
+  if (!FusionWanted()) { return false; }
+  ForEach(Parts(count, kValues), [&](int part, int) {
+    // As fast as memory is, whatever the instruction set.
+    const int end = std::min(count, (part + 1) * kValues);
+    for (int i = part * kValues; i < end; ++i) {
+      top[i] = std::max(bottom[i], 0.f) + slope * std::min(bottom[i], 0.f);
+    }
+  });
+  return true;
+}
+
 bool FusedReluGradient(int count, const float* bottom, float slope, const float* top_diff, float* bottom_diff) {
   if (!FusionWanted()) { return false; }
   ForEach(Parts(count, kValues), [&](int part, int) {
@@ -109,6 +121,21 @@ bool FusedMaxPooling(const PoolingShape& s, int images, const float* bottom, flo
         top[to] = largest;
         mask[to] = where;
       }
+    }
+  });
+  return true;
+}
+
+bool FusedMaxPoolingGradient(const PoolingShape& s, int images, const float* top_diff, const int* mask,
+    float* bottom_diff) {
+  if (!FusionWanted()) { return false; }
+  const size_t size = static_cast<size_t>(s.height) * s.width;
+  const size_t windows = static_cast<size_t>(s.out_height) * s.out_width;
+  ForEach(images, [&](int i, int) {
+    float* image = bottom_diff + i * size;
+    std::fill(image, image + size, 0.f);
+    for (size_t window = i * windows; window < (i + 1) * windows; ++window) {
+      if (mask[window] >= 0) { image[mask[window]] += top_diff[window]; }
     }
   });
   return true;

@@ -22,6 +22,10 @@ inline bool FusedWeightGradient(int, int, int, const double*, const double*, dou
 bool FusedBottomGradient(int m, int n, int k, const float* top_diff, const float* weight, float* bottom_diff);
 inline bool FusedBottomGradient(int, int, int, const double*, const double*, double*) { return false; }
 
+/// top = max(bottom, 0) + slope * min(bottom, 0): the same numbers as the layer's.
+bool FusedRelu(int count, const float* bottom, float slope, float* top);
+inline bool FusedRelu(int, const double*, double, double*) { return false; }
+
 /// bottom_diff = top_diff * (1 where bottom > 0, slope where it is not): the same numbers as the layer's.
 bool FusedReluGradient(int count, const float* bottom, float slope, const float* top_diff, float* bottom_diff);
 inline bool FusedReluGradient(int, const double*, double, const double*, double*) { return false; }
@@ -35,6 +39,11 @@ struct PoolingShape {
 /// as the layer's.
 bool FusedMaxPooling(const PoolingShape& shape, int images, const float* bottom, float* top, int* mask);
 inline bool FusedMaxPooling(const PoolingShape&, int, const double*, double*, int*) { return false; }
+
+/// Its gradient: each window's goes to where its largest number was, 0 to the others; the same numbers as the layer's.
+bool FusedMaxPoolingGradient(const PoolingShape& shape, int images, const float* top_diff, const int* mask,
+    float* bottom_diff);
+inline bool FusedMaxPoolingGradient(const PoolingShape&, int, const double*, const int*, double*) { return false; }
 
 }  // namespace caffe
 

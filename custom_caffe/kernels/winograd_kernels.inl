@@ -1,0 +1,237 @@
+// The kernels of winograd_kernels.hpp for one instruction set, see kernels_by_level.inl.
+typedef float Lanes __attribute__((vector_size(4 * kWidest), aligned(4), may_alias));
+
+inline Lanes LoadLanes(const float* from) { return *reinterpret_cast<const Lanes*>(from); }
+inline void StoreLanes(Lanes value, float* to) { *reinterpret_cast<Lanes*>(to) = value; }
+
+// The interpolation points +-kSmall and +-kLarge beside 0 and infinity. kSmall * kLarge = 1.
+constexpr float kSmall = 0.70710678118654752f, kLarge = 1.41421356237309505f;
+constexpr float kSmallCube = 0.35355339059327376f, kLargeCube = 2.82842712474619010f;
+// 1 / (product of a point's distances from the other finite ones), for the points of either size.
+constexpr float kSmallFactor = -2.f / 3, kLargeFactor = 1.f / 6;
+
+// B^T x
+struct InputLine {
+  enum { kFrom = 6, kTo = 6 };
+  static inline void Run(const Lanes* x, int step, Lanes* to) {
+    const Lanes x1 = x[step], x2 = x[2 * step], x3 = x[3 * step], x4 = x[4 * step];
+    to[0] = x[0] - 2.5f * x2 + x4;
+    const Lanes even = x4 - 2.f * x2, odd = kSmall * (x3 - 2.f * x1);
+    to[1] = even + odd;
+    to[2] = even - odd;
+    const Lanes even_large = x4 - 0.5f * x2, odd_large = kLarge * (x3 - 0.5f * x1);
+    to[3] = even_large + odd_large;
+    to[4] = even_large - odd_large;
+    to[5] = x1 - 2.5f * x3 + x[5 * step];
+  }
+};
+
+// A^T m
+struct OutputLine {
+  enum { kFrom = 6, kTo = 4 };
+  static inline void Run(const Lanes* m, int step, Lanes* to) {
+    const Lanes sum = m[step] + m[2 * step], difference = m[step] - m[2 * step];
+    const Lanes sum_large = m[3 * step] + m[4 * step], difference_large = m[3 * step] - m[4 * step];
+    to[0] = m[0] + sum + sum_large;
+    to[1] = kSmall * difference + kLarge * difference_large;
+    to[2] = 0.5f * sum + 2.f * sum_large;
+    to[3] = kSmallCube * difference + kLargeCube * difference_large + m[5 * step];
+  }
+};
+
+// A g
+struct GradientLine {
+  enum { kFrom = 4, kTo = 6 };
+  static inline void Run(const Lanes* g, int step, Lanes* to) {
+    const Lanes g0 = g[0], g1 = g[step], g2 = g[2 * step], g3 = g[3 * step];
+    to[0] = g0;
+    const Lanes even = g0 + 0.5f * g2, odd = kSmall * g1 + kSmallCube * g3;
+    to[1] = even + odd;
+    to[2] = even - odd;
+    const Lanes even_large = g0 + 2.f * g2, odd_large = kLarge * g1 + kLargeCube * g3;
+    to[3] = even_large + odd_large;
+    to[4] = even_large - odd_large;
+    to[5] = g3;
+  }
+};
+
+// G w
+struct FilterLine {
+  enum { kFrom = 3, kTo = 6 };
+  static inline void Run(const Lanes* w, int step, Lanes* to) {
+    const Lanes w0 = w[0], w1 = w[step], w2 = w[2 * step];
+    to[0] = w0;
+    const Lanes even = kSmallFactor * (w0 + 0.5f * w2), odd = kSmallFactor * kSmall * w1;
+    to[1] = even + odd;
+    to[2] = even - odd;
+    const Lanes even_large = kLargeFactor * (w0 + 2.f * w2), odd_large = kLargeFactor * kLarge * w1;
+    to[3] = even_large + odd_large;
+    to[4] = even_large - odd_large;
+    to[5] = w2;
+  }
+};
+
+// G^T u
+struct FilterGradientLine {
+  enum { kFrom = 6, kTo = 3 };
+  static inline void Run(const Lanes* u, int step, Lanes* to) {
+    const Lanes sum = kSmallFactor * (u[step] + u[2 * step]), difference = kSmallFactor * (u[step] - u[2 * step]);
+    const Lanes sum_large = kLargeFactor * (u[3 * step] + u[4 * step]);
+    const Lanes difference_large = kLargeFactor * (u[3 * step] - u[4 * step]);
+    to[0] = u[0] + sum + sum_large;
+    to[1] = kSmall * difference + kLarge * difference_large;
+    to[2] = 0.5f * sum + 2.f * sum_large + u[5 * step];
+  }
+};
+
+// Columns, then rows, of one tile: kFrom x kFrom numbers become kTo x kTo.
+template <typename Line, typename Load, typename Store>
+inline void Transform(Load load, Store store) {
+  const int kFrom = Line::kFrom, kTo = Line::kTo;
+  Lanes half[kFrom * kTo];  // columns of kTo
+#pragma GCC unroll 6
+  for (int x = 0; x < kFrom; ++x) {
+    Lanes column[kFrom];
+#pragma GCC unroll 6
+    for (int y = 0; y < kFrom; ++y) { column[y] = load(y * kFrom + x); }
+    Line::Run(column, 1, half + x * kTo);
+  }
+#pragma GCC unroll 6
+  for (int y = 0; y < kTo; ++y) {
+    Lanes row[kTo];
+    Line::Run(half + y, kTo, row);
+#pragma GCC unroll 6
+    for (int x = 0; x < kTo; ++x) { store(y * kTo + x, row[x]); }
+  }
+}
+
+// From pixels to matrices.
+template <typename Line>
+inline void Spread(int tiles, const float* pixels, const int* offsets, float* to, int tile, size_t matrix) {
+  for (int i = 0; i < tiles; ++i, offsets += Line::kFrom * Line::kFrom, to += tile) {
+    for (int c = 0; c < kWinogradChannels; c += kWidest) {
+      Transform<Line>([=](int j) { return LoadLanes(pixels + offsets[j] + c); },
+          [=](int j, Lanes value) { StoreLanes(value, to + j * matrix + c); });
+    }
+  }
+}
+
+void WinogradInput(int tiles, const float* pixels, const int* offsets, float* to, int tile, size_t matrix) {
+  Spread<InputLine>(tiles, pixels, offsets, to, tile, matrix);
+}
+
+void WinogradGradient(int tiles, const float* pixels, const int* offsets, float* to, int tile, size_t matrix) {
+  Spread<GradientLine>(tiles, pixels, offsets, to, tile, matrix);
+}
+
+void WinogradOutput(int tiles, const float* from, int tile, size_t matrix, const float* start, const int* offsets,
+    float* pixels) {
+  for (int i = 0; i < tiles; ++i, from += tile, offsets += 16) {
+    for (int c = 0; c < kWinogradChannels; c += kWidest) {
+      const Lanes first = LoadLanes(start + c);
+      Transform<OutputLine>([=](int j) { return LoadLanes(from + j * matrix + c); },
+          [=](int j, Lanes value) { StoreLanes(first + value, pixels + offsets[j] + c); });
+    }
+  }
+}
+
+void WinogradFilter(const float* taps, float* to, size_t matrix) {
+  for (int c = 0; c < kWinogradChannels; c += kWidest) {
+    Transform<FilterLine>([=](int j) { return LoadLanes(taps + j * kWinogradChannels + c); },
+        [=](int j, Lanes value) { StoreLanes(value, to + j * matrix + c); });
+  }
+}
+
+void WinogradFilterGradient(const float* from, size_t matrix, float* taps) {
+  for (int c = 0; c < kWinogradChannels; c += kWidest) {
+    Transform<FilterGradientLine>([=](int j) { return LoadLanes(from + j * matrix + c); },
+        [=](int j, Lanes value) { StoreLanes(value, taps + j * kWinogradChannels + c); });
+  }
+}
+
+// {a0, b0, a1, b1, ...} of the lower and of the upper halves.
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define CAFFE_SHUFFLES 1
+#endif
+#endif
+#ifdef CAFFE_SHUFFLES
+template <typename V>
+inline void Zip(V a, V b, V* low, V* high, float (*)[4]) {
+  *low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  *high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+}
+template <typename V>
+inline void Zip(V a, V b, V* low, V* high, float (*)[8]) {
+  *low = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+  *high = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+template <typename V>
+inline void Zip(V a, V b, V* low, V* high, float (*)[16]) {
+  *low = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  *high = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+#else
+template <typename V, int kCount>
+inline void Zip(V a, V b, V* low, V* high, float (*)[kCount]) {
+  for (int i = 0; i < kCount / 2; ++i) {
+    (*low)[2 * i] = a[i];
+    (*low)[2 * i + 1] = b[i];
+    (*high)[2 * i] = a[kCount / 2 + i];
+    (*high)[2 * i + 1] = b[kCount / 2 + i];
+  }
+}
+#endif
+
+// kWidest x kWidest numbers: after each step of zips, rows half as far apart lie side by side.
+inline void TransposeLanes(Lanes* rows) {
+#pragma GCC unroll 4
+  for (int step = 1; step < kWidest; step *= 2) {
+    Lanes next[kWidest];
+#pragma GCC unroll 8
+    for (int i = 0; i < kWidest / 2; ++i) {
+      Zip(rows[i], rows[i + kWidest / 2], &next[2 * i], &next[2 * i + 1], static_cast<float (*)[kWidest]>(nullptr));
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kWidest; ++i) { rows[i] = next[i]; }
+  }
+}
+
+void WinogradToPixels(int channels, int pixels, const float* from, size_t plane, float* to) {
+  for (int c = 0; c < kWinogradChannels; c += kWidest) {
+    int p = 0;
+    for (; c + kWidest <= channels && p + kWidest <= pixels; p += kWidest) {
+      Lanes rows[kWidest];
+#pragma GCC unroll 16
+      for (int i = 0; i < kWidest; ++i) { rows[i] = LoadLanes(from + (c + i) * plane + p); }
+      TransposeLanes(rows);
+#pragma GCC unroll 16
+      for (int i = 0; i < kWidest; ++i) { StoreLanes(rows[i], to + (p + i) * kWinogradChannels + c); }
+    }
+    for (int i = c; i < c + kWidest; ++i) {
+      for (int rest = p; rest < pixels; ++rest) {
+        to[rest * kWinogradChannels + i] = i < channels ? from[i * plane + rest] : 0;
+      }
+    }
+  }
+}
+
+void WinogradToPlanes(int channels, int pixels, const float* from, float* to, size_t plane) {
+  for (int c = 0; c < channels; c += kWidest) {
+    int p = 0;
+    for (; c + kWidest <= channels && p + kWidest <= pixels; p += kWidest) {
+      Lanes rows[kWidest];
+#pragma GCC unroll 16
+      for (int i = 0; i < kWidest; ++i) { rows[i] = LoadLanes(from + (p + i) * kWinogradChannels + c); }
+      TransposeLanes(rows);
+#pragma GCC unroll 16
+      for (int i = 0; i < kWidest; ++i) { StoreLanes(rows[i], to + (c + i) * plane + p); }
+    }
+    for (int i = c; i < std::min(channels, c + kWidest); ++i) {
+      for (int rest = p; rest < pixels; ++rest) { to[i * plane + rest] = from[rest * kWinogradChannels + i]; }
+    }
+  }
+}
+
+constexpr WinogradKernels kWinograd = {WinogradToPixels, WinogradToPlanes, WinogradInput, WinogradOutput,
+    WinogradGradient, WinogradFilter, WinogradFilterGradient};
