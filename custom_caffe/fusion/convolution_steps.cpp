@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "caffe/kernels/block_kernels.hpp"
+#include "caffe/fusion/floats.hpp"
 #include "caffe/fusion/fused_run.hpp"
 #include "caffe/fusion/threads.hpp"
 #include "caffe/fusion/winograd.hpp"
@@ -29,7 +30,7 @@ bool Supported(const ConvolutionShape& s) {
 
 // Memory that a thread keeps for the next time.
 float* Memory(int part, size_t size) {
-  static thread_local vector<float> parts[2];
+  static thread_local Floats parts[2];
   if (parts[part].size() < size) { parts[part].resize(size); }
   return parts[part].data();
 }

@@ -2,30 +2,13 @@
 #define CAFFE_FUSION_FUSED_BLOCKS_HPP_
 
 #include <algorithm>
-#include <new>
 #include <vector>
 
 #include "caffe/blob.hpp"
+#include "caffe/fusion/floats.hpp"
 #include "caffe/kernels/block_kernels.hpp"
 
 namespace caffe {
-
-/// Allocates at the beginning of a cache line, which the widest registers then never straddle.
-template <typename T>
-struct CacheLines {
-  typedef T value_type;
-  CacheLines() = default;
-  template <typename U>
-  CacheLines(const CacheLines<U>&) {}  // NOLINT(runtime/explicit)
-  T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t(64))); }
-  void deallocate(T* memory, size_t) { ::operator delete(memory, std::align_val_t(64)); }
-  template <typename U>
-  bool operator==(const CacheLines<U>&) const { return true; }
-  template <typename U>
-  bool operator!=(const CacheLines<U>&) const { return false; }
-};
-
-typedef std::vector<float, CacheLines<float> > Floats;
 
 /// A learned blob of a layer, and whether its gradient is wanted.
 struct Parameter {

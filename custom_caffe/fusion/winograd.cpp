@@ -1,9 +1,9 @@
 #include "caffe/fusion/winograd.hpp"
 
 #include <algorithm>
-#include <memory>
 #include <vector>
 
+#include "caffe/fusion/floats.hpp"
 #include "caffe/fusion/threads.hpp"
 #include "caffe/kernels/block_kernels.hpp"
 #include "caffe/kernels/winograd_kernels.hpp"
@@ -29,7 +29,7 @@ int RoundUp(int value) { return Parts(value, kGroup) * kGroup; }
 
 // Memory that a thread keeps for the next time.
 float* Memory(int part, size_t size) {
-  static thread_local vector<float> parts[3];
+  static thread_local Floats parts[3];
   if (parts[part].size() < size) { parts[part].resize(size); }
   return parts[part].data();
 }
@@ -128,8 +128,8 @@ void ToMatrices(const Tiling& tiling, const Side& side, Spread spread, int block
 }
 
 // The filters' factors: for each product of a tile's a matrix of channels x outputs.
-vector<float> Factors(const ConvolutionShape& s, const Matrices& shape, const float* weights) {
-  vector<float> made(shape.floats());
+Floats Factors(const ConvolutionShape& s, const Matrices& shape, const float* weights) {
+  Floats made(shape.floats());
   ForEach(s.channels, [&](int c, int) {
     for (int begin = 0; begin < s.outputs; begin += kGroup) {
       float taps[9 * kGroup] = {};
@@ -157,7 +157,7 @@ void WinogradConvolution(const ConvolutionShape& s, int num, const float* bottom
   const Matrices factor_shape(s.channels, s.outputs, kColumns),
       input_shape(tiling.most_tiles(), s.channels, kSums),
       product_shape(tiling.most_tiles(), s.outputs, kColumns);
-  const vector<float> factors = Factors(s, factor_shape, weight);
+  const Floats factors = Factors(s, factor_shape, weight);
   vector<float> start(RoundUp(s.outputs));
   if (bias != nullptr) { std::copy(bias, bias + s.outputs, start.begin()); }
   ForEach(tiling.blocks, [&](int block, int) {
@@ -197,13 +197,12 @@ void WinogradWeightGradient(const ConvolutionShape& s, int num, const float* top
       gradient_shape(tiling.most_tiles(), s.outputs, kColumns), sum_shape(s.channels, s.outputs, kColumns);
   const int most = std::min(kParts, tiling.blocks);
   const int parts = std::max<int>(1, std::min<size_t>(most, kPartFloats / sum_shape.floats()));
-  vector<std::unique_ptr<float[]>> sums(parts);
+  vector<Floats> sums(parts);
   ForEach(parts, [&](int part, int) {
-    sums[part].reset(new float[sum_shape.floats()]);
+    sums[part].resize(sum_shape.floats());
     float* input = Memory(1, input_shape.floats());
     float* gradient = Memory(2, gradient_shape.floats());
-    const int first = part * tiling.blocks / parts;
-    for (int block = first; block < (part + 1) * tiling.blocks / parts; ++block) {
+    for (int block = part * tiling.blocks / parts; block < (part + 1) * tiling.blocks / parts; ++block) {
       ToMatrices(tiling, tiling.from, winograd_kernels().input, block, bottom, input_shape, input);
       ToMatrices(tiling, tiling.to, winograd_kernels().gradient, block, top_diff, gradient_shape, gradient);
       for (int i = 0; i < kWinogradMatrices; ++i) {
@@ -213,7 +212,7 @@ void WinogradWeightGradient(const ConvolutionShape& s, int num, const float* top
             block_kernels().multiply(std::min(input_shape.width, s.channels - c), width, tiling.tiles(block),
                 input + i * input_shape.size + input_shape.place(0, c), 1, input_shape.width,
                 gradient + i * gradient_shape.size + gradient_shape.place(0, o), gradient_shape.width,
-                &sums[part][i * sum_shape.size + sum_shape.place(c, o)], sum_shape.width, block > first);
+                &sums[part][i * sum_shape.size + sum_shape.place(c, o)], sum_shape.width, true);
           }
         }
       }
@@ -222,7 +221,7 @@ void WinogradWeightGradient(const ConvolutionShape& s, int num, const float* top
   ForEach(s.channels, [&](int c, int) {
     for (int begin = 0; begin < s.outputs; begin += kGroup) {
       float total[kWinogradMatrices * kGroup] = {}, taps[9 * kGroup];
-      for (const std::unique_ptr<float[]>& sum : sums) {
+      for (const Floats& sum : sums) {
         for (int i = 0; i < kWinogradMatrices; ++i) {
           const float* from = &sum[i * sum_shape.size + sum_shape.place(c, begin)];
           for (int o = 0; o < kGroup; ++o) { total[i * kGroup + o] += from[o]; }
