@@ -131,7 +131,7 @@ def write_reference(directory: str) -> Callable[[], object]:
     for layer, blobs in deploy.params.items():
         for index, blob in enumerate(blobs):
             values[f"weights/{layer}/{index}"] = blob.data.copy()
-    values |= _training_results(_solver(folder, stock=True, noise=False), values)
+    values |= _training_results(stage2_solver(folder, stock=True, noise=False), values)
     np.savez(folder / "reference.npz", allow_pickle=False, **values)
     np.savez(folder / f"{VGG_SHADOW}.npz", allow_pickle=False, **_vgg_shadow_results(folder, stock=True))
     return lambda: None
@@ -144,8 +144,8 @@ def training(directory: str, stock: bool) -> Callable[[], object]:
     """
     folder = Path(directory)
     reference = dict(np.load(folder / "reference.npz"))
-    check_results(_training_results(_solver(folder, stock, noise=False), reference), reference)
-    return _iteration(_solver(folder, stock, noise=True), reference)
+    check_results(_training_results(stage2_solver(folder, stock, noise=False), reference), reference)
+    return iteration_of(stage2_solver(folder, stock, noise=True), reference)
 
 
 def vgg_shadow_training(directory: str, stock: bool) -> Callable[[], object]:
@@ -156,10 +156,10 @@ def vgg_shadow_training(directory: str, stock: bool) -> Callable[[], object]:
     folder = Path(directory)
     reference = dict(np.load(folder / f"{VGG_SHADOW}.npz"))
     check_results(_vgg_shadow_results(folder, stock), reference)
-    return _iteration(_vgg_shadow_solver(folder, stock), reference)
+    return iteration_of(_vgg_shadow_solver(folder, stock), reference)
 
 
-def _iteration(solver, inputs: dict[str, AnyArray]) -> Callable[[], object]:  # type: ignore[no-untyped-def]
+def iteration_of(solver, inputs: dict[str, AnyArray]) -> Callable[[], object]:  # type: ignore[no-untyped-def]
     blobs = [(solver.net.blobs[name].data, inputs[name]) for name in ("data", "landmark")]
 
     def iteration() -> None:
@@ -201,7 +201,7 @@ def check_results(found: dict[str, AnyArray], reference: dict[str, AnyArray]) ->
         check(found[name], reference[name], name)
 
 
-def _solver(folder: Path, stock: bool, noise: bool):  # type: ignore[no-untyped-def]
+def stage2_solver(folder: Path, stock: bool, noise: bool):  # type: ignore[no-untyped-def]
     solver = import_caffe().get_solver(str(folder / f"{net_name(stock, noise)}.solver.prototxt"))
     solver.net.copy_from(str(WEIGHTS))
     return solver

@@ -92,7 +92,7 @@ class MtcnnDetector:
         """A detector whose nets run in "caffe" or "onnx".
 
         "auto" is "caffe" where the Caffe built here is installed, which is the faster, and else "onnx"; both
-        give the same boxes within rounding. Raises FaceAlignError when the weights or the engine are not there.
+        give the same boxes within rounding. Raises FaceAlignError when weights or engine are not there.
         """
         in_caffe = engine == "caffe" or (engine == "auto" and our_caffe_available())
         with tempfile.TemporaryDirectory(prefix="mtcnn-") as temporary:

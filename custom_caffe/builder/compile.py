@@ -97,6 +97,7 @@ def configure(interpreter: Interpreter, variant: Variant) -> Path:
     if bundled is not None:  # beside what is linked to it
         (tree / "lib").mkdir(exist_ok=True)
         shutil.copy2(bundled, tree / "lib")
+    names = "" if os.environ.get("CAFFE_SYMBOLS") == "1" else " -Wl,-s"
     settings: dict[str, object] = {
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_EXPORT_NO_PACKAGE_REGISTRY": "ON",
@@ -104,7 +105,7 @@ def configure(interpreter: Interpreter, variant: Variant) -> Path:
         "CMAKE_BUILD_WITH_INSTALL_RPATH": "ON",
         "CMAKE_INSTALL_RPATH": ";".join(["$ORIGIN", *(f"$ORIGIN/{path}" for path in variant.library_path)]),
         "CMAKE_INSTALL_RPATH_USE_LINK_PATH": "OFF",
-        "CMAKE_SHARED_LINKER_FLAGS": "-Wl,--as-needed -Wl,-s",
+        "CMAKE_SHARED_LINKER_FLAGS": f"-Wl,--as-needed{names}",
         "CMAKE_PREFIX_PATH": ";".join(variant.search),
         "BLAS": "Open",
         "BUILD_docs": "OFF",

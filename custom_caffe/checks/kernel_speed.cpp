@@ -1,8 +1,7 @@
-// How fast each kernel is at each level of the instruction set, on the shapes of the MobileNetV2's training: of one
+// How fast each kernel is at the level of the instruction set that CAFFE_ISA names, on the shapes of the MobileNetV2's training: of one
 // image, in a core's caches. Prints CSV: level, kernel, what of, microseconds, GFLOP/s, share of what a core can do at
-// most (a loop of multiply-adds in registers, timed in between), GB/s read and written.
-//
-//   kernel_speed [level ...]
+// most (a loop of multiply-adds in registers, timed in between), GB/s read and written. Compiled and run by
+// benchmarks/step_profile.py.
 
 #include <algorithm>
 #include <chrono>
@@ -116,7 +115,7 @@ void Products(int m, int n, int k, bool turned) {
   Floats a(m * k), b(k * n), c(m * n), start(n);
   const string what = std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
   const double flops = 2. * m * n * k, floats = m * k + k * n + m * n;
-  Time(turned ? "multiply (a turned, accumulate)" : "multiply", what, flops, floats, [&] {
+  Time(turned ? "multiply (turned; adds)" : "multiply", what, flops, floats, [&] {
     caffe::block_kernels().multiply(m, n, k, a, turned ? 1 : k, turned ? m : 1, b, n, c, n, turned);
   });
   if (!turned) {
@@ -145,36 +144,29 @@ void Rows(int pixels, int channels) {
 
 }  // namespace
 
-int main(int count, char** levels) {
-  vector<string> wanted(levels + 1, levels + count);
-  if (wanted.empty()) {
-    for (caffe::Isa isa : caffe::available_isas()) { wanted.push_back(caffe::isa_name(isa)); }
-  }
+int main() {
   std::printf("level,kernel,shape,microseconds,gflops,of peak,gigabytes\n");
-  for (const string& level : wanted) {
-    caffe::SetIsa(level);
-    Time("peak", "registers", 2000 * caffe::peak_kernel().flops, 0, [] { sink = caffe::peak_kernel().run(2000); });
-    // Expand, project, and the gradients of their weights and inputs, in blocks 1, 2, 4 and 6.
-    Products(32, 48, 16, false);
-    Products(32, 144, 24, false);
-    Products(32, 192, 64, false);
-    Products(32, 24, 96, false);
-    Products(32, 24, 144, false);
-    Products(32, 32, 144, false);
-    Products(32, 64, 192, false);
-    Products(32, 16, 48, false);
-    Products(24, 144, 32, true);
-    Products(32, 192, 32, true);
-    Products(64, 192, 16, true);
-    Products(16, 48, 1024, true);
-    Products(24, 144, 256, true);
-    Filters(32, 48, 2);
-    Filters(16, 144, 1);
-    Filters(16, 144, 2);
-    Filters(8, 192, 1);
-    Filters(4, 192, 1);
-    Rows(32, 144);
-    Rows(256, 24);
-    Rows(1024, 16);
-  }
+  Time("peak", "registers", 2000 * caffe::peak_kernel().flops, 0, [] { sink = caffe::peak_kernel().run(2000); });
+  // Expand, project, and the gradients of their weights and inputs, in blocks 1, 2, 4 and 6.
+  Products(32, 48, 16, false);
+  Products(32, 144, 24, false);
+  Products(32, 192, 64, false);
+  Products(32, 24, 96, false);
+  Products(32, 24, 144, false);
+  Products(32, 32, 144, false);
+  Products(32, 64, 192, false);
+  Products(32, 16, 48, false);
+  Products(24, 144, 32, true);
+  Products(32, 192, 32, true);
+  Products(64, 192, 16, true);
+  Products(16, 48, 1024, true);
+  Products(24, 144, 256, true);
+  Filters(32, 48, 2);
+  Filters(16, 144, 1);
+  Filters(16, 144, 2);
+  Filters(8, 192, 1);
+  Filters(4, 192, 1);
+  Rows(32, 144);
+  Rows(256, 24);
+  Rows(1024, 16);
 }
