@@ -197,39 +197,58 @@ inline void TransposeLanes(Lanes* rows) {
   }
 }
 
+// Calls block(p) for pixels from p to p + kWidest - 1, the last of them again where they do not come out even, and
+// one(p) for each pixel where there are fewer.
+template <typename Block, typename One>
+inline void ForPixels(int pixels, Block block, One one) {
+  if (pixels < kWidest) {
+    for (int p = 0; p < pixels; ++p) { one(p); }
+    return;
+  }
+  int p = 0;
+  for (; p + kWidest <= pixels; p += kWidest) { block(p); }
+  if (p < pixels) { block(pixels - kWidest); }
+}
+
 void WinogradToPixels(int channels, int pixels, const float* from, size_t plane, float* to) {
   for (int c = 0; c < kWinogradChannels; c += kWidest) {
-    int p = 0;
-    for (; c + kWidest <= channels && p + kWidest <= pixels; p += kWidest) {
+    const int some = std::min(kWidest, channels - c);
+    const auto one = [=](int p) {
+      for (int i = 0; i < kWidest; ++i) { to[p * kWinogradChannels + c + i] = i < some ? from[(c + i) * plane + p] : 0; }
+    };
+    if (some < kWidest) {
+      for (int p = 0; p < pixels; ++p) { one(p); }
+      continue;
+    }
+    ForPixels(pixels, [=](int p) {
       Lanes rows[kWidest];
 #pragma GCC unroll 16
       for (int i = 0; i < kWidest; ++i) { rows[i] = LoadLanes(from + (c + i) * plane + p); }
       TransposeLanes(rows);
 #pragma GCC unroll 16
       for (int i = 0; i < kWidest; ++i) { StoreLanes(rows[i], to + (p + i) * kWinogradChannels + c); }
-    }
-    for (int i = c; i < c + kWidest; ++i) {
-      for (int rest = p; rest < pixels; ++rest) {
-        to[rest * kWinogradChannels + i] = i < channels ? from[i * plane + rest] : 0;
-      }
-    }
+    }, one);
   }
 }
 
 void WinogradToPlanes(int channels, int pixels, const float* from, float* to, size_t plane) {
   for (int c = 0; c < channels; c += kWidest) {
-    int p = 0;
-    for (; c + kWidest <= channels && p + kWidest <= pixels; p += kWidest) {
+    const int some = std::min(kWidest, channels - c);
+    const auto one = [=](int p) {
+      for (int i = 0; i < some; ++i) { to[(c + i) * plane + p] = from[p * kWinogradChannels + c + i]; }
+    };
+    if (some < kWidest) {
+      for (int p = 0; p < pixels; ++p) { one(p); }
+      continue;
+    }
+    ForPixels(pixels, [=](int p) {
       Lanes rows[kWidest];
 #pragma GCC unroll 16
       for (int i = 0; i < kWidest; ++i) { rows[i] = LoadLanes(from + (p + i) * kWinogradChannels + c); }
       TransposeLanes(rows);
 #pragma GCC unroll 16
       for (int i = 0; i < kWidest; ++i) { StoreLanes(rows[i], to + (c + i) * plane + p); }
-    }
-    for (int i = c; i < std::min(channels, c + kWidest); ++i) {
-      for (int rest = p; rest < pixels; ++rest) { to[i * plane + rest] = from[rest * kWinogradChannels + i]; }
-    }
+    }, one);
   }
 }
 
