@@ -17,8 +17,8 @@ using std::vector;
 const int kTile = 4, kReach = 6;   // pixels of a tile's outputs, and of the inputs they come from, to a side
 const int kGroup = kWinogradChannels;
 const int kColumns = 48, kSums = 64;  // of a product's panels, at most
-// Tiles of a block, about. With more, its matrices leave a core's second cache; with fewer, the factors, which come
-// from the third, or the sums, which go there and back, are used for too little.
+// Tiles of a block, about. With more, its matrices leave a core's second cache; with fewer, the factors, which
+// come from the third, or the sums, which go there and back, are used for too little.
 const int kBlockTiles = 32, kGradientTiles = 64;
 const int kParts = 8;                // of a batch, whose gradients of the weights are added up together,
 const size_t kPartFloats = 1 << 24;  // or fewer, for them to have no more floats than this

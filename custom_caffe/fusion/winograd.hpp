@@ -7,8 +7,8 @@ namespace caffe {
 
 // Convolutions with 3x3 filters, stride 1 and no dilation, by a quarter of the products (see WinogradKernels), for
 // which tiles of the outputs go to matrices and back. Threads share out blocks of tiles, small enough for their
-// matrices to stay in a core's second cache, and sums over images do not depend on the number of threads. The largest
-// rounding error is about four times that of a plain sum.
+// matrices to stay in a core's second cache, and sums over images do not depend on the number of threads. The
+// largest rounding error is about four times that of a plain sum.
 
 /// Whether that is the faster way for `num` images.
 bool WinogradPays(const ConvolutionShape& shape, int num);

@@ -19,11 +19,12 @@ const int kWinogradMatrices = 36;
  * A^T (G w * B^T x) for the filter w and the inputs x. The interpolation points are 0, +-sqrt(1/2), +-sqrt(2) and
  * infinity: with 0, +-1 and +-2, the usual ones, the rounding error is twice as large.
  *
- * Pixels are kWinogradChannels floats each. `offsets` says where in `pixels` those of the tiles are, row by row and
- * tile after tile; tiles, and each tile's 36 products, are so many floats apart.
+ * Pixels are kWinogradChannels floats each. `offsets` says where in `pixels` those of the tiles are, row by row
+ * and tile after tile; tiles, and each tile's 36 products, are so many floats apart.
  */
 struct WinogradKernels {
-  /// to[p, c] = from[c, p] for p < pixels, c < channels, and 0 for further c; planes of from are `plane` floats apart.
+  /// to[p, c] = from[c, p] for p < pixels, c < channels, and 0 for further c; planes of from are `plane` floats
+  /// apart.
   void (*to_pixels)(int channels, int pixels, const float* from, size_t plane, float* to);
 
   /// to[c, p] = from[p, c] for p < pixels, c < channels; planes of to are `plane` floats apart.

@@ -190,7 +190,8 @@ inline void TransposeLanes(Lanes* rows) {
     Lanes next[kWidest];
 #pragma GCC unroll 8
     for (int i = 0; i < kWidest / 2; ++i) {
-      Zip(rows[i], rows[i + kWidest / 2], &next[2 * i], &next[2 * i + 1], static_cast<float (*)[kWidest]>(nullptr));
+      Zip(rows[i], rows[i + kWidest / 2], &next[2 * i], &next[2 * i + 1],
+          static_cast<float (*)[kWidest]>(nullptr));
     }
 #pragma GCC unroll 16
     for (int i = 0; i < kWidest; ++i) { rows[i] = next[i]; }
@@ -214,7 +215,9 @@ void WinogradToPixels(int channels, int pixels, const float* from, size_t plane,
   for (int c = 0; c < kWinogradChannels; c += kWidest) {
     const int some = std::min(kWidest, channels - c);
     const auto one = [=](int p) {
-      for (int i = 0; i < kWidest; ++i) { to[p * kWinogradChannels + c + i] = i < some ? from[(c + i) * plane + p] : 0; }
+      for (int i = 0; i < kWidest; ++i) {
+        to[p * kWinogradChannels + c + i] = i < some ? from[(c + i) * plane + p] : 0;
+      }
     };
     if (some < kWidest) {
       for (int p = 0; p < pixels; ++p) { one(p); }
