@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +43,6 @@ def terms_of_a_weight(case: Case) -> int:
     """The outputs of a channel in the batch, over which a weight's gradient is a sum."""
     height, width = (size + 2 * pad - 2 for size, pad in zip(case.size, case.pad, strict=True))
     return case.samples * height * width
-
-
-@pytest.fixture(params=caffe.available_isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each instruction set that the processor has."""
-    before = caffe.isa()
-    caffe.set_isa(request.param)
-    yield request.param
-    caffe.set_isa(before)
 
 
 def gradients(case: Case, data: Array, weights: Array, top_diff: Array) -> tuple[Array, Array]:
@@ -121,14 +111,15 @@ def check(case: Case, directory: Path) -> None:
     ],
     ids=lambda case: f"{case.channels} to {case.outputs} on {case.size}",
 )
-def test_error_stays_within_the_bound(case: Case, isa: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("every_isa")
+def test_error_stays_within_the_bound(case: Case, tmp_path: Path) -> None:
     check(case, tmp_path)
 
 
-@pytest.mark.parametrize("isa", caffe.available_isas(), indirect=True)
+@pytest.mark.usefixtures("every_isa")
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=cases())
-def test_error_stays_within_the_bound_for_any_size(case: Case, isa: str, tmp_path: Path) -> None:
+def test_error_stays_within_the_bound_for_any_size(case: Case, tmp_path: Path) -> None:
     check(case, tmp_path)
 
 
@@ -160,11 +151,8 @@ def test_upstream_stays_selectable(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert (a != b).any()
 
 
-@pytest.mark.parametrize("name", caffe.available_isas())
-def test_results_do_not_depend_on_the_number_of_threads(
-    name: str, run_python: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(os.environ, "CAFFE_ISA", name)
+@pytest.mark.usefixtures("every_isa")
+def test_results_do_not_depend_on_the_number_of_threads(run_python: Callable[..., Any]) -> None:
     check_threads(run_python, "force_backward: true " + Case(5, 40, 50, (40, 33)).whole("c"))
 
 
