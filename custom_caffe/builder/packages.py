@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
-from builder.common import HERE, BuildError, capture, say
+from builder.common import HERE, BuildError, say
 
 
 def required() -> list[str]:
@@ -59,5 +59,10 @@ def owner(library: str) -> str:
 
     Raises BuildError if dpkg knows of none.
     """
-    found = capture(["dpkg-query", "--search", f"*/{library}"]).splitlines()
+    # Below these, not libraries for other processors that a cross compiler brings.
+    places = [f"{root}/*/{library}" for root in ("/lib", "/usr/lib")] + [f"/usr/lib/{library}"]
+    done = subprocess.run(["dpkg-query", "--search", *places], capture_output=True, text=True, check=False)
+    found = [line for line in done.stdout.splitlines() if not line.startswith("diversion")]
+    if not found:
+        raise BuildError(f"dpkg knows of no package with {library}")
     return found[0].split(":")[0].split(",")[0]
