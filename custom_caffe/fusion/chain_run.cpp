@@ -24,6 +24,9 @@ using std::vector;
 const int kMostInGroup = 8;
 // Images, or bands of rows, for each thread: the more, the better they are shared out.
 const int kPerThread = 4;
+// Weights of a chain's largest convolution: with more they do not stay in a core's cache beside the maps, and layers
+// that go through a whole batch at once are the better (see WinogradPays).
+const int kMostWeights = 1 << 16;
 // Floats of weights that are compared at a time with those seen before.
 const int kCompared = 1 << 14;
 // Of a thread's memory: turns of an image's maps, rows that wait for pooling, a row of results, inner products' input.
@@ -479,6 +482,9 @@ int ChainFinder::Find(int i, vector<shared_ptr<FusedRun> >* runs) const {
   for (int end; (end = FindLink(next, &blob, &link)) != next; next = end) { links.push_back(link); }
   // One layer alone is as fast by itself.
   if (links.size() < 2) { return i; }
+  for (const ChainLink& one : links) {
+    if (Is(one.weights, "Convolution") && net_.layers()[one.weights]->blobs()[0]->count() > kMostWeights) { return i; }
+  }
   vector<int> heads;
   const int end = FindHeads(next, blob, &heads);
   if (end == next) { heads.clear(); }

@@ -340,6 +340,13 @@ def test_which_layers_are_fused(
     assert fused_layers(run_python, path) == expected
 
 
+def test_chains_of_large_convolutions_are_left_to_the_layers(run_python: Any, tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    for outputs, expected in ((113, ["w0 to a1"]), (114, [])):  # 9 x 64 weights each: below 65,536 and above
+        path.write_text(network([Link(64), Link(outputs)], SHAPE))
+        assert fused_layers(run_python, path) == expected
+
+
 def test_in_training_the_layers_run(run_python: Any, tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     path.write_text(network(CHAIN, SHAPE, (2, 4)))
