@@ -48,6 +48,7 @@ def build_key(interpreter: compiling.Interpreter, variant: Variant = CPU) -> str
     # Wherever the repository lies, the same wheel comes out.
     settings = repr(variant).replace(str(build_directory()), "")
     parts = [ours, settings, interpreter.tag, interpreter.numpy, platform.machine()]
+    parts += ["names"] if compiling.keeps_names() else []
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
