@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "caffe/fusion/floats.hpp"
 #include "caffe/kernels/block_kernels.hpp"
 #include "caffe/kernels/isa.hpp"
 #include "caffe/kernels/levels.hpp"
@@ -47,18 +48,15 @@ double Seconds(const std::function<void()>& work, int calls) {
 
 class Floats {
  public:
-  explicit Floats(size_t size) : values_(size + 16) {
+  explicit Floats(size_t size) : values_(size) {
     std::mt19937 generator(3);
     std::normal_distribution<float> normal;
     for (float& value : values_) { value = normal(generator); }
-    const size_t odd = reinterpret_cast<size_t>(values_.data()) % 64 / sizeof(float);
-    at_ = values_.data() + (odd ? 16 - odd : 0);
   }
-  operator float*() { return at_; }
+  operator float*() { return values_.data(); }
 
  private:
-  vector<float> values_;
-  float* at_;
+  caffe::Floats values_;
 };
 
 // Fastest of many slices, with one of the peak in between: the machine's clock is not always the same.

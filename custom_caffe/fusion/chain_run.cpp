@@ -1,15 +1,14 @@
 #include "caffe/fusion/chain_run.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <cstring>
 #include <set>
 #include <string>
 #include <vector>
 
-#include "caffe/fusion/fused_blocks.hpp"
+#include "caffe/fusion/floats.hpp"
 #include "caffe/fusion/inner_blobs.hpp"
+#include "caffe/fusion/seen_blobs.hpp"
 #include "caffe/fusion/threads.hpp"
 #include "caffe/kernels/window_kernels.hpp"
 
@@ -27,12 +26,8 @@ const int kPerThread = 4;
 // Weights of a chain's largest convolution: with more they do not stay in a core's cache beside the maps, and layers
 // that go through a whole batch at once are the better (see WinogradPays).
 const int kMostWeights = 1 << 16;
-// Floats of weights that are compared at a time with those seen before.
-const int kCompared = 1 << 14;
 // Of a thread's memory: turns of an image's maps, rows that wait for pooling, a row of results, inner products' input.
 enum Part { kMaps, kOtherMaps, kRing, kRow, kFeatures };
-
-int Ceil(int value, int step) { return (value + step - 1) / step; }
 
 // An image with the channels of a pixel side by side and zeros around it.
 struct Map {
@@ -130,7 +125,7 @@ class ChainRun : public FusedRun {
       Measure();
       shape_ = bottom_->shape();
     }
-    if (!SeenBefore()) { Pack(); }
+    if (!seen_.Same(PackedBlobs())) { Pack(); }
     scratch_.resize(std::max<size_t>(scratch_.size(), thread_count()));
     from_ = bottom_->cpu_data();
     to_.clear();
@@ -139,8 +134,8 @@ class ChainRun : public FusedRun {
     const bool alone = num >= parts;  // whether a thread has images to itself
     if (!alone) { RunBands(num); }
     if (alone || products_ < stages_.size()) {
-      const int group = std::min(kMostInGroup, Ceil(num, parts));
-      ForEach(Ceil(num, group), [&](int i, int thread) {
+      const int group = std::min(kMostInGroup, Parts(num, parts));
+      ForEach(Parts(num, group), [&](int i, int thread) {
         RunGroup(i * group, std::min(num, (i + 1) * group), alone, &scratch_[thread]);
       });
     }
@@ -178,7 +173,7 @@ class ChainRun : public FusedRun {
         stage.conv_width = Top(layer).shape(3);
         stage.in.pad = convolution.pad_size() > 0 ? convolution.pad(0) : 0;
       }
-      if (kernel_h != stage.kernel_h || kernel_w != stage.kernel_w) { seen_.clear(); }
+      if (kernel_h != stage.kernel_h || kernel_w != stage.kernel_w) { seen_.Forget(); }
       if (i > 0) { stages_[i - 1].out.pad = stage.in.pad; }
       stage.out = Map();
       for (int one : stage.weights) { stage.out.channels += Top(one).shape(1); }
@@ -194,46 +189,22 @@ class ChainRun : public FusedRun {
     }
   }
 
-  // Whether all weights are what they were when they were packed. Those that come from outside are written to
-  // behind our back, so that they have to be looked at.
-  bool SeenBefore() {
-    struct Piece {
-      const float* values;
-      size_t count, at;
-    };
-    vector<Piece> pieces;
-    size_t at = 0;
+  // The blobs that Pack reads.
+  vector<const Blob<float>*> PackedBlobs() const {
+    vector<const Blob<float>*> all;
     for (const Stage& stage : stages_) {
       vector<int> layers = stage.weights;
       if (stage.activation >= 0) { layers.push_back(stage.activation); }
       for (int layer : layers) {
-        for (const shared_ptr<Blob<float> >& blob : net_.layers()[layer]->blobs()) {
-          const size_t count = blob->count();
-          for (size_t begin = 0; begin < count; begin += kCompared) {
-            pieces.push_back(
-                Piece{blob->cpu_data() + begin, std::min<size_t>(kCompared, count - begin), at + begin});
-          }
-          at += count;
-        }
+        for (const shared_ptr<Blob<float> >& blob : net_.layers()[layer]->blobs()) { all.push_back(blob.get()); }
       }
     }
-    const bool first = seen_.size() != at;
-    seen_.resize(at);
-    std::atomic<bool> same(!first);
-    ForEach(pieces.size(), [&](int i, int) {
-      const Piece& piece = pieces[i];
-      // As bytes: a weight that is not a number is the same as before too.
-      if (first || std::memcmp(&seen_[piece.at], piece.values, piece.count * sizeof(float)) != 0) {
-        std::copy(piece.values, piece.values + piece.count, seen_.begin() + piece.at);
-        same = false;
-      }
-    });
-    return same;
+    return all;
   }
 
   void Pack() {
     for (Stage& stage : stages_) {
-      const int padded = Ceil(stage.outputs(), kPanel) * kPanel;
+      const int padded = RoundUp(stage.outputs(), kPanel);
       const int channels = stage.in.channels, taps = stage.kernel_h * stage.kernel_w, products = taps * channels;
       stage.packed.assign(static_cast<size_t>(padded) * products, 0.f);
       stage.start.assign(padded, 0.f);
@@ -343,7 +314,7 @@ class ChainRun : public FusedRun {
 
   template <typename Work>
   void InBands(int num, int height, Work work) {
-    const int rows = Ceil(height, Ceil(kPerThread * thread_count(), num)), bands = Ceil(height, rows);
+    const int rows = Parts(height, Parts(kPerThread * thread_count(), num)), bands = Parts(height, rows);
     ForEach(num * bands, [&](int i, int thread) {
       const int begin = i % bands * rows;
       work(i / bands, begin, std::min(height, begin + rows), &scratch_[thread]);
@@ -399,7 +370,7 @@ class ChainRun : public FusedRun {
   size_t products_ = 0;  // the first stage that is an inner product
   bool ran_ = false;
   vector<int> shape_;
-  Floats seen_;
+  SeenBlobs seen_;
   const float* from_ = nullptr;
   vector<float*> to_;
   Floats maps_[2], features_;

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <vector>
 
-#include "caffe/kernels/block_kernels.hpp"
 #include "caffe/fusion/floats.hpp"
 #include "caffe/fusion/fused_run.hpp"
 #include "caffe/fusion/threads.hpp"
 #include "caffe/fusion/winograd.hpp"
+#include "caffe/kernels/block_kernels.hpp"
 
 namespace caffe {
 
@@ -21,19 +21,13 @@ const int kLeastPixels = 16;      // of an output: below it most of a register w
 const int kParts = 16;            // of a batch, whose gradients of the weights are added up together,
 const size_t kPartFloats = 1 << 24;  // or fewer, for them to have no more floats than this
 
-int RoundUp(int value, int step) { return (value + step - 1) / step * step; }
-
 bool Supported(const ConvolutionShape& s) {
   return s.group == 1 && s.stride_h == 1 && s.stride_w == 1 && s.out_height() * s.out_width() >= kLeastPixels &&
          FusionWanted();
 }
 
-// Memory that a thread keeps for the next time.
-float* Memory(int part, size_t size) {
-  static thread_local Floats parts[2];
-  if (parts[part].size() < size) { parts[part].resize(size); }
-  return parts[part].data();
-}
+// Of the thread that calls.
+thread_local Scratch scratch;
 
 // How the outputs of a batch are cut into bands: whole rows, as wide as the padded input.
 struct Bands {
@@ -94,8 +88,8 @@ void Convolve(const ConvolutionShape& s, int num, const float* from, const float
     const size_t n = i / bands.count;
     const int band = i % bands.count, rows = bands.rows_of(band);
     const int pixels = RoundUp(bands.pixels(band), kStep);
-    float* cut = Memory(0, bands.from_size());
-    float* product = Memory(1, static_cast<size_t>(s.outputs) * pixels);
+    float* cut = scratch.Get(0, bands.from_size());
+    float* product = scratch.Get(1, static_cast<size_t>(s.outputs) * pixels);
     bands.Cut(from + n * s.channels * s.height * s.width, band, cut);
     block_kernels().multiply_listed(s.outputs, pixels, products, weights, products, 1, cut, offsets.data(), product,
         pixels);
@@ -142,8 +136,8 @@ void AddWeightGradient(const ConvolutionShape& s, int num, const float* top_diff
     for (int i = part * all / parts; i < (part + 1) * all / parts; ++i) {
       const size_t n = i / bands.count;
       const int band = i % bands.count, pixels = bands.pixels(band);
-      float* cut = Memory(0, bands.from_size());
-      float* gradient = Memory(1, static_cast<size_t>(s.outputs) * bands.rows * bands.wide);
+      float* cut = scratch.Get(0, bands.from_size());
+      float* gradient = scratch.Get(1, static_cast<size_t>(s.outputs) * bands.rows * bands.wide);
       Turn(bands, top_diff + n * s.outputs * bands.height * bands.width, band, gradient);
       if (bias_diff != nullptr) {
         block_kernels().multiply(1, s.outputs, pixels, &one, 0, 0, gradient, s.outputs, sum + bands.taps * filters,

@@ -24,6 +24,20 @@ struct CacheLines {
 
 typedef std::vector<float, CacheLines<float> > Floats;
 
+/// Memory of one thread, in parts that are kept for the next time.
+struct Scratch {
+  std::vector<Floats> parts;
+  float* Get(size_t part, size_t size) {
+    if (parts.size() <= part) { parts.resize(part + 1); }
+    if (parts[part].size() < size) { parts[part].resize(size); }
+    return parts[part].data();
+  }
+};
+
+/// How many of a size hold a count, and the least multiple of a size that is not less.
+inline int Parts(int count, int size) { return (count + size - 1) / size; }
+inline int RoundUp(int value, int size) { return Parts(value, size) * size; }
+
 }  // namespace caffe
 
 #endif  // CAFFE_FUSION_FLOATS_HPP_

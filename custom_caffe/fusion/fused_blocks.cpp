@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 #include "caffe/fusion/threads.hpp"
@@ -73,33 +72,19 @@ void AddGradient(const Parameter& parameter, const vector<double>& gradient) {
   for (size_t i = 0; i < gradient.size(); ++i) { diff[i] += gradient[i]; }
 }
 
-// Whether blobs hold what they held the last time they were looked at in the same order.
-class Comparison {
- public:
-  explicit Comparison(Floats* seen) : seen_(seen) {}
-  void Look(const Blob<float>* blob) {
-    const size_t count = blob->count();
-    if (seen_->size() < at_ + count) { seen_->resize(at_ + count, NAN); }
-    // As bytes: a weight that is not a number is the same as before too.
-    if (std::memcmp(&(*seen_)[at_], blob->cpu_data(), count * sizeof(float)) != 0) {
-      same_ = false;
-      std::copy(blob->cpu_data(), blob->cpu_data() + count, seen_->begin() + at_);
-    }
-    at_ += count;
+// Blobs of parameters and normalisations, in this order.
+vector<const Blob<float>*> Blobs(const vector<const Parameter*>& parameters,
+    const vector<const Normalisation*>& normalisations) {
+  vector<const Blob<float>*> all;
+  for (const Parameter* parameter : parameters) {
+    if (parameter->blob != nullptr) { all.push_back(parameter->blob); }
   }
-  void Look(const Normalisation& normalisation) {
-    for (const Blob<float>* blob : {normalisation.mean_sum, normalisation.variance_sum, normalisation.weight_sum,
-             normalisation.gamma.blob, normalisation.beta.blob}) {
-      Look(blob);
-    }
+  for (const Normalisation* normalisation : normalisations) {
+    const vector<const Blob<float>*> blobs = normalisation->blobs();
+    all.insert(all.end(), blobs.begin(), blobs.end());
   }
-  bool same() const { return same_; }
-
- private:
-  Floats* const seen_;
-  size_t at_ = 0;
-  bool same_ = true;
-};
+  return all;
+}
 
 }  // namespace
 
@@ -165,12 +150,6 @@ FilterPhase::FilterPhase(const FilterAxis& axis, int phase) {
   taps = std::max(0, (axis.taps - phase + stride - 1) / stride);
   last_tap = phase + stride * (taps - 1);
   source = (first + axis.pad) / stride + axis.lead() - (taps - 1);
-}
-
-float* Scratch::Get(size_t part, size_t size) {
-  if (parts.size() <= part) { parts.resize(part + 1); }
-  if (parts[part].size() < size) { parts[part].resize(size); }
-  return parts[part].data();
 }
 
 FusedStem::FusedStem(const Shape& shape, const Parameter& weights, const Parameter& bias,
@@ -279,11 +258,7 @@ float* FusedStem::Backward(const float* from, float* gradient, vector<Scratch>* 
 }
 
 void FusedStem::Fold() {
-  Comparison before(&seen_);
-  before.Look(weights_.blob);
-  if (bias_.blob != nullptr) { before.Look(bias_.blob); }
-  before.Look(normalisation_);
-  if (before.same()) { return; }
+  if (seen_.Same(Blobs({&weights_, &bias_}, {&normalisation_}))) { return; }
   normalisation_.SetGlobal();
   transposed_.resize(taps() * shape_.outputs);
   start_.resize(shape_.outputs);
@@ -374,6 +349,19 @@ TapGrid FusedBlock::ForwardTaps() const {
       columns_.padded() * group_, group_};
 }
 
+// An image after the depthwise convolution, channels group by group.
+void FusedBlock::ExpandAndFilter(const float* image, Scratch* scratch, float* to) const {
+  const int wide = shape_.wide, stride = shape_.stride;
+  float* expanded = scratch->Get(own_part_, rows_.padded() * columns_.padded() * group_);
+  for (int g = 0; g < wide; g += group_) {
+    const int group = std::min(group_, wide - g);
+    Expand(image, g, group, expanded);
+    block_kernels().correlate(shape_.out_height, shape_.out_width, group, ForwardTaps(), &filters_[g],
+        ConstGrid{expanded, stride * columns_.padded() * group_, stride * group_},
+        Grid{to + g, shape_.out_width * wide, wide});
+  }
+}
+
 // The weights in the layouts the kernels want.
 void FusedBlock::Transpose() {
   const int channels = shape_.channels, wide = shape_.wide, taps = shape_.kernel * shape_.kernel;
@@ -415,15 +403,8 @@ const float* FusedBlock::Forward(const float* from, vector<Scratch>* scratch) {
 
   Floats means(num_ * wide), squares(num_ * wide);
   ForEach(num_, [&](int n, int thread) {
-    float* expanded = (*scratch)[thread].Get(own_part_, rows_.padded() * columns_.padded() * group_);
     float* raw = &filtered_raw_[n * wide_size];
-    for (int g = 0; g < wide; g += group_) {
-      const int group = std::min(group_, wide - g), stride = shape_.stride;
-      Expand(from + n * in_size, g, group, expanded);
-      kernels.correlate(shape_.out_height, shape_.out_width, group, ForwardTaps(), &filters_[g],
-          ConstGrid{expanded, stride * columns_.padded() * group_, stride * group_},
-          Grid{raw + g, shape_.out_width * wide, wide});
-    }
+    ExpandAndFilter(from + n * in_size, &(*scratch)[thread], raw);
     kernels.moments(pixels(), wide, raw, &means[n * wide], &squares[n * wide]);
   });
   Merge(means, squares, num_, pixels(), wide, &mean, &variance);
@@ -593,10 +574,7 @@ float* FusedBlock::Backward(const float* from, float* gradient, vector<Scratch>*
 }
 
 void FusedBlock::Fold() {
-  Comparison before(&seen_);
-  for (const Parameter* parameter : {&expand_, &depthwise_, &project_}) { before.Look(parameter->blob); }
-  for (const Normalisation* normalisation : {&expanded_, &filtered_, &projected_}) { before.Look(*normalisation); }
-  if (before.same()) { return; }
+  if (seen_.Same(Blobs({&expand_, &depthwise_, &project_}, {&expanded_, &filtered_, &projected_}))) { return; }
   expanded_.SetGlobal();
   filtered_.SetGlobal();
   projected_.SetGlobal();
@@ -613,15 +591,8 @@ void FusedBlock::Fold() {
 void FusedBlock::Infer(const float* from, float* to, Scratch* scratch) const {
   const BlockKernels& kernels = block_kernels();
   const int wide = shape_.wide, outputs = shape_.outputs;
-  float* expanded = scratch->Get(own_part_, rows_.padded() * columns_.padded() * group_);
   float* filtered = scratch->Get(1, pixels() * wide);
-  for (int g = 0; g < wide; g += group_) {
-    const int group = std::min(group_, wide - g), stride = shape_.stride;
-    Expand(from, g, group, expanded);
-    kernels.correlate(shape_.out_height, shape_.out_width, group, ForwardTaps(), &filters_[g],
-        ConstGrid{expanded, stride * columns_.padded() * group_, stride * group_},
-        Grid{filtered + g, shape_.out_width * wide, wide});
-  }
+  ExpandAndFilter(from, scratch, filtered);
   ForEachTile(pixels(), [&](int first, int count) {
     float* tile = filtered + first * wide;
     float* result = to + first * outputs;

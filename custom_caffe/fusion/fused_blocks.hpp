@@ -6,6 +6,7 @@
 
 #include "caffe/blob.hpp"
 #include "caffe/fusion/floats.hpp"
+#include "caffe/fusion/seen_blobs.hpp"
 #include "caffe/kernels/block_kernels.hpp"
 
 namespace caffe {
@@ -26,6 +27,10 @@ struct Normalisation {
   float epsilon = 0, fraction = 0;
   bool global = false;
   Floats mean, inverse, scale, shift;  // inverse: of the standard deviation
+
+  std::vector<const Blob<float>*> blobs() const {
+    return {mean_sum, variance_sum, weight_sum, gamma.blob, beta.blob};
+  }
 
   /// From this batch's mean and variance over `count` values a channel; moves the running averages on.
   void SetBatch(const std::vector<double>& batch_mean, const std::vector<double>& variance, double count);
@@ -57,12 +62,6 @@ struct FilterPhase {
   FilterPhase(const FilterAxis& axis, int phase);
   int first, count;            // positions first, first + stride, ...
   int taps, last_tap, source;  // the last tap meets `source` of the padded gradient at the first position
-};
-
-/// Memory of one thread.
-struct Scratch {
-  std::vector<Floats> parts;
-  float* Get(size_t part, size_t size);
 };
 
 /**
@@ -118,7 +117,8 @@ class FusedStem : public FusedUnit {
   const float slope_;
   std::vector<int> offsets_;  // of the taps in a padded image; filled up to a multiple of four
   int num_ = 0;
-  Floats start_, transposed_, raw_, out_, seen_;
+  Floats start_, transposed_, raw_, out_;
+  SeenBlobs seen_;
 };
 
 /**
@@ -152,6 +152,7 @@ class FusedBlock : public FusedUnit {
   void InputMoments(const float* from, std::vector<Scratch>* scratch);
   void Transpose();
   void Expand(const float* image, int first, int group, float* expanded) const;
+  void ExpandAndFilter(const float* image, Scratch* scratch, float* to) const;
   TapGrid ForwardTaps() const;
 
   const Shape shape_;
@@ -164,8 +165,9 @@ class FusedBlock : public FusedUnit {
   std::vector<double> spread_;                  // its covariance times expand's weights, a row for each of these
   Floats ones_, zeros_;
   Floats scaled_, scaled_transposed_;           // expand's weights times its normalisation's scale
-  Floats filters_, project_transposed_;  // depthwise's as taps x channels
-  Floats filtered_raw_, projected_raw_, out_, filtered_gradient_, in_gradient_, seen_;
+  Floats filters_, project_transposed_;         // depthwise's as taps x channels
+  Floats filtered_raw_, projected_raw_, out_, filtered_gradient_, in_gradient_;
+  SeenBlobs seen_;
 };
 
 }  // namespace caffe

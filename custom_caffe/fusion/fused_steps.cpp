@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "caffe/kernels/block_kernels.hpp"
+#include "caffe/fusion/floats.hpp"
 #include "caffe/fusion/fused_run.hpp"
 #include "caffe/fusion/threads.hpp"
 
@@ -17,8 +18,6 @@ const int kRows = 16;         // of a product, that a thread computes at a time
 const int kBlock = 16;        // side of the squares a matrix is transposed by
 // Below it a product reads its weights once and is as fast as memory is, and to turn them would cost as much.
 const int kLeastRows = 8;
-
-int Parts(int count, int size) { return (count + size - 1) / size; }
 
 void Transpose(const float* from, int rows, int columns, float* to) {
   ForEach(Parts(rows, kBlock), [&](int part, int) {

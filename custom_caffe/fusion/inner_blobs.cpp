@@ -12,11 +12,11 @@ namespace {
 using std::string;
 using std::vector;
 
-// The values of some arrays, to be put back.
+// The values of some arrays, to be restored.
 class Saved {
  public:
   void Add(float* values, int count) { arrays_.push_back(Array{values, vector<float>(values, values + count)}); }
-  void PutBack() const {
+  void Restore() const {
     for (const Array& array : arrays_) { std::copy(array.before.begin(), array.before.end(), array.values); }
   }
 
@@ -93,7 +93,7 @@ void InnerBlobs::RunLayersAgain() {
   }
   for (int i = first_; i <= last_; ++i) { net_.layers()[i]->Forward(net_.bottom_vecs()[i], net_.top_vecs()[i]); }
   layers_ran_ = true;
-  averages.PutBack();
+  averages.Restore();
 }
 
 void InnerBlobs::RunLayersBackward() {
@@ -110,7 +110,7 @@ void InnerBlobs::RunLayersBackward() {
       net_.layers()[i]->Backward(net_.top_vecs()[i], net_.bottom_need_backward()[i], net_.bottom_vecs()[i]);
     }
   }
-  gradients.PutBack();
+  gradients.Restore();
 }
 
 }  // namespace caffe

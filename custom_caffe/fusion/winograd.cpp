@@ -23,16 +23,8 @@ const int kBlockTiles = 32, kGradientTiles = 64;
 const int kParts = 8;                // of a batch, whose gradients of the weights are added up together,
 const size_t kPartFloats = 1 << 24;  // or fewer, for them to have no more floats than this
 
-int Parts(int count, int size) { return (count + size - 1) / size; }
-
-int RoundUp(int value) { return Parts(value, kGroup) * kGroup; }
-
-// Memory that a thread keeps for the next time.
-float* Memory(int part, size_t size) {
-  static thread_local Floats parts[3];
-  if (parts[part].size() < size) { parts[part].resize(size); }
-  return parts[part].data();
-}
+// Of the thread that calls.
+thread_local Scratch scratch;
 
 // Rows of one side's images that tiles cover, channels side by side in strips of a group of channels each.
 struct Side {
@@ -96,7 +88,7 @@ struct Tiling {
 struct Matrices {
   Matrices(int rows, int channels, int widest)
       : rows(rows),
-        width(RoundUp(Parts(channels, Parts(channels, widest)))),
+        width(RoundUp(Parts(channels, Parts(channels, widest)), kGroup)),
         panels(Parts(channels, width)),
         size(static_cast<size_t>(rows) * panels * width + kGroup) {}
 
@@ -114,7 +106,7 @@ typedef void (*Spread)(int, const float*, const int*, float*, int, size_t);
 // A block's tiles of one side become matrices.
 void ToMatrices(const Tiling& tiling, const Side& side, Spread spread, int block, const float* images,
     const Matrices& shape, float* matrices) {
-  float* strip = Memory(0, side.strip_floats());
+  float* strip = scratch.Get(0, side.strip_floats());
   std::fill_n(strip + side.outside() * kGroup, kGroup, 0.f);
   for (int row = tiling.first(block); row < tiling.end(block); ++row) {
     const int tile = (row - tiling.first(block)) * tiling.columns;
@@ -158,15 +150,15 @@ void WinogradConvolution(const ConvolutionShape& s, int num, const float* bottom
       input_shape(tiling.most_tiles(), s.channels, kSums),
       product_shape(tiling.most_tiles(), s.outputs, kColumns);
   const Floats factors = Factors(s, factor_shape, weight);
-  vector<float> start(RoundUp(s.outputs));
+  vector<float> start(RoundUp(s.outputs, kGroup));
   if (bias != nullptr) { std::copy(bias, bias + s.outputs, start.begin()); }
   ForEach(tiling.blocks, [&](int block, int) {
-    float* input = Memory(1, input_shape.floats());
-    float* product = Memory(2, product_shape.floats());
+    float* input = scratch.Get(1, input_shape.floats());
+    float* product = scratch.Get(2, product_shape.floats());
     ToMatrices(tiling, tiling.from, winograd_kernels().input, block, bottom, input_shape, input);
     for (int i = 0; i < kWinogradMatrices; ++i) {
       for (int o = 0; o < s.outputs; o += factor_shape.width) {
-        const int width = std::min(factor_shape.width, RoundUp(s.outputs - o));
+        const int width = std::min(factor_shape.width, RoundUp(s.outputs - o, kGroup));
         for (int c = 0; c < s.channels; c += input_shape.width) {
           block_kernels().multiply(tiling.tiles(block), width, std::min(input_shape.width, s.channels - c),
               input + i * input_shape.size + input_shape.place(0, c), input_shape.width, 1,
@@ -176,7 +168,7 @@ void WinogradConvolution(const ConvolutionShape& s, int num, const float* bottom
       }
     }
     const Side& side = tiling.to;
-    float* strip = Memory(0, side.strip_floats());
+    float* strip = scratch.Get(0, side.strip_floats());
     for (int row = tiling.first(block); row < tiling.end(block); ++row) {
       const int tile = (row - tiling.first(block)) * tiling.columns;
       const int n = row / tiling.rows, y = row % tiling.rows;
@@ -200,14 +192,14 @@ void WinogradWeightGradient(const ConvolutionShape& s, int num, const float* top
   vector<Floats> sums(parts);
   ForEach(parts, [&](int part, int) {
     sums[part].resize(sum_shape.floats());
-    float* input = Memory(1, input_shape.floats());
-    float* gradient = Memory(2, gradient_shape.floats());
+    float* input = scratch.Get(1, input_shape.floats());
+    float* gradient = scratch.Get(2, gradient_shape.floats());
     for (int block = part * tiling.blocks / parts; block < (part + 1) * tiling.blocks / parts; ++block) {
       ToMatrices(tiling, tiling.from, winograd_kernels().input, block, bottom, input_shape, input);
       ToMatrices(tiling, tiling.to, winograd_kernels().gradient, block, top_diff, gradient_shape, gradient);
       for (int i = 0; i < kWinogradMatrices; ++i) {
         for (int o = 0; o < s.outputs; o += sum_shape.width) {
-          const int width = std::min(sum_shape.width, RoundUp(s.outputs - o));
+          const int width = std::min(sum_shape.width, RoundUp(s.outputs - o, kGroup));
           for (int c = 0; c < s.channels; c += input_shape.width) {
             block_kernels().multiply(std::min(input_shape.width, s.channels - c), width, tiling.tiles(block),
                 input + i * input_shape.size + input_shape.place(0, c), 1, input_shape.width,

@@ -1,19 +1,4 @@
 // The kernels of block_kernels.hpp for one instruction set, see kernels_by_level.inl.
-template <int kLanes>
-struct Vector {
-  typedef float Type __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
-};
-
-template <int kLanes>
-inline typename Vector<kLanes>::Type Load(const float* from) {
-  return *reinterpret_cast<const typename Vector<kLanes>::Type*>(from);
-}
-
-template <int kLanes>
-inline void Store(typename Vector<kLanes>::Type value, float* to) {
-  *reinterpret_cast<typename Vector<kLanes>::Type*>(to) = value;
-}
-
 enum Start { kZero, kOld, kGiven };
 
 // Where the numbers of a product's left side are: as far from each other, or with offsets for its columns or rows.

@@ -1,5 +1,5 @@
 // The kernels of random_kernels.hpp for one instruction set, see kernels_by_level.inl.
-typedef float FloatVector __attribute__((vector_size(4 * kWidest), may_alias));
+typedef Vector<kWidest>::Type FloatVector;
 typedef int32_t IntVector __attribute__((vector_size(4 * kWidest)));
 typedef uint32_t BitVector __attribute__((vector_size(4 * kWidest)));
 
@@ -30,12 +30,12 @@ void Normal(int count, uint32_t seed, uint32_t stream, float* to) {
     alignas(64) float radius[kBlock], block[2 * kBlock];
     for (int i = 0; i < kBlock; i += kWidest) {
       const BitVector number = (BitVector)(places + begin + i);
-      *reinterpret_cast<FloatVector*>(radius + i) = -2.f * LogOfUniform(Scattered(number, seed, stream) >> 8);
+      Store<kWidest>(-2.f * LogOfUniform(Scattered(number, seed, stream) >> 8), radius + i);
     }
     for (int i = 0; i < kBlock; ++i) { radius[i] = __builtin_sqrtf(radius[i]); }
     for (int i = 0; i < kBlock; i += kWidest) {
       const BitVector number = (BitVector)(places + begin + i);
-      const FloatVector length = *reinterpret_cast<const FloatVector*>(radius + i);
+      const FloatVector length = Load<kWidest>(radius + i);
       const BitVector turn = Scattered(number + kBlock, seed, stream) >> 8;
       // The angle, 2 pi turn / 2^24, as quarters of a turn and what is left, at most an eighth either way.
       const IntVector quarter = (IntVector)((turn + (1u << 21)) >> 22);
@@ -47,8 +47,8 @@ void Normal(int count, uint32_t seed, uint32_t stream, float* to) {
           1.f - square * (0.5f - square * (1.f / 24 - square * (1.f / 720 - square * (1.f / 40320))));
       const IntVector odd = (quarter & 1) != 0;
       const FloatVector x = odd ? sine : cosine, y = odd ? cosine : sine;
-      *reinterpret_cast<FloatVector*>(block + i) = length * (((quarter + 1) & 2) != 0 ? -x : x);
-      *reinterpret_cast<FloatVector*>(block + kBlock + i) = length * ((quarter & 2) != 0 ? -y : y);
+      Store<kWidest>(length * (((quarter + 1) & 2) != 0 ? -x : x), block + i);
+      Store<kWidest>(length * ((quarter & 2) != 0 ? -y : y), block + kBlock + i);
     }
     std::memcpy(to + begin, block, sizeof(float) * (count - begin < 2 * kBlock ? count - begin : 2 * kBlock));
   }

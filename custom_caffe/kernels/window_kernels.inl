@@ -1,12 +1,9 @@
 // The kernels of window_kernels.hpp for one instruction set, see kernels_by_level.inl.
 
-typedef float Wide __attribute__((vector_size(4 * kWidest), aligned(4), may_alias));
+typedef Vector<kWidest>::Type Wide;
 const int kVectors = kPanel / kWidest;  // of a panel
 // Panels that are computed together: where two or three of their vectors fit into the registers besides the pixels.
 const int kMostPanels = kVectors == 1 ? 3 : 1;
-
-inline Wide LoadWide(const float* from) { return *reinterpret_cast<const Wide*>(from); }
-inline void StoreWide(Wide value, float* to) { *reinterpret_cast<Wide*>(to) = value; }
 
 // Pixels whose sums the registers hold: of 32 registers with AVX-512 and NEON, else of 16.
 constexpr int MostPixels(int panels) {
@@ -22,7 +19,7 @@ void WindowTile(const WindowRow& row, int panel, const float* from, float* to) {
 #pragma GCC unroll 16
   for (int i = 0; i < kM; ++i) {
 #pragma GCC unroll 4
-    for (int j = 0; j < kN; ++j) { sum[i][j] = LoadWide(row.start + panel * kPanel + j * kWidest); }
+    for (int j = 0; j < kN; ++j) { sum[i][j] = Load<kWidest>(row.start + panel * kPanel + j * kWidest); }
   }
   const long step = row.from_pixel, size = static_cast<long>(row.rows) * row.taps * kPanel;
   const float* weights = row.weights + panel * size;
@@ -33,7 +30,7 @@ void WindowTile(const WindowRow& row, int panel, const float* from, float* to) {
       Wide right[kN];
 #pragma GCC unroll 4
       for (int j = 0; j < kN; ++j) {
-        right[j] = LoadWide(weights + j / kVectors * size + j % kVectors * kWidest);
+        right[j] = Load<kWidest>(weights + j / kVectors * size + j % kVectors * kWidest);
       }
 #pragma GCC unroll 16
       for (int i = 0; i < kM; ++i) {
@@ -48,7 +45,7 @@ void WindowTile(const WindowRow& row, int panel, const float* from, float* to) {
 #pragma GCC unroll 4
     for (int j = 0; j < kN; ++j) {
       const Wide value = sum[i][j];
-      StoreWide(value > 0 ? value : value * LoadWide(row.slopes + panel * kPanel + j * kWidest),
+      Store<kWidest>(value > 0 ? value : value * Load<kWidest>(row.slopes + panel * kPanel + j * kWidest),
           to + i * row.outputs + panel * kPanel + j * kWidest);
     }
   }
@@ -111,11 +108,11 @@ void Pool(const float* const* from, int count, int width, int channels, int kern
       Wide most = Wide{} - FLT_MAX;
       for (int r = 0; r < count; ++r) {
         for (int i = begin + c; i < end; i += channels) {
-          const Wide value = LoadWide(from[r] + i);
+          const Wide value = Load<kWidest>(from[r] + i);
           most = value > most ? value : most;
         }
       }
-      StoreWide(most, to + c);
+      Store<kWidest>(most, to + c);
     }
     for (; c < channels; ++c) {
       float most = -FLT_MAX;

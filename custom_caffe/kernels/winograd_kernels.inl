@@ -1,8 +1,5 @@
 // The kernels of winograd_kernels.hpp for one instruction set, see kernels_by_level.inl.
-typedef float Lanes __attribute__((vector_size(4 * kWidest), aligned(4), may_alias));
-
-inline Lanes LoadLanes(const float* from) { return *reinterpret_cast<const Lanes*>(from); }
-inline void StoreLanes(Lanes value, float* to) { *reinterpret_cast<Lanes*>(to) = value; }
+typedef Vector<kWidest>::Type Lanes;
 
 // The interpolation points +-kSmall and +-kLarge beside 0 and infinity. kSmall * kLarge = 1.
 constexpr float kSmall = 0.70710678118654752f, kLarge = 1.41421356237309505f;
@@ -85,8 +82,8 @@ struct FilterGradientLine {
 };
 
 // Columns, then rows, of one tile: kFrom x kFrom numbers become kTo x kTo.
-template <typename Line, typename Load, typename Store>
-inline void Transform(Load load, Store store) {
+template <typename Line, typename From, typename To>
+inline void Transform(From load, To store) {
   const int kFrom = Line::kFrom, kTo = Line::kTo;
   Lanes half[kFrom * kTo];  // columns of kTo
 #pragma GCC unroll 6
@@ -110,8 +107,8 @@ template <typename Line>
 inline void Spread(int tiles, const float* pixels, const int* offsets, float* to, int tile, size_t matrix) {
   for (int i = 0; i < tiles; ++i, offsets += Line::kFrom * Line::kFrom, to += tile) {
     for (int c = 0; c < kWinogradChannels; c += kWidest) {
-      Transform<Line>([=](int j) { return LoadLanes(pixels + offsets[j] + c); },
-          [=](int j, Lanes value) { StoreLanes(value, to + j * matrix + c); });
+      Transform<Line>([=](int j) { return Load<kWidest>(pixels + offsets[j] + c); },
+          [=](int j, Lanes value) { Store<kWidest>(value, to + j * matrix + c); });
     }
   }
 }
@@ -128,24 +125,24 @@ void WinogradOutput(int tiles, const float* from, int tile, size_t matrix, const
     float* pixels) {
   for (int i = 0; i < tiles; ++i, from += tile, offsets += 16) {
     for (int c = 0; c < kWinogradChannels; c += kWidest) {
-      const Lanes first = LoadLanes(start + c);
-      Transform<OutputLine>([=](int j) { return LoadLanes(from + j * matrix + c); },
-          [=](int j, Lanes value) { StoreLanes(first + value, pixels + offsets[j] + c); });
+      const Lanes first = Load<kWidest>(start + c);
+      Transform<OutputLine>([=](int j) { return Load<kWidest>(from + j * matrix + c); },
+          [=](int j, Lanes value) { Store<kWidest>(first + value, pixels + offsets[j] + c); });
     }
   }
 }
 
 void WinogradFilter(const float* taps, float* to, size_t matrix) {
   for (int c = 0; c < kWinogradChannels; c += kWidest) {
-    Transform<FilterLine>([=](int j) { return LoadLanes(taps + j * kWinogradChannels + c); },
-        [=](int j, Lanes value) { StoreLanes(value, to + j * matrix + c); });
+    Transform<FilterLine>([=](int j) { return Load<kWidest>(taps + j * kWinogradChannels + c); },
+        [=](int j, Lanes value) { Store<kWidest>(value, to + j * matrix + c); });
   }
 }
 
 void WinogradFilterGradient(const float* from, size_t matrix, float* taps) {
   for (int c = 0; c < kWinogradChannels; c += kWidest) {
-    Transform<FilterGradientLine>([=](int j) { return LoadLanes(from + j * matrix + c); },
-        [=](int j, Lanes value) { StoreLanes(value, taps + j * kWinogradChannels + c); });
+    Transform<FilterGradientLine>([=](int j) { return Load<kWidest>(from + j * matrix + c); },
+        [=](int j, Lanes value) { Store<kWidest>(value, taps + j * kWinogradChannels + c); });
   }
 }
 
@@ -226,10 +223,10 @@ void WinogradToPixels(int channels, int pixels, const float* from, size_t plane,
     ForPixels(pixels, [=](int p) {
       Lanes rows[kWidest];
 #pragma GCC unroll 16
-      for (int i = 0; i < kWidest; ++i) { rows[i] = LoadLanes(from + (c + i) * plane + p); }
+      for (int i = 0; i < kWidest; ++i) { rows[i] = Load<kWidest>(from + (c + i) * plane + p); }
       TransposeLanes(rows);
 #pragma GCC unroll 16
-      for (int i = 0; i < kWidest; ++i) { StoreLanes(rows[i], to + (p + i) * kWinogradChannels + c); }
+      for (int i = 0; i < kWidest; ++i) { Store<kWidest>(rows[i], to + (p + i) * kWinogradChannels + c); }
     }, one);
   }
 }
@@ -247,10 +244,10 @@ void WinogradToPlanes(int channels, int pixels, const float* from, float* to, si
     ForPixels(pixels, [=](int p) {
       Lanes rows[kWidest];
 #pragma GCC unroll 16
-      for (int i = 0; i < kWidest; ++i) { rows[i] = LoadLanes(from + (p + i) * kWinogradChannels + c); }
+      for (int i = 0; i < kWidest; ++i) { rows[i] = Load<kWidest>(from + (p + i) * kWinogradChannels + c); }
       TransposeLanes(rows);
 #pragma GCC unroll 16
-      for (int i = 0; i < kWidest; ++i) { StoreLanes(rows[i], to + (c + i) * plane + p); }
+      for (int i = 0; i < kWidest; ++i) { Store<kWidest>(rows[i], to + (c + i) * plane + p); }
     }, one);
   }
 }
