@@ -13,7 +13,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -22,13 +21,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import caffe_nets
-from benchmarks.measure import ROOT, quartiles
+from benchmarks.check_programs import command, compiled
+from benchmarks.measure import quartiles
 from benchmarks.training import WORK, prepare
 from facealign.engines.caffe_engine import import_caffe
 from facealign.errors import FaceAlignError
 from tools.cli import run
 
-CHECKS = ROOT / "custom_caffe" / "checks"
 SECONDS = 10.0
 GROUPS = (
     ("products (1x1 convolutions, the stem, inner products)", r"Tile<|Columns<|Multiply|AddPatches"),
@@ -92,22 +91,14 @@ def multiply_adds(net) -> tuple[int, int]:  # type: ignore[no-untyped-def]
 
 def kernel_speeds(level: str) -> list[dict[str, str]]:
     """The rows that custom_caffe/checks/kernel_speed.cpp prints, compiled against the installed Caffe."""
-    library = Path(str(import_caffe().__file__)).parent / "libcaffe.so.1.0.0"
-    WORK.mkdir(parents=True, exist_ok=True)
-    made = WORK / "kernel_speed.so"
     with tempfile.TemporaryDirectory() as directory:
-        (Path(directory) / "caffe").mkdir()
-        (Path(directory) / "caffe" / "kernels").symlink_to(ROOT / "custom_caffe" / "kernels")
-        command = ["g++", "-std=c++17", "-O2", "-shared", "-fPIC", f"-I{directory}", f"-I{CHECKS}"]
-        subprocess.run([*command, CHECKS / "kernel_speed.cpp", library, "-o", made], check=True)
-    code = f"import caffe, ctypes, sys; sys.exit(ctypes.CDLL({str(made)!r}).main(0, None))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "CAFFE_ISA": level},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+        done = subprocess.run(
+            command(compiled("kernel_speed", Path(directory))),
+            env={**os.environ, "CAFFE_ISA": level},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     return list(csv.DictReader(done.stdout.splitlines()))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from tests.custom_caffe import fused_nets
 
 Array = NDArray[Any]
 FILLER = 'weight_filler { type: "gaussian" std: 0.3 } bias_filler { type: "gaussian" std: 0.3 }'
@@ -87,14 +87,9 @@ def network(
 
 
 def make(path: Path, text: str, fused: bool, phase: int = caffe.TEST, seed: int = 7) -> Any:
-    """A net with weights drawn from a seed."""
+    """A net of this prototxt, with weights drawn from a seed."""
     path.write_text(text)
-    os.environ["CAFFE_FUSE"] = str(int(fused))
-    try:
-        caffe.set_random_seed(seed)
-        return caffe.Net(str(path), phase)
-    finally:
-        del os.environ["CAFFE_FUSE"]
+    return fused_nets.make(path, fused, phase, seed)
 
 
 def both(path: Path, text: str, phase: int = caffe.TEST, seed: int = 7) -> tuple[Any, Any]:
@@ -298,13 +293,6 @@ def test_a_blob_outlives_its_net(tmp_path: Path) -> None:
     assert np.isfinite(blob.data).all()
 
 
-def fused_layers(run_python: Any, path: Path, phase: str = "TEST") -> list[str]:
-    """What Caffe says it computes as one."""
-    done = run_python(f"import caffe; caffe.Net({str(path)!r}, caffe.{phase})", GLOG_minloglevel="0")
-    assert done.returncode == 0, done.stderr
-    return re.findall(r"Layers (\S+ to \S+) are computed as one", done.stderr)
-
-
 FIRST = "kernel_size: 3 pad: 0"
 
 
@@ -337,17 +325,17 @@ def test_which_layers_are_fused(
     assert old in text
     path = tmp_path / "net.prototxt"
     path.write_text(text.replace(old, new, 1))
-    assert fused_layers(run_python, path) == expected
+    assert fused_nets.fused_layers(run_python, path, "TEST") == expected
 
 
 def test_chains_of_large_convolutions_are_left_to_the_layers(run_python: Any, tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     for outputs, expected in ((113, ["w0 to a1"]), (114, [])):  # 9 x 64 weights each: below 65,536 and above
         path.write_text(network([Link(64), Link(outputs)], SHAPE))
-        assert fused_layers(run_python, path) == expected
+        assert fused_nets.fused_layers(run_python, path, "TEST") == expected
 
 
 def test_in_training_the_layers_run(run_python: Any, tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     path.write_text(network(CHAIN, SHAPE, (2, 4)))
-    assert fused_layers(run_python, path, "TRAIN") == []
+    assert fused_nets.fused_layers(run_python, path, "TRAIN") == []

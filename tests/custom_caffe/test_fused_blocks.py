@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.custom_caffe.conftest import WIDEST_ISA
+from tests.custom_caffe.fused_nets import fused_layers, make
 
 pytestmark = pytest.mark.usefixtures("every_isa")
 Array = NDArray[Any]
@@ -123,16 +123,6 @@ def network(
         'layer { name: "loss" type: "Reduction" bottom: "square" top: "loss" loss_weight: 1 }\n'
     )
     return text
-
-
-def make(path: Path, fused: bool, phase: int = caffe.TRAIN, seed: int = 7) -> Any:
-    """A net with weights drawn from a seed."""
-    os.environ["CAFFE_FUSE"] = "1" if fused else "0"
-    try:
-        caffe.set_random_seed(seed)
-        return caffe.Net(str(path), phase)
-    finally:
-        del os.environ["CAFFE_FUSE"]
 
 
 def both(path: Path, text: str, phase: int = caffe.TRAIN, seed: int = 7) -> tuple[Any, Any]:
@@ -305,13 +295,6 @@ def test_a_blob_outlives_its_net(tmp_path: Path) -> None:
     assert np.isfinite(blob.data).all()
 
 
-def fused_layers(run_python: Any, path: Path) -> list[str]:
-    """What Caffe says it computes as one."""
-    done = run_python(f"import caffe; caffe.Net({str(path)!r}, caffe.TRAIN)", GLOG_minloglevel="0")
-    assert done.returncode == 0, done.stderr
-    return re.findall(r"Layers (\S+ to \S+) are computed as one", done.stderr)
-
-
 @WIDEST_ISA
 @pytest.mark.parametrize(
     ("change", "expected"),
@@ -338,12 +321,12 @@ def test_which_layers_are_fused(
         text = text.replace(*change)
     path = tmp_path / "net.prototxt"
     path.write_text(text)
-    assert fused_layers(run_python, path) == expected
+    assert fused_layers(run_python, path, "TRAIN") == expected
 
 
 @WIDEST_ISA
 def test_the_published_net_is_fused_up_to_its_inner_products(run_python: Any) -> None:
-    assert fused_layers(run_python, DEPLOY) == ["conv1 to fuse7"]
+    assert fused_layers(run_python, DEPLOY, "TRAIN") == ["conv1 to fuse7"]
 
 
 @WIDEST_ISA

@@ -14,16 +14,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-CUSTOM_CAFFE = Path(__file__).resolve().parents[2] / "custom_caffe"
-CHECKS = CUSTOM_CAFFE / "checks" / "kernels.cpp"
+from benchmarks.check_programs import CHECKS, CUSTOM_CAFFE, command, compiled, include_option
+
 LEVELS = ("baseline", "v3", "v4")
-
-
-def headers(directory: Path) -> str:
-    """The compiler's option for the kernels' headers, by the names that Caffe's sources have for them."""
-    (directory / "caffe").mkdir()
-    (directory / "caffe" / "kernels").symlink_to(CUSTOM_CAFFE / "kernels")
-    return f"-I{directory}"
 
 
 def check(command: list[str | Path], levels: tuple[str, ...]) -> None:
@@ -39,29 +32,22 @@ def check(command: list[str | Path], levels: tuple[str, ...]) -> None:
 
 
 def test_every_kernel_at_every_level(tmp_path: Path) -> None:
-    library, program = Path(caffe.__file__).parent / "libcaffe.so.1.0.0", tmp_path / "kernels.so"
-    command = [
-        "g++",
-        "-std=c++17",
-        "-O2",
-        "-shared",
-        "-fPIC",
-        headers(tmp_path),
-        CHECKS,
-        library,
-        "-o",
-        program,
-    ]
-    subprocess.run(command, check=True)
-    code = f"import caffe, ctypes, sys; sys.exit(ctypes.CDLL({str(program)!r}).main())"
-    check([sys.executable, "-c", code], caffe.available_isas())
+    check(command(compiled("kernels", tmp_path)), caffe.available_isas())
 
 
 @pytest.mark.arm
 def test_every_kernel_on_64_bit_arm(tmp_path: Path) -> None:
     program, sources = tmp_path / "kernels", sorted((CUSTOM_CAFFE / "kernels").glob("*.cpp"))
-    command = ["aarch64-linux-gnu-g++", "-std=c++17", "-O2", "-Wall", "-Werror", "-static", headers(tmp_path)]
-    subprocess.run([*command, *sources, CHECKS, "-o", program], check=True)
+    compiler = [
+        "aarch64-linux-gnu-g++",
+        "-std=c++17",
+        "-O2",
+        "-Wall",
+        "-Werror",
+        "-static",
+        include_option(tmp_path),
+    ]
+    subprocess.run([*compiler, *sources, CHECKS / "kernels.cpp", "-o", program], check=True)
     check(["qemu-aarch64", program], ("baseline",))
 
 

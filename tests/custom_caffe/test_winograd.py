@@ -19,10 +19,7 @@ from tests.custom_caffe.test_convolution_steps import UPSTREAM, Array, Case, exa
 LEAST_CHANNELS, LEAST_PIXELS = 16, 512
 """Of input and output, and of all outputs of a batch: below, a plain sum is taken."""
 BOUND = 8
-"""A result's largest error, over eps * sqrt(terms of a sum) * the largest of either factor.
-
-Of random numbers, 2.5 is usual; a plain sum has 0.6, the interpolation points 0, +-1 and +-2 have 13.
-"""
+"""A result's largest error, over eps * sqrt(terms of a sum) * the largest of either factor."""
 
 
 @st.composite
