@@ -105,9 +105,9 @@ test-slow: caffe $(STAMPS)/dev ## the tests that take minutes each
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
 .PHONY: test-arm
-test-arm: caffe $(STAMPS)/dev ## our kernels on 64-bit ARM, compiled here and run by an emulator (installs both, as root)
-	command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null || \
-		$(if $(filter 0,$(shell id -u)),,sudo) apt-get -qq install --no-install-recommends g++-aarch64-linux-gnu qemu-user
+test-arm: caffe $(STAMPS)/dev ## our kernels on 64-bit ARM, compiled here and run by an emulator (installs both)
+	cd custom_caffe && "$(CURDIR)/$(BIN)/python" -c "from builder.packages import install_missing; \
+		install_missing(['g++-aarch64-linux-gnu', 'qemu-user'])"
 	$(BIN)/python -m pytest -q -m arm $(ARGS)
 
 .PHONY: test-opencv4

@@ -17,20 +17,21 @@ from facealign.spec import ModelSpec, has_spec, load_spec, spec_path
 KINDS = ("auto", "caffe", "onnx")
 
 
-def caffe_available() -> bool:
-    """Whether pycaffe is installed; a mere folder named caffe where Python looks is not it."""
+def caffe_folder() -> Path | None:
+    """Where pycaffe is installed, or None; a mere folder named caffe where Python looks is not it."""
     spec = importlib.util.find_spec("caffe")
-    return spec is not None and spec.origin is not None
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
+
+
+def caffe_available() -> bool:
+    """Whether pycaffe is installed."""
+    return caffe_folder() is not None
 
 
 def our_caffe_available() -> bool:
     """Whether the Caffe installed is one that was built here, which computes small nets as one."""
-    spec = importlib.util.find_spec("caffe")
-    return (
-        spec is not None
-        and spec.origin is not None
-        and (Path(spec.origin).parent / "build_info.json").is_file()
-    )
+    folder = caffe_folder()
+    return folder is not None and (folder / "build_info.json").is_file()
 
 
 def engine_of(weights: Path) -> str:
