@@ -24,7 +24,7 @@ THREADS = 2
 SLICE_SECONDS = 0.1
 """Shorter than elsewhere, as there are many pictures; the slowest detector's call takes longer."""
 VARIED, SMALLEST, LARGEST = 200, 40.0, 240.0
-"""Pictures by which recall is told, and the size of the faces in them, in pixels."""
+"""Pictures by which recall is measured, and the size of the faces in them, in pixels."""
 
 
 @dataclass(frozen=True)

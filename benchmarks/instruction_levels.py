@@ -85,7 +85,7 @@ def in_use(pythons: Mapping[str, Path]) -> dict[str, str]:
     """What the libraries of all environments say that they run, under this process's environment."""
     found: dict[str, str] = {}
     for name, python in pythons.items():
-        if not python.is_file():  # told of where its peers are measured
+        if not python.is_file():  # whoever measures its peers names it
             continue
         done = subprocess.run(
             [python, "-m", "benchmarks.instruction_levels"],
@@ -137,7 +137,7 @@ def report() -> dict[str, str]:
     with contextlib.suppress(ImportError):
         torch = importlib.import_module("torch")
         said["PyTorch"] = torch.backends.cpu.get_cpu_capability()
-        # oneDNN and MKL tell of themselves with their first call; small convolutions do not get to oneDNN.
+        # oneDNN and MKL print what they run with their first call; small convolutions do not get to oneDNN.
         torch.nn.Conv2d(16, 16, 3)(torch.zeros(4, 16, 64, 64))
         torch.nn.Linear(64, 64)(torch.zeros(64, 64))
     importlib.import_module("numpy")

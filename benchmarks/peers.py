@@ -1,4 +1,4 @@
-"""The environments with the peers: build/bench-venv*, from lists. One that does not install is told of."""
+"""The environments with the peers: build/bench-venv*, from lists. One that does not install is named."""
 
 import json
 import shutil

@@ -149,8 +149,8 @@ class Noise:
         flat, end = image.reshape(1, -1), start + image.size
         below = self._below[None, start:end]
         # A number of 8 bits less what is added to it is its complement plus that, complemented. Made of such
-        # steps, which the processor does for many pixels at once, it takes a third of the time that cv2.add
-        # takes to add numbers of another type.
+        # steps, which the processor does for many pixels at once, it takes less time than cv2.add with
+        # numbers of another type.
         self._size = cv2.convertScaleAbs(self._normal[None, start:end], self._size, std)  # type: ignore[assignment]
         np.bitwise_xor(flat, below, out=flat)
         cv2.add(flat, self._size, dst=flat)

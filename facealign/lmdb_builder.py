@@ -262,9 +262,9 @@ def _transforms(cuts: Sequence[LooseCrop], jitter: Jitter) -> FloatArray:
 def _vary(chunk: tuple[int, int, list[int]]) -> bytes:
     """Encode a variation of each of the `faces` of chunk `number` into a slot; their checksums.
 
-    Those are of 4 bytes, the lowest first: the CRC-32 of a sample's Datums, one after the other. The SHA-256
-    of them tells data sets apart as well as that of the samples, which a processor without instructions for
-    it takes as long to compute as their warps.
+    Those are of 4 bytes, the lowest first: the CRC-32 of a sample's Datums, one after the other. Their
+    SHA-256 differs where data sets do, and takes less time than that of the samples on processors without
+    instructions for it.
     """
     global _slots
     assert _cuts is not None

@@ -83,7 +83,7 @@ def both(photo, box, size, wanted, jitter):
 
 
 def shown(cut, affine, size):
-    """What `show` makes of one loose crop, among others."""
+    """The sample that `show` cuts out of one loose crop, among others."""
     small = loose_crop(NOISE, np.zeros((1, 2)), np.array([9.0, 9, 19, 19]), ModelSpec(), DEFAULT)
     still = np.array([[1.0, 0, 0], [0, 1, 0]])
     _, made, _ = show([small, cut, small], np.stack([still, affine, still]), size)
