@@ -30,6 +30,8 @@ BATCH = {"rnet": 32, "onet": 8}
 """Windows OpenCV is given at once: as many as keep a net's maps in the processor's cache."""
 CAFFE_BATCH = 256
 """The same of Caffe, which works through them one by one and keeps only what goes in and comes out."""
+UNSURE = 0.6
+"""Score, as a part of ONet's threshold, from which a window is looked at a second time."""
 FAR = 2.0**30
 """More pixels than a picture is wide."""
 BLOCK = 128
@@ -155,17 +157,26 @@ class MtcnnDetector:
         """Stage 3: ONet, which also gives the five points; `boxes` (m, 4), best first.
 
         RNet moves the windows of a face to one place. There the best is looked at, and the others only when
-        that is no face: most of this stage's time, and no face less.
+        that is no face: most of this stage's time, and no face less. A window that ONet is unsure of, where
+        no face was found, is looked at once more in the place to which ONet moves it: a face that lay off
+        the window's middle is found so.
         """
+        least = self.settings.thresholds[2]
         best = suppress(boxes, -np.arange(len(boxes), dtype=np.float64), 0.7)
         answer = _run(self.onet, levels, boxes[best], 48)
-        faces = best[answer["prob"][:, 1] >= self.settings.thresholds[2]]
+        faces = best[answer["prob"][:, 1] >= least]
         others = np.setdiff1d(np.arange(len(boxes)), best)
         others = others[~_overlapping(boxes[faces], boxes[others], 0.7, False).any(axis=0)]
-        if len(others):
-            more = _run(self.onet, levels, boxes[others], 48)
-            answer = {name: np.concatenate([answer[name], more[name]]) for name in answer}
+        answer = _joined(answer, _run(self.onet, levels, boxes[others], 48))
         boxes = boxes[np.concatenate([best, others])]
+
+        faces = np.flatnonzero(answer["prob"][:, 1] >= least)
+        unsure = np.flatnonzero((answer["prob"][:, 1] >= UNSURE * least) & (answer["prob"][:, 1] < least))
+        moved = square(regress(boxes[unsure], answer["conv6-2"][unsure]))
+        moved = moved[~_overlapping(boxes[faces], moved, 0.3, False).any(axis=0)]
+        answer = _joined(answer, _run(self.onet, levels, moved, 48))
+        boxes = np.concatenate([boxes, moved])
+
         score = answer["prob"][:, 1].astype(np.float64)
         good = np.flatnonzero(score >= self.settings.thresholds[2])
         corner, side = boxes[good, :2], boxes[good, 2:] - boxes[good, :2]
@@ -237,6 +248,13 @@ def _run(net: Engine, levels: list[Level], boxes: FloatArray, side: int) -> dict
             "conv6-3": np.empty((0, 10), np.float32),
         }
     return net.forward({"data": cut(levels, boxes, side)})
+
+
+def _joined(answer: dict[str, Float32Array], more: dict[str, Float32Array]) -> dict[str, Float32Array]:
+    """The answers for some windows, then those for others."""
+    return (
+        {name: np.concatenate([answer[name], more[name]]) for name in answer} if len(more["prob"]) else answer
+    )
 
 
 def cut(levels: list[Level], boxes: FloatArray, side: int) -> Float32Array:

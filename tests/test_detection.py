@@ -450,6 +450,37 @@ def test_of_windows_that_fall_together_the_others_are_looked_at_when_the_best_is
         assert counts == looked_at
 
 
+def test_a_window_the_last_net_is_unsure_of_is_looked_at_again_where_that_net_moves_it():
+    """ONet moves its window, of side 40, a quarter of it to the right."""
+    windows, moves = Scripted([(120, 7, 20, 0.9)]), (0.25, 0, 0.25, 0)
+    left = 40 / 0.3
+
+    def found(*nets):
+        onet = InTurn(*nets)
+        return [
+            one.box[0] + 0.5 for one in MtcnnDetector(windows, Scripted(), onet).detect(BLANK)
+        ], onet.windows
+
+    sure, unsure, none = (Scripted(score=score, offsets=moves) for score in (0.9, 0.5, 0.3))
+    for nets, expected, looked_at in (
+        ([sure], [left + 10], [1]),
+        ([unsure, sure], [left + 20], [1, 1]),
+        ([unsure, unsure], [], [1, 1]),
+        ([none], [], [1]),
+    ):
+        corners, counts = found(*nets)
+        np.testing.assert_allclose(corners, expected, atol=1e-4)
+        assert counts == looked_at
+
+
+def test_where_a_face_was_found_nothing_is_looked_at_again():
+    """Two windows of 40 side by side; ONet is sure of the first only, and moves the other half onto it."""
+    windows = Scripted([(120, 20, 20, 0.9), (120, 20, 26, 0.8)])
+    onet = InTurn(Scripted(score=[0.9, 0.5], offsets=(-0.5, 0, -0.5, 0)))
+    (face,) = MtcnnDetector(windows, Scripted(), onet).detect(BLANK)
+    assert face.box[0] == pytest.approx(40 / 0.3 - 20 - 0.5, abs=1e-4) and onet.windows == [2]
+
+
 def test_regress_by_hand():
     boxes = np.array([[10.0, 20, 30, 60], [0, 0, 1, 1]])
     offsets = np.array([[0.1, -0.1, 0.5, 0.25], [1, 2, 3, 4]], np.float32)
