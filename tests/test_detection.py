@@ -478,7 +478,8 @@ def test_where_a_face_was_found_nothing_is_looked_at_again():
     windows = Scripted([(120, 20, 20, 0.9), (120, 20, 26, 0.8)])
     onet = InTurn(Scripted(score=[0.9, 0.5], offsets=(-0.5, 0, -0.5, 0)))
     (face,) = MtcnnDetector(windows, Scripted(), onet).detect(BLANK)
-    assert face.box[0] == pytest.approx(40 / 0.3 - 20 - 0.5, abs=1e-4) and onet.windows == [2]
+    assert face.box[0] == pytest.approx(40 / 0.3 - 20 - 0.5, abs=1e-4)
+    assert onet.windows == [2]
 
 
 def test_regress_by_hand():
