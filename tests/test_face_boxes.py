@@ -175,6 +175,7 @@ def test_the_file_says_what_boxes_depend_on():
     assert {"detector", "min_face", "factor", "thresholds", "match_overlap", "weights"} <= set(plain)
     assert described(MtcnnSettings(min_face=41)) != plain
     assert described(MtcnnSettings(thresholds=(0.6, 0.7, 0.8))) != plain
+    assert described(MtcnnSettings(unsure=1.0)) != plain
 
 
 sides = st.floats(1, 5000)
