@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facealign import crop as crop_tools
+from facealign.crop import apply as map_points
+from facealign.crop import crop_face, crop_transform, invert, published_crop, published_landmarks
 from facealign.arrays import Float32Array, FloatArray, Image
 from facealign.detection import MtcnnDetector, MtcnnSettings
 from facealign.engines.base import Engine
@@ -147,8 +148,8 @@ class FaceAligner:
             return in_image, in_crops
         in_image = self.second.refine(image, in_image)
         size, widened = self.net.size, (self.spec.box_scale, self.spec.box_shift)
-        affines = [crop_tools.crop_transform(box, size, *widened) for box in boxes]
-        in_crops = np.stack([crop_tools.apply(*pair) for pair in zip(affines, in_image, strict=True)])
+        affines = [crop_transform(box, size, *widened) for box in boxes]
+        in_crops = np.stack([map_points(*pair) for pair in zip(affines, in_image, strict=True)])
         return in_image, in_crops
 
     def _crop(
@@ -156,8 +157,8 @@ class FaceAligner:
     ) -> tuple[Image | Float32Array, Callable[[Float32Array, FloatArray], FloatArray]]:
         """The crop of `box`, and the way back: (network values, points in the crop) -> image points."""
         if self.spec.crop == "published":
-            published, record = crop_tools.published_crop(image, box + 1.0)
-            return published, lambda values, points: crop_tools.published_landmarks(values, record)
-        crop, affine = crop_tools.crop_face(image, box, self.spec)
-        inverse = crop_tools.invert(affine)
-        return crop, lambda values, points: crop_tools.apply(inverse, points)
+            published, record = published_crop(image, box + 1.0)
+            return published, lambda values, points: published_landmarks(values, record)
+        crop, affine = crop_face(image, box, self.spec)
+        inverse = invert(affine)
+        return crop, lambda values, points: map_points(inverse, points)

@@ -27,11 +27,11 @@ from facealign.face_boxes import FaceBox, best_match, boxes_for
 from facealign.files import replacing
 from facealign.images import read_image
 from facealign.markup import GROUPS
+from facealign.metrics import NORMALISERS
 from facealign.parallel import cores
 from facealign.pipeline import overlapped
 from facealign.pose import Pose, head_pose
 
-NORMALISERS = ("inter_pupil", "inter_ocular")
 THRESHOLDS = {"08": 0.08, "10": 0.10}
 """Key suffix -> threshold, a fraction of the normaliser."""
 FAILURE_NORMALISER = "inter_ocular"

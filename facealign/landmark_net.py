@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facealign import crop as crop_tools
+from facealign.crop import apply as map_points
+from facealign.crop import decode_landmarks, encode_landmarks, invert, warp
 from facealign.alignment import aligned_transform
 from facealign.arrays import Float32Array, FloatArray, Image
 from facealign.engines.base import Engine
@@ -41,11 +42,11 @@ class LandmarkNet:
             return values
         mean = (self.points(values) + self._by_mirror_image(batch)) / 2
         mean[..., 0] += self.spec.mirror_bias
-        return crop_tools.encode_landmarks(mean, self.size, self.spec.origin)
+        return encode_landmarks(mean, self.size, self.spec.origin)
 
     def points(self, values: Float32Array) -> FloatArray:
         """Landmarks (n, 68, 2), in pixels of the crop, of the network's numbers."""
-        return crop_tools.decode_landmarks(values, self.size, self.spec.origin)
+        return decode_landmarks(values, self.size, self.spec.origin)
 
     def mirror_bias(self, crops: Sequence[Image]) -> float:
         """How far to the right it tells landmarks: half the way from those of the mirror image, put back.
@@ -101,13 +102,10 @@ class SecondNet(LandmarkNet):
         Raises FaceAlignError when a face's landmarks are all in one place.
         """
         affines = second_transforms(landmarks, self.spec)
-        crops = [crop_tools.warp(image, affine, self.size) for affine in affines]
+        crops = [warp(image, affine, self.size) for affine in affines]
         refined = self.points(self(crops))
         own = np.stack(
-            [
-                crop_tools.apply(crop_tools.invert(affine), points)
-                for affine, points in zip(affines, refined, strict=True)
-            ]
+            [map_points(invert(affine), points) for affine, points in zip(affines, refined, strict=True)]
         )
         return landmarks + self.spec.share * (own - landmarks)
 

@@ -10,7 +10,8 @@ import numpy as np
 from facealign import metrics
 from facealign.datasets import POOLED
 from facealign.errors import FaceAlignError
-from facealign.evaluation import NORMALISERS, PITCHES, VALIDATION, YAWS
+from facealign.evaluation import PITCHES, VALIDATION, YAWS
+from facealign.metrics import NORMALISERS
 from facealign.plotting import figure_in
 
 INTERVAL = "bootstrap, drawing faces anew"
@@ -67,7 +68,7 @@ def comparison(evaluations: Sequence[Mapping[str, Any]], normaliser: str = "inte
     normaliser: "inter_pupil" or "inter_ocular"; the reported rows appear only in the former, which is theirs.
     """
     if normaliser not in NORMALISERS:
-        raise ValueError(f"normaliser {normaliser!r}, expected one of {NORMALISERS}")
+        raise ValueError(f"normaliser {normaliser!r}, expected one of {tuple(NORMALISERS)}")
     rows = []
     if normaliser == "inter_pupil":
         for row in REPORTED:

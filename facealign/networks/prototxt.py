@@ -12,11 +12,6 @@ def text(message: Message, title: str) -> str:
     return head + str(text_format.MessageToString(message))
 
 
-def parse(content: str, message: Message) -> None:
-    """Parse prototxt `content` into `message`. Raises google.protobuf.text_format.ParseError."""
-    text_format.Parse(content, message)
-
-
 def filler(kind: str, value: float | None = None) -> caffe_pb2.FillerParameter:
     """A weight filler: "xavier", "msra", "constant"..."""
     return caffe_pb2.FillerParameter(type=kind, value=value)
