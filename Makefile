@@ -9,7 +9,8 @@ export PYTHON VENV
 # They share one virtual environment.
 .NOTPARALLEL:
 
-DATA ?=
+# The folder that holds 300w/ and other folders of photos with .pts.
+DATA ?= data
 STAGE ?= 1
 ITERATIONS ?=
 DEVICE ?= cpu
@@ -31,6 +32,11 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up ---------------------------------------------------------------------------------------------------
+FOR ?= demo dev caffe
+.PHONY: deps
+deps: ## install the Debian packages that the other targets need, as root or through sudo [FOR="demo dev caffe wheel"]
+	@tools/debian_packages.sh --install $(FOR)
+
 $(STAMPS)/%: pyproject.toml constraints.txt tools/setup_venv.sh
 	@tools/setup_venv.sh $*
 	@mkdir -p $(STAMPS) && touch $@
@@ -65,27 +71,27 @@ demo: $(STAMPS)/demo ## faces in, pictures and landmarks.json out, with the rele
 	$(BIN)/python demo.py --images build/demo/photos --output $(OUT)/demo $(ARGS)
 
 .PHONY: lmdb
-lmdb: $(STAMPS)/train ## make lmdb DATA=ROOT [COPIES=30|FRESH=1] [SEED=0]: find the faces, write the LMDBs for training
-	$(call needed,DATA,the folder that holds 300w/ and other folders of pictures with .pts)
-	$(BIN)/python tools/detect_faces.py --data $(DATA) --output $(BOXES)
-	$(BIN)/python tools/make_lmdb.py --data $(DATA) --boxes $(BOXES) --seed $(SEED) \
+lmdb: $(STAMPS)/train ## make lmdb [DATA=data] [COPIES=30|FRESH=1] [SEED=0]: find the faces, write the LMDBs for training
+	$(needs_data)
+	$(BIN)/facealign detect-faces --data $(DATA) --output $(BOXES)
+	$(BIN)/facealign make-lmdb --data $(DATA) --boxes $(BOXES) --seed $(SEED) \
 		$(if $(FRESH),--fresh,--copies $(COPIES)) $(ARGS)
 
 .PHONY: train
 train: $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2|3|cascade [ITERATIONS=N] [FRESH=1] [DEVICE=gpu]: train, or go on where it stopped
-	$(BIN)/python tools/train.py --stage $(STAGE) --device $(DEVICE) --seed $(SEED) $(if $(FRESH),--fresh) \
+	$(BIN)/facealign train --stage $(STAGE) --device $(DEVICE) --seed $(SEED) $(if $(FRESH),--fresh) \
 		$(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
 
 .PHONY: evaluate
-evaluate: $(STAMPS)/train ## make evaluate DATA=ROOT [WEIGHTS=FILE]: the numbers; default: the newest trained weights
-	$(call needed,DATA,the 300-W tree or the folder that holds it)
-	$(BIN)/python tools/evaluate.py --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
+evaluate: $(STAMPS)/train ## make evaluate [DATA=data] [WEIGHTS=FILE]: the numbers; default: the newest trained weights
+	$(needs_data)
+	$(BIN)/facealign evaluate --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
 		--json $(OUT)/evaluation.json --markdown --plot $(ARGS)
 
 .PHONY: reproduce
-reproduce: caffe $(STAMPS)/train ## make reproduce DATA=ROOT: all released weights and their figures, anew; hours, goes on where it stopped
-	$(call needed,DATA,the folder that holds 300w/ and other folders of pictures with .pts)
-	$(BIN)/python tools/reproduce.py --data $(DATA) $(ARGS)
+reproduce: caffe $(STAMPS)/train ## make reproduce [DATA=data]: all released weights and their figures, anew; hours, goes on where it stopped
+	$(needs_data)
+	$(BIN)/facealign reproduce --data $(DATA) $(ARGS)
 
 .PHONY: bench
 bench: caffe $(STAMPS)/train ## speed and memory against other frameworks, in turn; docs/benchmarks.md [ARGS="--only training"]
@@ -93,7 +99,7 @@ bench: caffe $(STAMPS)/train ## speed and memory against other frameworks, in tu
 
 .PHONY: prototxt
 prototxt: $(STAMPS)/demo ## write prototxt/ from the recipes
-	$(BIN)/python tools/make_prototxt.py
+	$(BIN)/facealign make-prototxt
 
 # --- check ----------------------------------------------------------------------------------------------------
 .PHONY: test
@@ -106,8 +112,7 @@ test-slow: caffe $(STAMPS)/dev ## the tests that take minutes each
 
 .PHONY: test-arm
 test-arm: caffe $(STAMPS)/dev ## our kernels on 64-bit ARM, compiled here and run by an emulator (installs both)
-	cd custom_caffe && "$(CURDIR)/$(BIN)/python" -c "from builder.packages import install_missing; \
-		install_missing(['g++-aarch64-linux-gnu', 'qemu-user'])"
+	@tools/debian_packages.sh --install arm
 	$(BIN)/python -m pytest -q -m arm $(ARGS)
 
 .PHONY: test-opencv4
@@ -117,9 +122,9 @@ test-opencv4: caffe ## what uses OpenCV, with the oldest version we support and 
 	pip=".venv-opencv4/bin/python -m pip install --quiet --disable-pip-version-check" && \
 	$$pip --editable ".[demo,train]" pytest hypothesis "opencv-python==4.8.0.76" "numpy<2" "$$wheel" && \
 	$$pip --force-reinstall --no-deps "$$wheel" # or pip keeps an older build of the same version
-	.venv-opencv4/bin/python -m pytest -q -m "not slow" tests/engines tests/test_aligner.py tests/test_crop.py \
-		tests/test_demo.py tests/test_detection.py tests/test_drawing.py tests/test_export.py tests/test_images.py \
-		tests/test_original_weights.py tests/custom_caffe/test_opencv4_importer.py $(ARGS)
+	.venv-opencv4/bin/python -m pytest -q -m "not slow" tests/engines tests/crops tests/detection tests/inference \
+		tests/commands/test_align.py tests/io tests/caffe_files/test_original_weights.py \
+		tests/custom_caffe/test_opencv4_importer.py $(ARGS)
 
 .PHONY: test-caffe
 test-caffe: $(STAMPS)/dev caffe ## upstream Caffe's own tests, C++ and Python, against our build (minutes to compile)
@@ -130,16 +135,20 @@ test-pythons: $(STAMPS)/dev caffe ## the wheel and the pycaffe tests with each P
 	$(BIN)/python custom_caffe/test_pythons.py $(ARGS)
 
 .PHONY: lint
-lint: $(STAMPS)/dev ## ruff (format and rules) and mypy --strict
+lint: $(STAMPS)/dev ## ruff (format and rules), mypy --strict, and that packages use only those below them
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@mkdir -p build; $(BIN)/lint-imports --no-cache > build/lint-imports.log || { cat build/lint-imports.log >&2; exit 1; }
 
 .PHONY: clean
 clean: ## remove what is built, but neither data/ nor runs/
 	rm -rf $(VENV) .venv-opencv4 build dist $(OUT)
 
-needed = @test -n "$($(1))" || { echo "make $@: give $(1)=..., $(2)" >&2; exit 2; }
+define needs_data
+@test -d "$(DATA)" || { echo "make $@: $(DATA): no such folder: put 300w/ (or any photos with .pts beside them) \
+into it, or give DATA=ROOT; docs/data.md says where to get them" >&2; exit 2; }
+endef
 
 define build_image
 @command -v docker >/dev/null || \

@@ -16,9 +16,9 @@ from benchmarks import instruction_levels, peers, publishing, targets
 from benchmarks.comparisons import COMPARISONS, comparisons_table, results_table
 from benchmarks.hardware import cpuinfo, describe, machine, vendor
 from benchmarks.measure import PYTHONS, ROOT, ROUNDS, Measurement
-from facealign.engines.caffe_engine import import_caffe
+from facealign.console import run
+from facealign.engines.pycaffe import import_caffe
 from facealign.errors import FaceAlignError
-from tools.cli import run
 
 PARTS = ("training", "inference", "detection", "lmdb_writing", "lmdb_reading")
 BUSY = 0.5

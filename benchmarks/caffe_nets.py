@@ -14,13 +14,14 @@ import numpy as np
 
 from benchmarks.closeness import check_close, check_gradient
 from facealign.arrays import AnyArray
-from facealign.engines.caffe_engine import CaffeEngine, import_caffe
+from facealign.caffe_files import prototxt as p
+from facealign.caffe_files.proto import caffe_pb2
+from facealign.engines.caffe import CaffeEngine
+from facealign.engines.pycaffe import import_caffe
 from facealign.networks import mobilenet_v2, vgg_shadow
-from facealign.networks import prototxt as p
+from facealign.networks.data_layers import MemorySource
 from facealign.networks.recipes import Recipe, recipe_named
-from facealign.networks.solvers import solver as solver_of
-from facealign.networks.sources import MemorySource
-from facealign.proto import caffe_pb2
+from facealign.networks.solver import solver as solver_of
 
 VGG_SHADOW = "vgg_shadow"
 WEIGHTS = Path("models/mobilenet_v2_stage2.caffemodel")

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.measure import ROOT
-from facealign.engines.caffe_engine import import_caffe
+from facealign.engines.pycaffe import import_caffe
 
 CUSTOM_CAFFE = ROOT / "custom_caffe"
 CHECKS = CUSTOM_CAFFE / "checks"

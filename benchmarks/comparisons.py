@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from benchmarks import detection
 from benchmarks.detection_pictures import BACKGROUNDS
 from benchmarks.measure import Measurement, ratio
-from facealign.report import table
+from facealign.io.markdown import table
 
 OURS = "facealign"
 """What the names of all of our engines begin with."""

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from facealign.boxes import overlap
+from facealign.geometry.boxes import overlap
 
 MIN_FACE = 40
 OVERLAP = 0.5
@@ -20,7 +20,7 @@ Find = Callable[[np.ndarray], np.ndarray]
 
 def facealign(engine: str) -> Find:
     """Ours, in "caffe" or "onnx"."""
-    from facealign.detection import MtcnnDetector, MtcnnSettings
+    from facealign.detection.mtcnn import MtcnnDetector, MtcnnSettings
 
     detector = MtcnnDetector.open(engine, MtcnnSettings(min_face=MIN_FACE))
     return lambda picture: _boxes([one.box for one in detector.detect(picture)])

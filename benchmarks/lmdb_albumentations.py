@@ -1,4 +1,4 @@
-"""The peer of tools/make_lmdb.py: the same samples as well as albumentations and lmdb alone make them.
+"""The peer of facealign make-lmdb: the same samples as well as albumentations and lmdb alone make them.
 
 As much is done once as can be: each photo is read, cut and scaled once, so that one Affine and a cut of its
 middle give the sample; the flipped cut is made once too. Runs in the peers' environment: no facealign here.

@@ -18,10 +18,10 @@ from google.protobuf import text_format
 from benchmarks.lmdb_photos import make_photos
 from benchmarks.lmdb_writing import WORK, ours
 from benchmarks.measure import ROOT, ROUNDS, Measurement, Peer, interleave, quartiles
-from facealign.engines.caffe_engine import import_caffe
+from facealign.engines.pycaffe import import_caffe
 from facealign.networks import mobilenet_v2
+from facealign.networks.data_layers import LmdbSource
 from facealign.networks.recipes import recipe_named
-from facealign.networks.sources import LmdbSource
 
 FACES, COPIES = 300, 30
 BATCH, ITERATIONS = 64, 30

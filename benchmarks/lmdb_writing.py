@@ -10,11 +10,12 @@ import numpy as np
 
 from benchmarks.lmdb_photos import make_photos
 from benchmarks.measure import PEERS_PYTHON, ROOT, ROUNDS, Measurement, Peer, interleave
-from facealign.augment import Augmentation
-from facealign.datasets import Sample
+from facealign.crops.augmentation import Augmentation
+from facealign.crops.model_spec import ModelSpec
+from facealign.datasets.sample import Sample
 from facealign.errors import FaceAlignError
-from facealign.lmdb_builder import Job, Recipe, write_training_part
-from facealign.spec import ModelSpec
+from facealign.lmdb.jobs import Job, SampleSettings
+from facealign.lmdb.sample_writer import write_training_part
 
 WORK = ROOT / "build" / "bench" / "lmdb"
 FACES, COPIES, WORKERS = 2000, 30, 2
@@ -66,7 +67,7 @@ def ours(listed: str, copies: int, workers: int, directory: str) -> Callable[[],
         )
         for name, face in json.loads(Path(listed).read_text(encoding="utf-8")).items()
     ]
-    recipe = Recipe(ModelSpec(), Augmentation(), 0)
+    recipe = SampleSettings(ModelSpec(), Augmentation(), 0)
 
     def write() -> None:
         shutil.rmtree(place, ignore_errors=True)

@@ -14,7 +14,7 @@ def opencv(directory: str, threads: int, faces: int) -> Callable[[], object]:
     """Our engine on OpenCV's DNN."""
     import cv2
 
-    from facealign.engines.onnx_engine import OnnxEngine
+    from facealign.engines.onnx import OnnxEngine
 
     cv2.setNumThreads(threads)
     engine = OnnxEngine(MODEL)

@@ -8,8 +8,8 @@ from benchmarks import results
 from benchmarks.comparisons import comparisons_table, results_table
 from benchmarks.measure import ROOT, Measurement
 from facealign.errors import FaceAlignError
-from facealign.files import replacing
-from facealign.report import table
+from facealign.io.atomic import replacing
+from facealign.io.markdown import table
 
 RESULTS = ROOT / "benchmarks" / "results"
 DOCS = ROOT / "docs" / "benchmarks.md"

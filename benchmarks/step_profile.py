@@ -24,9 +24,9 @@ from benchmarks import caffe_nets
 from benchmarks.check_programs import command, compiled
 from benchmarks.measure import quartiles
 from benchmarks.training import WORK, prepare
-from facealign.engines.caffe_engine import import_caffe
+from facealign.console import run
+from facealign.engines.pycaffe import import_caffe
 from facealign.errors import FaceAlignError
-from tools.cli import run
 
 SECONDS = 10.0
 GROUPS = (

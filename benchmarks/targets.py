@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmarks import comparisons
 from benchmarks.comparisons import Comparison, Outcome, compare, ratio_text
 from benchmarks.measure import Measurement
-from facealign.report import table
+from facealign.io.markdown import table
 
 
 @dataclass(frozen=True)

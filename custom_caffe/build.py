@@ -22,7 +22,6 @@ def main() -> int:
     """Run the program; returns its exit code."""
     parser = argparse.ArgumentParser(description="Build our Caffe as a wheel; print the wheel's path.")
     parser.add_argument("--venv", type=Path, help="virtual environment to build for and to install into")
-    parser.add_argument("--no-apt", action="store_true", help="do not install missing Debian packages")
     parser.add_argument("--gpu", action="store_true", help="with CUDA; $CUDA_HOME or nvcc tells which")
     parser.add_argument(
         "--cudnn",
@@ -48,13 +47,13 @@ def main() -> int:
     try:
         interpreter = Interpreter.ask(executable)
         if arguments.portable:
-            if not arguments.no_apt and portable.is_stale(interpreter):
-                packages.install_missing(portable.debian_packages())
+            if portable.is_stale(interpreter):
+                packages.require(portable.debian_packages())
             print(portable.ensure_wheel(interpreter))
             return 0
         variant = cuda.variant(cudnn=arguments.cudnn, nccl=arguments.nccl) if arguments.gpu else CPU
-        if not arguments.no_apt and wheel.is_stale(interpreter, variant):
-            packages.install_missing()
+        if wheel.is_stale(interpreter, variant):
+            packages.require()
         built = wheel.ensure_wheel(interpreter, variant)
         if arguments.venv is not None and wheel.installed_key(interpreter) != wheel.wheel_key(built):
             say(f"installing into {arguments.venv}")

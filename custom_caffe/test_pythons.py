@@ -76,11 +76,9 @@ def main() -> int:
         "--python", type=Path, nargs="+", help="interpreters; default: all found from 3.11 on"
     )
     parser.add_argument("--protobuf", type=int, nargs="+", default=[4, 5, 6, 7], help="major versions")
-    parser.add_argument("--no-apt", action="store_true", help="do not install missing Debian packages")
     arguments = parser.parse_args()
     try:
-        if not arguments.no_apt:
-            packages.install_missing()
+        packages.require()
         pythons = arguments.python or find_pythons()
         say(f"Pythons: {' '.join(str(python) for python in pythons)}")
         results = [check(python, arguments.protobuf) for python in pythons]

@@ -18,7 +18,6 @@ def main() -> int:
     """Run the program; returns its exit code: 1 if any test failed."""
     parser = argparse.ArgumentParser(description="Run upstream's own tests; print how many passed.")
     parser.add_argument("--venv", type=Path, required=True, help="virtual environment with Caffe and pytest")
-    parser.add_argument("--no-apt", action="store_true", help="do not install missing Debian packages")
     arguments = parser.parse_args()
     executable = arguments.venv / "bin" / "python"
     if not executable.exists():
@@ -27,8 +26,7 @@ def main() -> int:
         interpreter = Interpreter.ask(executable.absolute())
         if wheel.installed_key(interpreter) != wheel.build_key(interpreter):
             raise BuildError(f"the Caffe in {arguments.venv} is not of the present sources: run 'make caffe'")
-        if not arguments.no_apt:
-            packages.install_missing()
+        packages.require()
         tree, root = upstream_tests.compile_cpp(interpreter), upstream_tests.gather()
         outcomes = [
             upstream_tests.run_cpp(interpreter, tree, root),

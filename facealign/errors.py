@@ -1,5 +1,11 @@
-"""The error that every bad input becomes: one line that names the file and the remedy."""
+"""The error that is raised for any bad input."""
 
 
 class FaceAlignError(Exception):
-    """A bad input or a failed step, described in one line a user can act on."""
+    """Raised for any bad input or failed step: one line that names the file and the remedy.
+
+    >>> from facealign import FaceAligner
+    >>> FaceAligner.open("nobody.onnx")
+    Traceback (most recent call last):
+    facealign.errors.FaceAlignError: nobody.onnx: no such file; train first, or give --weights
+    """

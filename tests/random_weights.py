@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 from google.protobuf import text_format
 
-from facealign.engines.caffe_engine import import_caffe
-from facealign.export import export_onnx
+from facealign.caffe_files.caffemodel import expected_shapes, with_weights
+from facealign.caffe_files.proto import caffe_pb2
+from facealign.crops.model_spec import ModelSpec
+from facealign.engines.onnx_export import export_onnx
+from facealign.engines.pycaffe import import_caffe
 from facealign.networks import mobilenet_v2
-from facealign.proto import caffe_pb2
-from facealign.spec import ModelSpec
-from facealign.weights import expected_shapes, with_weights
 
 
 def fill(deploy, rng):

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from facealign.box_variation import SIZES, box_moves
-from facealign.datasets import scan
-from facealign.detection import MtcnnDetector
+from facealign.console import run
+from facealign.datasets.box_variation import SIZES, box_moves
+from facealign.datasets.scan import scan
+from facealign.detection.mtcnn import MtcnnDetector
 from facealign.errors import FaceAlignError
-from facealign.images import read_image
-from tools.cli import run
+from facealign.io.images import read_image
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from facealign.console import run
 from facealign.errors import FaceAlignError
-from tools.cli import run
 
 HERE = Path(__file__).resolve().parent.parent
 SUITES = {"cp311": "bookworm", "cp313": "trixie"}
@@ -69,7 +69,7 @@ def make_root(place: Path, suite: str) -> Path:
     archive = place / f"{suite}.tar"
     if not archive.exists():
         if shutil.which("mmdebstrap") is None:
-            call("apt-get", "install", "--yes", "--quiet", "--quiet", "--no-install-recommends", "mmdebstrap")
+            raise FaceAlignError("mmdebstrap is not installed; `make deps FOR=wheel` installs it")
         partial = place / f".{suite}.tar"
         options = ("--quiet", "--variant=minbase", "--mode=root", "--format=tar", f"--include={INCLUDED}")
         call("mmdebstrap", *options, suite, str(partial), debian_mirror())

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from facealign.mtcnn_weights import write
-from tools.cli import run
+from facealign.console import run
+from facealign.detection.mtcnn_weights import write
 
 
 def main() -> None:

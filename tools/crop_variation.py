@@ -1,7 +1,7 @@
 """Measure how the second crops of a cascade vary: by a first network's landmarks, not by the annotated ones.
 
 On faces that are new to it, the validation part, and on some that it was trained on. As on new ones should
-samples of `tools/make_lmdb.py --fresh --after` vary.
+samples of `facealign make-lmdb --fresh --after` vary.
 """
 
 import argparse
@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from facealign.aligner import FaceAligner
-from facealign.alignment import aligned_spec, crop_moves
-from facealign.datasets import scan
+from facealign.commands.make_lmdb import jobs_of
+from facealign.console import run
+from facealign.crops.aligned import MARGIN, aligned_spec
+from facealign.datasets.crop_variation import crop_moves
+from facealign.datasets.scan import scan
+from facealign.datasets.split import split
 from facealign.errors import FaceAlignError
-from facealign.images import read_image
-from facealign.lmdb_builder import Job
-from facealign.split import split
-from tools.cli import run
-from tools.make_lmdb import MARGIN, jobs_of
+from facealign.inference.face_aligner import FaceAligner
+from facealign.io.images import read_image
+from facealign.lmdb.jobs import Job
 
 
 def main() -> None:
@@ -56,7 +57,7 @@ def main() -> None:
     _, known_jobs, new_jobs = jobs_of(arguments.boxes, known, validation)
 
     def told(job: Job) -> np.ndarray:
-        return aligner.align_boxes(read_image(job.sample.path, orient=False), job.box[None])[0]
+        return aligner.landmarks_in(read_image(job.sample.path, orient=False), job.box[None])[0]
 
     for name, jobs in (("new", new_jobs), ("trained on", known_jobs)):
         if not jobs:

@@ -1,37 +1,10 @@
-"""Write the ONNX file of a caffemodel, with the description of its crops and outputs inside."""
+"""`facealign export-onnx`, also in a checkout that is not installed."""
 
-import argparse
+import sys
 from pathlib import Path
 
-from facealign.engines.choose import describe
-from facealign.export import check_described, export_onnx
-from facealign.files import replacing
-from facealign.spec import has_spec, spec_path
-from facealign.weights import matching_weights, read_deploy, read_weights
-from tools.cli import run
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from facealign.console import run_verb
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="a .caffemodel")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: beside it, .onnx")
-    parser.add_argument(
-        "--published", action="store_true", help="weights of the reference's author: cropped as its demo does"
-    )
-    arguments = parser.parse_args()
-    blobs = read_weights(arguments.weights)
-    spec = describe(arguments.weights, arguments.published)
-    deploy = read_deploy(Path(spec.deploy))
-    blobs = matching_weights(deploy, blobs, spec.deploy, str(arguments.weights))
-    description = spec_path(arguments.weights) if has_spec(arguments.weights) else arguments.weights
-    check_described(deploy, spec, str(description))
-    # The file travels without its deploy net; a path of this machine has no place in it.
-    model = export_onnx(deploy, blobs, spec.portable(), where=str(arguments.weights))
-    output = arguments.output or arguments.weights.with_suffix(".onnx")
-    with replacing(output) as partial:
-        partial.write_bytes(model.SerializeToString(deterministic=True))
-    print(f"{output}: {output.stat().st_size} bytes")
-
-
-if __name__ == "__main__":
-    run(main)
+if __name__ == "__main__":  # not in worker processes, which import this file
+    run_verb("export-onnx")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import cv2
 
+from facealign.console import run
 from facealign.errors import FaceAlignError
-from facealign.files import replacing
-from tools.cli import run
+from facealign.io.atomic import replacing
 
 
 def main() -> None:

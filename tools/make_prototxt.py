@@ -1,39 +1,10 @@
-"""Write the prototxt of every network and stage, or check that the committed ones are up to date."""
+"""`facealign make-prototxt`, also in a checkout that is not installed."""
 
-import argparse
+import sys
 from pathlib import Path
 
-from facealign.errors import FaceAlignError
-from facealign.files import replacing
-from facealign.networks.generated import files
-from tools.cli import run
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from facealign.console import run_verb
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--output", type=Path, default=Path("prototxt"), metavar="DIR", help="default: prototxt"
-    )
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
-    arguments = parser.parse_args()
-    wanted = files()
-    stale = []
-    for name, content in wanted.items():
-        path = arguments.output / name
-        if path.is_file() and path.read_bytes() == content.encode():
-            continue
-        stale.append(str(path))
-        if not arguments.check:
-            with replacing(path) as partial:
-                partial.write_text(content, encoding="utf-8")
-    found = {path.relative_to(arguments.output).as_posix() for path in arguments.output.rglob("*.prototxt")}
-    foreign = sorted(str(arguments.output / name) for name in found - set(wanted))
-    if arguments.check and foreign:
-        raise FaceAlignError(f"{', '.join(foreign)}: made by no recipe; remove it")
-    if arguments.check and stale:
-        raise FaceAlignError(f"{', '.join(stale)}: not what the recipes give; run `make prototxt`")
-    print(f"{arguments.output}: {len(stale)} files written" if stale else f"{arguments.output}: up to date")
-
-
-if __name__ == "__main__":
-    run(main)
+if __name__ == "__main__":  # not in worker processes, which import this file
+    run_verb("make-prototxt")

@@ -1,36 +1,10 @@
-"""Put evaluations side by side, under the reported figures, as Markdown and as a CED plot."""
+"""`facealign report`, also in a checkout that is not installed."""
 
-import argparse
 import sys
 from pathlib import Path
 
-from facealign.evaluation import read_results
-from facealign.files import replacing
-from facealign.report import markdown, plot_ced
-from tools.cli import run
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from facealign.console import run_verb
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "evaluations", type=Path, nargs="+", metavar="JSON", help="written by tools/evaluate.py"
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="write the Markdown here, not to the screen"
-    )
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the CED curves here")
-    arguments = parser.parse_args()
-
-    evaluations = [read_results(path) for path in arguments.evaluations]
-    text = markdown(evaluations)
-    if arguments.output is None:
-        sys.stdout.write(text)
-    else:
-        with replacing(arguments.output) as partial:
-            partial.write_text(text, encoding="utf-8")
-    if arguments.plot is not None:
-        plot_ced(arguments.plot, evaluations)
-
-
-if __name__ == "__main__":
-    run(main)
+if __name__ == "__main__":  # not in worker processes, which import this file
+    run_verb("report")

@@ -19,7 +19,7 @@ def build_wheel(
     try:
         interpreter = Interpreter.ask(sys.executable)
         if wheel.is_stale(interpreter):
-            packages.install_missing()
+            packages.require()
         built = wheel.ensure_wheel(interpreter)
     except BuildError as error:
         raise SystemExit(f"caffe build: error: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -29,29 +28,20 @@ def missing(extra: Sequence[str] = ()) -> list[str]:
     return [package for package in wanted if package not in installed]
 
 
-def install_missing(extra: Sequence[str] = ()) -> None:
-    """Install those that `missing` names with apt-get, through sudo when not root.
+def require(extra: Sequence[str] = ()) -> None:
+    """Raise BuildError, with the command that installs them, when packages are missing; see `missing`.
 
-    On a system without dpkg nothing is done: the compiler will name what it lacks.
+    On a system without dpkg nothing is known: the compiler will name what it lacks.
     """
     if shutil.which("dpkg-query") is None:
         say("no dpkg here: assuming the libraries of apt-packages.txt are installed")
         return
     packages = missing(extra)
-    if not packages:
-        return
-    say(f"installing {len(packages)} Debian packages: {' '.join(packages)}")
-    prefix = [] if os.geteuid() == 0 else ["sudo"]
-    if prefix and shutil.which("sudo") is None:
-        raise BuildError(f"as root, run: apt-get install --no-install-recommends {' '.join(packages)}")
-    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "--quiet"]
-    install = [*apt, "install", "--yes", "--no-install-recommends", *packages]
-    # An update may fail for another archive's sake; whether it matters, the installation tells.
-    subprocess.run([*apt, "update"], capture_output=True, check=False)
-    done = subprocess.run(install, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("E:")] or ["no message"]
-        raise BuildError(f"apt-get install failed: {lines[0]}")
+    if packages:
+        raise BuildError(
+            f"Debian packages are missing: {' '.join(packages)}; as root: apt-get install "
+            f"--no-install-recommends {' '.join(packages)} (in this repository: make deps)"
+        )
 
 
 def owner(library: str) -> str:

@@ -60,7 +60,7 @@ class SmoothField {
  * after the other), and 140 numbers: where the square that the plain crop shows has its upper left and its
  * lower right corner, x1 y1 x2 y2 (edges; pixel centres are whole numbers; the square may be turned), then the
  * 68 landmarks, x values first, in pixels from 0. A key is a number, a space and the name of the set that the
- * face is from. facealign/face_records.py writes such an LMDB.
+ * face is from. facealign/lmdb/context_crop_writer.py writes such an LMDB.
  *
  * Tops: data (N, 3, height, width); landmark (N, 136): 68 x, then 68 y, each the 1-based pixel in the crop
  * divided by the crop's width or height; optionally what was drawn (N, 66), see Drawn below.

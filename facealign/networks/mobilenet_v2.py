@@ -6,10 +6,10 @@ the published prototxt, not the paper-like table, is what weights fit.
 
 from dataclasses import dataclass
 
-from facealign.networks import prototxt as p
+from facealign.caffe_files.proto import caffe_pb2
+from facealign.networks import layers as p
+from facealign.networks.data_layers import DataSource, LmdbSource, data_layers
 from facealign.networks.recipes import Recipe
-from facealign.networks.sources import DataSource, LmdbSource, data_layers
-from facealign.proto import caffe_pb2
 
 SIZE = (64, 64)
 """Height and width of the input, in pixels."""
@@ -157,11 +157,11 @@ def train_val(recipe: Recipe, source: DataSource | None = None) -> caffe_pb2.Net
         name=recipe.snapshot_name,
         layer=[
             *data_layers(source or LmdbSource(), recipe.batch_size, SIZE),
-            p.noise("data", 0.001),
+            p.noise("data", "data", 0.001),
             *_trunk(deploy=False),
             p.landmark_loss(
                 "landmarkloss", OUTPUT, recipe.normalized, phase=caffe_pb2.TRAIN, function=recipe.function
             ),
-            p.test_error(OUTPUT),
+            p.euclidean_loss(OUTPUT),
         ],
     )

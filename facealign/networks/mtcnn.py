@@ -6,8 +6,8 @@ ONet also in five points.
 
 from dataclasses import dataclass
 
-from facealign.networks import prototxt as p
-from facealign.proto import caffe_pb2
+from facealign.caffe_files.proto import caffe_pb2
+from facealign.networks import layers as p
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,6 @@ FIELDS_LEFT_OUT: dict[str, Any] = {
     if field.default is not dataclasses.MISSING
 }
 """What the fields of a recipe mean where they are not said."""
-
 STAGE3 = Recipe(
     name="mobilenet_v2/stage3",
     network="mobilenet_v2",
@@ -81,7 +80,6 @@ STAGE3 = Recipe(
     weight_decay=1e-6,
     max_iter=100_000,
 )
-
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -122,7 +120,7 @@ RECIPES: dict[str, Recipe] = {
             stage="cascade",
             description=(
                 "The second network of a cascade, from stage 3's weights: crops by a first one's landmarks.\n"
-                "Ours: the published network; its samples are of tools/make_lmdb.py --after."
+                "Ours: the published network; its samples are of facealign make-lmdb --after."
             ),
             base_lr=0.002,
             starts_from="mobilenet_v2/stage3",

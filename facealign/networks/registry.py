@@ -1,16 +1,16 @@
 """The landmark networks by name: what builds their prototxt, and how their crops and outputs are read."""
 
 import dataclasses
-from pathlib import Path
 
+from facealign.crops.model_spec import ModelSpec
 from facealign.errors import FaceAlignError
+from facealign.io.package_data import package_folder
 from facealign.networks import mobilenet_v2, vgg_shadow
-from facealign.networks.sources import MEAN, SCALE
-from facealign.spec import ModelSpec
+from facealign.networks.data_layers import MEAN, SCALE
 
 BUILDERS = {"mobilenet_v2": mobilenet_v2, "vgg_shadow": vgg_shadow}
 """Network name -> its module, with SIZE, OUTPUT, deploy() and train_val(recipe, source)."""
-PROTOTXT = Path(__file__).resolve().parents[2] / "prototxt"
+PROTOTXT = package_folder("prototxt")
 
 
 def spec_of(network: str, stage: str = "", deploy: str = "") -> ModelSpec:

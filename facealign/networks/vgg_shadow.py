@@ -1,9 +1,9 @@
 """VGG-Shadow: 70x60 (height x width) BGR in, 136 numbers out, through seven plain 3x3 convolutions."""
 
-from facealign.networks import prototxt as p
+from facealign.caffe_files.proto import caffe_pb2
+from facealign.networks import layers as p
+from facealign.networks.data_layers import DataSource, LmdbSource, data_layers
 from facealign.networks.recipes import Recipe
-from facealign.networks.sources import DataSource, LmdbSource, data_layers
-from facealign.proto import caffe_pb2
 
 SIZE = (70, 60)
 """Height and width of the input in pixels; the reference says "70 * 60" and not which is which."""
@@ -76,18 +76,18 @@ def deploy(dropout: float = 0.2) -> caffe_pb2.NetParameter:
 
 def train_val(recipe: Recipe, source: DataSource | None = None) -> caffe_pb2.NetParameter:
     """The net for the solver; its TEST phase reports the loss of all, main, contour and coarse landmarks."""
-    parts = {"main": (0.0, 1.0, 0.0), "contour": (1.0, 0.0, 0.0), "coarse": (0.0, 0.0, 1.0)}
     return caffe_pb2.NetParameter(
         name=recipe.snapshot_name,
         layer=[
             *data_layers(source or LmdbSource("data/lmdb_70x60"), recipe.batch_size, SIZE),
-            p.noise("data", 0.001),
+            p.noise("noise", "data", 0.001),
             *_trunk(recipe.dropout),
-            p.landmark_loss("loss", OUTPUT, recipe.normalized),
-            p.test_error(OUTPUT),
-            *[
-                p.landmark_loss(f"loss_{part}", OUTPUT, recipe.normalized, weights, caffe_pb2.TEST)
-                for part, weights in parts.items()
-            ],
+            p.landmark_loss("loss", OUTPUT, recipe.normalized, phase=caffe_pb2.TRAIN),
+            p.euclidean_loss(OUTPUT, top="loss"),
+            p.landmark_loss("main_loss", OUTPUT, recipe.normalized, (0, 1, 0), caffe_pb2.TEST),
+            p.landmark_loss(
+                "contour_loss", OUTPUT, recipe.normalized, (1, 0, 0), caffe_pb2.TEST, loss_weight=0
+            ),
+            p.landmark_loss("coarse_loss", OUTPUT, recipe.normalized, (0, 0, 1), caffe_pb2.TEST),
         ],
     )

@@ -10,7 +10,7 @@ from benchmarks.closeness import check_close, check_gradient
 from benchmarks.inference import peers
 from benchmarks.measure import Peer, interleave
 from benchmarks.training import prepare
-from facealign.proto import caffe_pb2
+from facealign.caffe_files.proto import caffe_pb2
 
 OURS = {"ConvolutionDepthwise", "Noise", "WeightEuclideanLoss", "ImageFloatData"}
 

@@ -6,8 +6,8 @@ import pytest
 from benchmarks import detection
 from benchmarks.detection_pictures import BACKGROUNDS, background, timed, varied
 from benchmarks.detectors import count, hits, peer
-from facealign.boxes import overlap
-from facealign.detection import MtcnnDetector, MtcnnSettings
+from facealign.detection.mtcnn import MtcnnDetector, MtcnnSettings
+from facealign.geometry.boxes import overlap
 
 OURS = {"engine": "onnx"}
 

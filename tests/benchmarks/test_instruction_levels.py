@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import instruction_levels
 from benchmarks.instruction_levels import check, choose, environment, in_use, parse
-from facealign.engines.caffe_engine import import_caffe
+from facealign.engines.pycaffe import import_caffe
 from facealign.errors import FaceAlignError
 
 AVAILABLE = import_caffe().available_isas()

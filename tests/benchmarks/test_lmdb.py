@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks import lmdb_reading, lmdb_writing
 from benchmarks.lmdb_photos import AROUND, LARGEST, SMALLEST, make_photos
-from facealign.storage import read_part
+from facealign.lmdb.pairs import read_part
 
 
 def test_what_is_timed_is_written_and_read(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import caffe_nets
 from benchmarks.step_profile import GROUPS, REST, multiply_adds, shares, table
-from facealign.engines.caffe_engine import import_caffe
+from facealign.engines.pycaffe import import_caffe
 
 REPORT = """
 # Overhead  Symbol

@@ -15,10 +15,11 @@ import pytest
 from caffe.proto import caffe_pb2
 from numpy.typing import NDArray
 
-from facealign.alignment import fit_similarity
-from facealign.augment import Augmentation, Jitter, draw, jitter_transform, moved
-from facealign.crop import block_average, compose, decode_landmarks, warp
-from facealign.markup import MIRROR
+from facealign.crops.augmentation import Augmentation, Jitter, draw_jitter, jitter_transform, moved
+from facealign.crops.targets import decode_targets
+from facealign.geometry.affine import block_average, compose, warp
+from facealign.geometry.landmarks import MIRROR
+from facealign.geometry.similarity import fit_similarity
 
 Floats = NDArray[np.float64]
 SIZE = (64, 64)
@@ -168,7 +169,7 @@ def test_a_sample_is_the_warp_of_its_face(sampled: Sampled) -> None:
         difference = np.abs(data - picture)
         assert difference.max() <= 3
         assert difference.mean() < 0.5
-        np.testing.assert_allclose(decode_landmarks(values, SIZE), points, atol=1e-4)
+        np.testing.assert_allclose(decode_targets(values, SIZE), points, atol=1e-4)
         halved += np.hypot(*(face.square[2:] - face.square[:2])) / np.sqrt(2) / 64 / jitter.scale >= 2
     assert 10 < halved < 130
     assert set(batch.drawn["flip"]) == {0, 1}
@@ -237,7 +238,7 @@ def test_a_deformed_crop(sampled: Sampled) -> None:
     ):
         face = FACES[int(batch.drawn["record"][n])]
         affine = map_of(face, jitter)
-        seen = decode_landmarks(values, SIZE)
+        seen = decode_targets(values, SIZE)
         moves = bend(batch.drawn, n, seen)
         np.testing.assert_allclose(seen + moves, moved(face.points, affine, jitter), atol=1e-4)
         if 1 / np.sqrt(abs(np.linalg.det(affine[:, :2]))) >= 2:
@@ -275,7 +276,7 @@ def test_fields_leave_what_else_is_drawn_as_it_was(sampled: Sampled) -> None:
 def test_a_flip_changes_the_places_of_left_and_right(sampled: Sampled) -> None:
     plain, flipped = sampled("seed: 3", count=14), sampled("seed: 3 flip: 1", count=14)
     np.testing.assert_allclose(flipped.data, plain.data[..., ::-1], atol=1)
-    before, after = decode_landmarks(plain.landmark, SIZE), decode_landmarks(flipped.landmark, SIZE)
+    before, after = decode_targets(plain.landmark, SIZE), decode_targets(flipped.landmark, SIZE)
     np.testing.assert_allclose(after[..., 0], 63 - before[:, MIRROR, 0], atol=1e-4)
     np.testing.assert_allclose(after[..., 1], before[:, MIRROR, 1], atol=1e-4)
 
@@ -294,7 +295,7 @@ def test_it_draws_from_the_distributions_of_the_library(sampled: Sampled) -> Non
     count = 5000
     small = "seed: 1 height: 16 width: 16 noise_std_min: 0.5 noise_std_max: 6 "
     found = sampled(small + GEOMETRY, count, batch=100).drawn
-    drawn = draw(Augmentation(noise_std=(0.5, 6)), np.random.default_rng(1), count)
+    drawn = draw_jitter(Augmentation(noise_std=(0.5, 6)), np.random.default_rng(1), count)
     for name in ("shift_x", "shift_y", "scale", "angle", "noise_std"):
         theirs = getattr(drawn, name)
         assert apart(found[name], theirs) < 1, name
@@ -431,7 +432,7 @@ def test_the_test_phase_shows_the_plain_crops_in_order(sampled: Sampled) -> None
     for n, (data, values) in enumerate(zip(batch.data, batch.landmark, strict=True)):
         picture, points = expected(FACES[n % len(FACES)], Jitter())
         assert np.abs(data - picture).max() <= 3
-        np.testing.assert_allclose(decode_landmarks(values, SIZE), points, atol=1e-4)
+        np.testing.assert_allclose(decode_targets(values, SIZE), points, atol=1e-4)
 
 
 def test_other_sizes(faces: Path, make_net: Callable[..., Any]) -> None:
@@ -444,7 +445,7 @@ def test_other_sizes(faces: Path, make_net: Callable[..., Any]) -> None:
     ):
         face = FACES[int(record)]
         points = moved(face.points, map_of(face, jitter, (70, 60)), jitter)
-        np.testing.assert_allclose(decode_landmarks(values, (70, 60)), points, atol=1e-4)
+        np.testing.assert_allclose(decode_targets(values, (70, 60)), points, atol=1e-4)
 
 
 def test_each_face_comes_once_a_round(sampled: Sampled) -> None:

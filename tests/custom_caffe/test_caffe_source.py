@@ -202,6 +202,15 @@ def test_the_library_of_a_named_directory_is_taken(monkeypatch: pytest.MonkeyPat
     assert boost.bundled((3, 99)) is None
 
 
+def test_missing_packages_are_named_with_the_command_and_not_installed(monkeypatch):
+    wanted = [*packages.required(), "no-such-package"]
+    monkeypatch.setattr(packages, "required", lambda: wanted)
+    with pytest.raises(
+        common.BuildError, match=r"missing: no-such-package; as root: apt-get install .*make deps"
+    ):
+        packages.require()
+
+
 def test_packages_are_named_once_and_installed() -> None:
     names = packages.required()
     assert len(names) == len(set(names)) > 10

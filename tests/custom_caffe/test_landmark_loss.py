@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facealign.metrics import nme
+from facealign.evaluation.metrics import nme
 
 Array = NDArray[Any]
 N = 5

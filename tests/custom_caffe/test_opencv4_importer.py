@@ -13,7 +13,7 @@ import pytest
 from google.protobuf import text_format
 from numpy.typing import NDArray
 
-from facealign.proto import caffe_pb2
+from facealign.caffe_files.proto import caffe_pb2
 from tests import original_files
 from tests.original_files import layer
 from tests.random_weights import caffe_outputs, fill, in_caffe

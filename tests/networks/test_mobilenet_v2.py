@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facealign.engines.caffe_engine import import_caffe
-from facealign.networks import mobilenet_v2, prototxt
+from facealign.caffe_files import prototxt
+from facealign.caffe_files.proto import caffe_pb2
+from facealign.engines.pycaffe import import_caffe
+from facealign.networks import mobilenet_v2
+from facealign.networks.data_layers import LmdbSource
 from facealign.networks.recipes import RECIPES
-from facealign.networks.solvers import solver
-from facealign.networks.sources import LmdbSource
-from facealign.proto import caffe_pb2
+from facealign.networks.solver import solver
 from tests.random_weights import in_caffe, write_lmdbs
 
 STAGES = ("mobilenet_v2/stage1", "mobilenet_v2/stage2")
@@ -198,6 +199,7 @@ def test_train_val_is_the_published_net_layer_by_layer(name):
         ["data"],
         ["data"],
     )
+    assert not noise.include
     assert noise.noise_param.gaussian_std == pytest.approx(0.001)
     assert (noise.noise_param.bias, noise.noise_param.HasField("uniform_range")) == (0, False)
 
@@ -304,7 +306,7 @@ def test_the_committed_train_val_runs_where_the_lmdbs_are(name, tmp_path):
     data = [["data", "Data"], ["landmark", "Data"]]
     loss = ["landmarkloss", "WeightEuclideanLoss"]
     assert train[0] == [*data, ["data", "Noise"], *trunk, loss]
-    assert test[0] == [*data, *trunk, ["error", "EuclideanLoss"]]
+    assert test[0] == [*data, ["data", "Noise"], *trunk, ["error", "EuclideanLoss"]]
     for _, shapes, losses in (train, test):
         assert shapes["data"] == [64, 3, 64, 64]
         assert shapes["landmark"] == [64, 136, 1, 1]

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facealign.export import export_onnx
+from facealign.engines.onnx_export import export_onnx
 from facealign.networks import mtcnn
 from tests.random_weights import caffe_outputs, fill, in_caffe
 

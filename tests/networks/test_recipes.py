@@ -3,7 +3,7 @@
 import pytest
 
 from facealign.errors import FaceAlignError
-from facealign.networks.generated import BUILDERS
+from facealign.networks.prototxt_tree import BUILDERS
 from facealign.networks.recipes import RECIPES, recipe_named
 
 

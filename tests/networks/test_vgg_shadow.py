@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from facealign.engines.caffe_engine import import_caffe
-from facealign.networks import prototxt, vgg_shadow
+from facealign.caffe_files import prototxt
+from facealign.caffe_files.proto import caffe_pb2
+from facealign.engines.pycaffe import import_caffe
+from facealign.networks import vgg_shadow
+from facealign.networks.data_layers import LmdbSource
 from facealign.networks.recipes import RECIPES
-from facealign.networks.sources import LmdbSource
-from facealign.proto import caffe_pb2
 from tests.random_weights import in_caffe, write_lmdbs
 
 RECIPE = RECIPES["vgg_shadow"]
@@ -79,9 +80,9 @@ def test_the_recipe_sets_the_dropout(dropout):
 def test_noise_and_losses_are_the_published_ones():
     net = vgg_shadow.train_val(RECIPE)
     (noise,) = (layer for layer in net.layer if layer.type == "Noise")
-    assert (noise.name, list(noise.bottom), list(noise.top)) == ("data", ["data"], ["data"])
+    assert (noise.name, list(noise.bottom), list(noise.top)) == ("noise", ["data"], ["data"])
     assert noise.noise_param.gaussian_std == pytest.approx(0.001)
-    assert [rule.phase for rule in noise.include] == [caffe_pb2.TRAIN]
+    assert not noise.include
     found = {}
     for layer in net.layer:
         if layer.type == "WeightEuclideanLoss":
@@ -89,15 +90,17 @@ def test_noise_and_losses_are_the_published_ones():
             param = layer.weight_euclidean_loss_param
             assert param.normalized == 0
             weights = (param.main_weight, param.contour_weight, param.coarse_weight)
-            found[layer.name] = (weights, [rule.phase for rule in layer.include])
+            assert list(layer.top) == [layer.name]
+            found[layer.name] = (weights, list(layer.loss_weight), [rule.phase for rule in layer.include])
     assert found == {
-        "loss": ((1, 1, 1), []),
-        "loss_main": ((1, 0, 0), [caffe_pb2.TEST]),
-        "loss_contour": ((0, 1, 0), [caffe_pb2.TEST]),
-        "loss_coarse": ((0, 0, 1), [caffe_pb2.TEST]),
+        "loss": ((1, 1, 1), [], [caffe_pb2.TRAIN]),
+        "main_loss": ((1, 0, 0), [], [caffe_pb2.TEST]),
+        "contour_loss": ((0, 1, 0), [0], [caffe_pb2.TEST]),
+        "coarse_loss": ((0, 0, 1), [], [caffe_pb2.TEST]),
     }
     (error,) = (layer for layer in net.layer if layer.type == "EuclideanLoss")
-    assert (error.name, [rule.phase for rule in error.include]) == ("error", [caffe_pb2.TEST])
+    assert (error.name, list(error.top)) == ("error", ["loss"])
+    assert [rule.phase for rule in error.include] == [caffe_pb2.TEST]
 
 
 def test_caffe_makes_the_blobs_of_the_table(tmp_path):
@@ -125,10 +128,9 @@ def test_a_step_and_a_test_run_in_caffe(tmp_path):
     coarse = np.isin(landmark, [18, 22, 23, 27, 37, 40, 43, 46, 28, 32, 36, 49, 55])
     by_hand = {
         "loss": error.sum(),
-        "error": error.sum(),
-        "loss_main": error[:, landmark >= 18].sum(),
-        "loss_contour": error[:, landmark <= 17].sum(),
-        "loss_coarse": error[:, coarse].sum(),
+        "main_loss": error[:, landmark >= 18].sum(),
+        "contour_loss": error[:, landmark <= 17].sum(),
+        "coarse_loss": error[:, coarse].sum(),
     }
     assert losses == pytest.approx(by_hand, rel=1e-4)
 

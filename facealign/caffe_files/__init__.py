@@ -1,0 +1,1 @@
+"""Caffe's files: prototxt and weights, read, checked and written without Caffe."""

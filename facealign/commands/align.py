@@ -1,0 +1,258 @@
+"""Find faces in images and draw their box, 68 landmarks and head pose.
+
+Writes a picture for each image and one landmarks.json, in 0-based pixels of the original images.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+from tqdm import tqdm
+
+from facealign.arrays import FloatArray, Image
+from facealign.concurrency.processes import cores
+from facealign.concurrency.threads import ThreadedStep, overlapped
+from facealign.errors import FaceAlignError
+from facealign.inference.drawing import draw_face
+from facealign.inference.face_aligner import Face, FaceAligner
+from facealign.inference.given_boxes import read_box_file
+from facealign.inference.model_zoo import default_weights, second_of
+from facealign.io.atomic import replacing
+from facealign.io.images import SUFFIXES, read_image
+
+WRITABLE = (".jpg", ".jpeg", ".png", ".bmp")
+
+
+def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "paths", type=Path, nargs="*", metavar="DIR|FILE", help="images, or folders of images"
+    )
+    parser.add_argument(
+        "--images", type=Path, nargs="+", default=[], metavar="DIR|FILE", help="the same, as an option"
+    )
+    parser.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="default: out")
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "caffe", "onnx"),
+        default="auto",
+        help="auto (default): pycaffe when it is installed, else ONNX through OpenCV; MTCNN in OpenCV",
+    )
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="DIR",
+        help="take the boxes from DIR/NAME.txt (1-based `x1 y1 x2 y2`, a face a line) and detect nothing",
+    )
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the newest stage in models/")
+    parser.add_argument(
+        "--cascade",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="FILE",
+        help="let a second network look at each face again, upright and tight (default: the one in models/)",
+    )
+    parser.add_argument(
+        "--published", action="store_true", help="the reference demo's arithmetic, for weights of its author"
+    )
+    parser.add_argument("--strict", action="store_true", help="stop at the first image that fails")
+    arguments = parser.parse_args(command)
+    arguments.images = [*arguments.paths, *arguments.images]
+    if not arguments.images:
+        parser.error("no images given")
+    return arguments
+
+
+def find_images(arguments: Sequence[Path]) -> list[Path]:
+    """The image files that `--images` means, in order, each once; a folder stands for its images, sorted.
+
+    A named file is kept even when it is not there, to be reported with the others that cannot be read.
+    Raises FaceAlignError for a folder without images.
+    """
+    files: dict[Path, Path] = {}
+    for argument in arguments:
+        if argument.is_dir():
+            inside = sorted(
+                path
+                for path in argument.iterdir()
+                if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+            )
+            if not inside:
+                raise FaceAlignError(f"{argument}: no image in it; expected {', '.join(SUFFIXES)}")
+        else:
+            inside = [argument]
+        for path in inside:
+            files.setdefault(path.resolve(), path)
+    return list(files.values())
+
+
+def picture_names(files: Sequence[Path]) -> list[str]:
+    """A name for each file's picture, no two equal (whatever the case of their letters).
+
+    The file's own name; of a second file of that name, its folder's before it; then a number.
+    """
+    taken: set[str] = set()
+    names = []
+    for file in files:
+        suffix = file.suffix if file.suffix.lower() in WRITABLE else ".png"
+        stem = file.name if file.suffix.lower() not in WRITABLE else file.stem
+        folder = file.resolve().parent.name
+        choices = [f"{stem}{suffix}", f"{folder}_{stem}{suffix}"]
+        choices += [f"{folder}_{stem}_{number}{suffix}" for number in range(2, len(files) + 2)]
+        name = next(choice for choice in choices if choice.lower() not in taken)
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def encoded(path: Path, image: Image, faces: Sequence[Face]) -> bytes:
+    """What a file `path` with the faces drawn on the image holds. Raises FaceAlignError when that fails."""
+    picture = image
+    for face in faces:
+        picture = draw_face(picture, face.box, face.landmarks, face.pose)
+    done, data = cv2.imencode(path.suffix, picture)
+    if not done:
+        raise FaceAlignError(f"{path}: cannot be written")
+    return data.tobytes()
+
+
+def record(file: Path, image: Image, faces: Sequence[Face]) -> dict[str, Any]:
+    """What landmarks.json says of one image."""
+    return {
+        "file": file.as_posix(),
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "faces": [
+            {
+                "box": [round(float(value), 3) for value in face.box],
+                "score": None if face.score is None else round(face.score, 5),
+                "landmarks": [[round(float(x), 3), round(float(y), 3)] for x, y in face.landmarks],
+                "pose": None
+                if face.pose is None
+                else {
+                    "yaw": round(float(face.pose.yaw), 3),
+                    "pitch": round(float(face.pose.pitch), 3),
+                    "roll": round(float(face.pose.roll), 3),
+                },
+            }
+            for face in faces
+        ],
+    }
+
+
+@dataclass(frozen=True)
+class Work:
+    """An image on its way. file: of the image; picture: where it goes; the rest comes step by step.
+
+    data: what `picture` will hold; record: what landmarks.json will.
+    """
+
+    file: Path
+    picture: Path
+    image: Image | None = None
+    boxes: Sequence[FloatArray] = ()
+    scores: list[float] | None = None
+    faces: Sequence[Face] = ()
+    data: bytes = b""
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def steps(aligner: FaceAligner, boxes: Path | None) -> tuple[ThreadedStep, ...]:
+    """What is done with a Work: read the image, find the faces, align them, draw. Errors name the file."""
+
+    def read(work: Work) -> Work:
+        return replace(work, image=read_image(work.file))
+
+    def find(work: Work) -> Work:
+        assert work.image is not None
+        if boxes is not None:
+            return replace(work, boxes=read_box_file(boxes / f"{work.file.stem}.txt"))
+        assert aligner.detector is not None
+        found = aligner.detector.detect(work.image)
+        return replace(work, boxes=[one.box for one in found], scores=[one.score for one in found])
+
+    def align(work: Work) -> Work:
+        assert work.image is not None
+        try:
+            return replace(work, faces=aligner.align(work.image, list(work.boxes), work.scores))
+        except FaceAlignError as error:
+            if boxes is None:
+                raise
+            raise FaceAlignError(f"{boxes / f'{work.file.stem}.txt'}: {error}") from error
+
+    def draw_and_record(work: Work) -> Work:
+        assert work.image is not None
+        return replace(
+            work,
+            image=None,
+            data=encoded(work.picture, work.image, work.faces),
+            record=record(work.file, work.image, work.faces),
+        )
+
+    # A network runs one image at a time.
+    return (read, cores()), (find, 1), (align, 1), (draw_and_record, cores())
+
+
+def main() -> None:
+    arguments = arguments_of()
+    files = find_images(arguments.images)
+    names = picture_names(files)
+    originals = {file.resolve() for file in files}
+    for name in names:
+        if (arguments.output / name).resolve() in originals:
+            raise FaceAlignError(
+                f"{arguments.output / name}: the picture would replace an image; change --output"
+            )
+    if arguments.boxes is not None and not arguments.boxes.is_dir():
+        raise FaceAlignError(f"{arguments.boxes}: no such folder; --boxes takes a folder of NAME.txt")
+
+    weights = arguments.weights or default_weights(arguments.engine)
+    second = second_of(arguments.cascade, arguments.engine)
+    aligner = FaceAligner.open(
+        weights,
+        arguments.engine,
+        detector=arguments.boxes is None,
+        published=arguments.published,
+        cascade=second or False,
+    )
+    if aligner.cascade_mismatch:
+        print(f"warning: {second}: {aligner.cascade_mismatch}", file=sys.stderr)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    records = []
+    failures = []
+    works = [Work(file, arguments.output / name) for file, name in zip(files, names, strict=True)]
+    with (
+        closing(overlapped(works, *steps(aligner, arguments.boxes))) as coming,
+        tqdm(coming, total=len(works), unit="image", desc="demo") as bar,
+    ):
+        for work, future in bar:
+            try:
+                done = future.result()
+            except FaceAlignError as error:
+                if arguments.strict or len(files) == 1:
+                    raise
+                failures.append(str(error))
+                tqdm.write(f"skipped: {error}", file=sys.stderr)
+                continue
+            # Here, in order: what comes after an image that --strict stops at is not written.
+            with replacing(work.picture) as partial:
+                partial.write_bytes(done.data)
+            records.append(done.record)
+    if not records:
+        raise FaceAlignError(f"none of the {len(files)} images could be used")
+
+    listing = arguments.output / "landmarks.json"
+    with replacing(listing) as partial:
+        text = json.dumps({"images": records}, indent=1, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+    n_faces = sum(len(one["faces"]) for one in records)
+    skipped = f", {len(failures)} skipped" if failures else ""
+    print(f"{listing}: {len(records)} images, {n_faces} faces{skipped}")

@@ -1,0 +1,129 @@
+"""Find the annotated faces of data sets with MTCNN and keep their boxes in one file.
+
+A face that is missed is reported and gets a box derived from its landmarks, marked as such. What the file
+holds already, found with the same settings, is not computed again: an interrupted run goes on.
+"""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from facealign.concurrency.processes import cores
+from facealign.datasets.detected_boxes import (
+    FaceBox,
+    described,
+    find_boxes,
+    read_boxes,
+    stamp_of,
+    unreadable,
+    write_boxes,
+)
+from facealign.datasets.sample import Sample
+from facealign.datasets.scan import scan
+from facealign.detection.mtcnn import MtcnnSettings
+from facealign.errors import FaceAlignError
+from facealign.geometry.boxes import landmark_box
+from facealign.io.markdown import table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, menpo/, any folder")
+    parser.add_argument("--output", type=Path, default=Path("data/boxes.json"), metavar="FILE")
+    parser.add_argument("--engine", choices=("auto", "caffe", "onnx"), default="onnx", help="default: onnx")
+    parser.add_argument("--min-face", type=float, default=40, metavar="PIXELS", help="default: 40")
+    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one a core")
+    parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
+    arguments = parser.parse_args()
+    if arguments.workers < 1:
+        parser.error("--workers: expected 1 or more")
+    try:
+        settings = MtcnnSettings(min_face=arguments.min_face)
+    except ValueError as error:
+        parser.error(f"--min-face: {error}")
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that what was found is kept
+    found = scan(arguments.data, strict=arguments.strict)
+    for _, reason in found.skipped:
+        print(f"skipped: {reason}", file=sys.stderr)
+    if not found.samples:
+        raise FaceAlignError(f"{arguments.data}: no picture with 68 points in it")
+    kept = known_boxes(arguments.output, settings)
+    faces = {
+        sample.relative: kept[sample.relative]
+        for sample in found.samples
+        if sample.relative in kept and kept[sample.relative].stamp == stamp_of(sample)
+    }
+    for sample in found.samples:
+        if sample.relative in faces and faces[sample.relative].source == "unreadable":
+            if arguments.strict:
+                del faces[sample.relative]  # to be looked at again, and to stop at
+            else:
+                print(
+                    f"skipped: {sample.path}: could not be read before, nor has it changed", file=sys.stderr
+                )
+    todo = [sample for sample in found.samples if sample.relative not in faces]
+    if faces:
+        print(f"{arguments.output}: has {len(faces)} of {len(found.samples)} faces", file=sys.stderr)
+    boxes = find_boxes(todo, settings, arguments.engine, arguments.workers)
+    try:
+        for sample, box in zip(todo, tqdm(boxes, total=len(todo), unit="face", desc="detect"), strict=True):
+            if isinstance(box, FaceAlignError):
+                if arguments.strict:
+                    raise box
+                faces[sample.relative] = unreadable(sample)
+                tqdm.write(f"skipped: {box}", file=sys.stderr)
+                continue
+            faces[sample.relative] = box
+            if box.source != "mtcnn":
+                tqdm.write(f"missed: {sample.path}", file=sys.stderr)
+    finally:
+        if todo and faces:
+            write_boxes(arguments.output, described(settings), {**kept, **faces})
+    readable = [sample for sample in found.samples if faces[sample.relative].source != "unreadable"]
+    skipped = len(found.skipped) + len(found.samples) - len(readable)
+    print(
+        f"{arguments.output}: {len(readable)} faces, {found.profiles} profiles left out, {skipped} skipped\n"
+    )
+    sys.stdout.write(summary(readable, faces))
+
+
+def known_boxes(path: Path, settings: MtcnnSettings) -> dict[str, FaceBox]:
+    """What an earlier run found with the same settings."""
+    if not path.exists():
+        return {}
+    written, faces = read_boxes(path)
+    if written != described(settings):
+        print(f"{path}: made with other settings; starting anew", file=sys.stderr)
+        return {}
+    return faces
+
+
+def summary(samples: list[Sample], faces: dict[str, FaceBox]) -> str:
+    """A table by folder: faces, share found, share with an overlap over 0.5, and how boxes lie (medians)."""
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault("300-W, all" if sample.is_300w else "", []).append(sample)
+        groups.setdefault(sample.subset, []).append(sample)
+    groups.pop("", None)
+    rows = []
+    for name, members in sorted(groups.items()):
+        boxes = [faces[sample.relative] for sample in members]
+        found = [box.source == "mtcnn" for box in boxes]
+        cells = [name, str(len(members)), f"{100 * np.mean(found):.2f}"]
+        cells.append(f"{100 * np.mean([box.overlap > 0.5 for box in boxes]):.2f}")
+        if any(found):
+            given = np.array([box.box for box in boxes])[found]
+            tight = landmark_box(np.array([sample.points for sample in members]))[found]
+            size = tight[:, 2:] - tight[:, :2]
+            centre = ((given[:, :2] + given[:, 2:]) - (tight[:, :2] + tight[:, 2:])) / 2 / size
+            ratio = (given[:, 2:] - given[:, :2]) / size
+            cells += [" ".join(f"{value:+.3f}" for value in np.median(centre, axis=0))]
+            cells += [" ".join(f"{value:.3f}" for value in np.median(ratio, axis=0))]
+        rows.append([*cells, *[""] * (6 - len(cells))])
+    header = ["Folder", "Faces", "Found, %", "Overlap over 0.5, %", "Centre off by (x y)", "Size ratio (x y)"]
+    return table(header, rows)

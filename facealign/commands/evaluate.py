@@ -1,0 +1,228 @@
+"""Measure landmark weights on annotated photos in the layout of 300-W: on its test sets and validation part.
+
+A face whose box is not found is a failure: it counts in the failure rate, the AUC and the CED, and is left
+out of the mean error (NME), beside which the number of missed faces is given.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from facealign.datasets.detected_boxes import read_boxes
+from facealign.datasets.sample import Sample
+from facealign.datasets.scan import scan
+from facealign.datasets.validation_300w import in_validation
+from facealign.errors import FaceAlignError
+from facealign.evaluation.ced_plot import plot_ced
+from facealign.evaluation.figures import results
+from facealign.evaluation.markdown_report import markdown
+from facealign.evaluation.measure import (
+    FindBox,
+    box_of_annotation,
+    detected_box,
+    limit_per_folder,
+    listed_box,
+    measure,
+)
+from facealign.evaluation.results_file import write_results
+from facealign.inference.face_aligner import FaceAligner
+from facealign.inference.model_zoo import default_weights, second_of
+from facealign.io.atomic import replacing
+from facealign.lmdb.meta import read_meta
+from facealign.networks.recipes import RECIPES
+from facealign.training.snapshots import newest_weights
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="ROOT", help="300-W tree, or one with 300w/"
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help=".caffemodel or .onnx (default: the newest trained, else released)",
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="also the faces that are for training (default: if no others are here)",
+    )
+    parser.add_argument(
+        "--validation-of",
+        type=Path,
+        metavar="DIR",
+        help="only the faces that these LMDBs (facealign make-lmdb) set apart, as the validation part",
+    )
+    parser.add_argument(
+        "--cascade",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="FILE",
+        help="with a second network after the first (default: the one in models/); the method's name says so",
+    )
+    parser.add_argument(
+        "--flip",
+        action="store_true",
+        help="average with the landmarks of the mirrored crop: two runs a face; the method's name says so",
+    )
+    parser.add_argument("--engine", choices=("auto", "caffe", "onnx"), default="auto", help="default: auto")
+    parser.add_argument(
+        "--boxes",
+        default="mtcnn",
+        metavar="mtcnn|landmarks|FILE",
+        help="detect the faces (default), derive from the annotation, or a file of facealign detect-faces",
+    )
+    parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="where the figures go")
+    parser.add_argument(
+        "--plot", nargs="?", const=True, metavar="PNG", help="draw the CED curves (default: beside OUT, .png)"
+    )
+    parser.add_argument(
+        "--markdown", nargs="?", const=True, metavar="MD", help="write the table (default: beside OUT, .md)"
+    )
+    parser.add_argument("--name", help="the method's name in the table (default: network and stage)")
+    parser.add_argument("--published", action="store_true", help="crop as the reference demo does")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images of each folder")
+    parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
+    arguments = parser.parse_args(command)
+    if arguments.limit is not None and arguments.limit < 1:
+        parser.error("--limit: expected 1 or more")
+    return arguments
+
+
+def main() -> None:
+    arguments = arguments_of()
+    found = scan(arguments.data, strict=arguments.strict)
+    for file, reason in found.skipped:
+        print(f"skipped: {reason if file in reason else f'{file}: {reason}'}", file=sys.stderr)
+    if not found.samples:
+        raise FaceAlignError(f"{arguments.data}: no image with 68 points in it; expected a 300-W tree")
+    samples, validation = chosen(found.samples, arguments.validation_of, arguments.all)
+    samples = limit_per_folder(samples, arguments.limit)
+    if arguments.weights is None:
+        arguments.weights = newest()
+        print(f"weights: {arguments.weights}", file=sys.stderr)
+
+    detects = arguments.boxes == "mtcnn"
+    second = second_of(arguments.cascade, arguments.engine)
+    aligner = FaceAligner.open(
+        arguments.weights,
+        arguments.engine,
+        detector=detects,
+        published=arguments.published,
+        flip=arguments.flip,
+        cascade=second or False,
+    )
+    if aligner.cascade_mismatch:
+        print(f"warning: {second}: {aligner.cascade_mismatch}", file=sys.stderr)
+    with tqdm(samples, unit="image", desc="evaluate") as bar:
+        measured = measure(
+            bar,
+            finder(arguments.boxes, aligner),
+            aligner.landmarks_in,
+            strict=arguments.strict,
+            on_skip=lambda file, reason: tqdm.write(
+                f"skipped: {reason if file in reason else f'{file}: {reason}'}", file=sys.stderr
+            ),
+        )
+    measured.skipped = [*found.skipped, *measured.skipped]
+    if not measured.errors:
+        raise FaceAlignError(f"{arguments.data}: none of the {len(samples)} images could be used")
+
+    spec = aligner.spec
+    data: dict[str, Any] = results(
+        samples,
+        measured,
+        {
+            "method": method(arguments.name, aligner),
+            "input": f"{spec.input_height}x{spec.input_width}",
+            "weights": arguments.weights.name,
+            "engine": type(aligner.engine).__name__,
+            "boxes": arguments.boxes,
+            "crop": spec.crop,
+            "flip": arguments.flip,
+            "cascade": None if second is None else second.name,
+            "limit": arguments.limit,
+        },
+        validation,
+    )
+    write_results(arguments.json, data)
+    text = markdown([data])
+    sys.stdout.write(text)
+    if arguments.markdown is not None:
+        target = arguments.json.with_suffix(".md") if arguments.markdown is True else Path(arguments.markdown)
+        with replacing(target) as partial:
+            partial.write_text(text, encoding="utf-8")
+    if arguments.plot is not None:
+        plot_ced(
+            arguments.json.with_suffix(".png") if arguments.plot is True else Path(arguments.plot), [data]
+        )
+
+
+def method(name: str | None, aligner: FaceAligner) -> str:
+    """The method's name in the tables, which tells all that was run."""
+    parts = [name or aligner.spec.name]
+    if aligner.second is not None:
+        parts.append(f"cascade with {aligner.second.spec.name}")
+    if aligner.net.flip:
+        parts.append("flip-averaged")
+    return ", ".join(parts)
+
+
+def newest() -> Path:
+    """The newest trained weights: of the last recipe that has any, else those that are released.
+
+    Never those of a cascade's second network.
+    """
+    for recipe in reversed(list(RECIPES.values())):
+        if recipe.network == "mobilenet_v2" and not recipe.second_level:
+            weights = newest_weights(Path(recipe.run_directory), recipe.stage)
+            if weights is not None:
+                return weights
+    return default_weights("auto")
+
+
+def chosen(
+    samples: list[Sample], lmdbs: Path | None, everything: bool
+) -> tuple[list[Sample], frozenset[str]]:
+    """The samples to measure, and the paths (`Sample.relative`) of those that validate.
+
+    These are 300-W's validation part and test sets, without others; of data with neither, all.
+    """
+    if lmdbs is not None:
+        kept = set_apart(samples, lmdbs)
+        return kept, frozenset(sample.relative for sample in kept)
+    validation = frozenset(sample.relative for sample in samples if in_validation(sample))
+    kept = [sample for sample in samples if sample.is_test or sample.relative in validation]
+    if everything or not kept:
+        return samples, validation
+    if len(kept) < len(samples):
+        print(f"left out: {len(samples) - len(kept)} faces for training (--all: not)", file=sys.stderr)
+    return kept, validation
+
+
+def set_apart(samples: list[Sample], directory: Path) -> list[Sample]:
+    """Those samples that are in the validation part of the LMDBs in `directory`."""
+    names = set(read_meta(directory).get("validation_faces", []))
+    kept = [sample for sample in samples if sample.relative in names]
+    if not kept:
+        raise FaceAlignError(f"{directory}: none of its validation faces is among this data's")
+    return kept
+
+
+def finder(boxes: str, aligner: FaceAligner) -> FindBox:
+    """Where the boxes come from, as `--boxes` says."""
+    if boxes == "landmarks":
+        return box_of_annotation
+    if boxes == "mtcnn":
+        if aligner.detector is None:
+            raise FaceAlignError("--boxes mtcnn: the aligner was opened without a detector")
+        return detected_box(aligner.detector.detect)
+    _, faces = read_boxes(Path(boxes))
+    return listed_box(faces, boxes)

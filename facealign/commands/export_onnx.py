@@ -1,0 +1,33 @@
+"""Write the ONNX file of a caffemodel, with the description of its crops and outputs inside."""
+
+import argparse
+from pathlib import Path
+
+from facealign.caffe_files.caffemodel import matching_weights, read_weights
+from facealign.caffe_files.prototxt import read_deploy
+from facealign.crops.model_spec import has_spec, spec_path
+from facealign.engines.onnx_export import check_described, export_onnx
+from facealign.engines.opening import spec_for
+from facealign.io.atomic import replacing
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="a .caffemodel")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: beside it, .onnx")
+    parser.add_argument(
+        "--published", action="store_true", help="weights of the reference's author: cropped as its demo does"
+    )
+    arguments = parser.parse_args()
+    blobs = read_weights(arguments.weights)
+    spec = spec_for(arguments.weights, arguments.published)
+    deploy = read_deploy(Path(spec.deploy))
+    blobs = matching_weights(deploy, blobs, spec.deploy, str(arguments.weights))
+    description = spec_path(arguments.weights) if has_spec(arguments.weights) else arguments.weights
+    check_described(deploy, spec, str(description))
+    # The file travels without its deploy net; a path of this machine has no place in it.
+    model = export_onnx(deploy, blobs, spec.portable(), where=str(arguments.weights))
+    output = arguments.output or arguments.weights.with_suffix(".onnx")
+    with replacing(output) as partial:
+        partial.write_bytes(model.SerializeToString(deterministic=True))
+    print(f"{output}: {output.stat().st_size} bytes")

@@ -1,0 +1,318 @@
+"""Write the LMDBs for training from annotated photos and their boxes (facealign detect-faces).
+
+Every training face gives COPIES samples, varied by flip, shift, scale, rotation and noise, all shuffled once;
+with --fresh one loose crop, which Caffe varies anew each time. Every validation face gives one sample, not
+varied; 300-W's validation part is fixed (facealign/validation_part.py). With --after the samples are for the
+second network of a cascade: cut by the landmarks that the first one tells on such varied crops; with --fresh
+too by the annotated ones, and the variation stands for the first one's errors. The same seed gives the same
+bytes, whatever the number of workers.
+"""
+
+import argparse
+import dataclasses
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from facealign.concurrency.processes import cores
+from facealign.crops.aligned import MARGIN, aligned_spec
+from facealign.crops.augmentation import Augmentation
+from facealign.datasets.detected_boxes import boxes_for, read_boxes
+from facealign.datasets.sample import Sample
+from facealign.datasets.scan import scan
+from facealign.datasets.split import split
+from facealign.datasets.validation_300w import in_validation
+from facealign.engines.pycaffe import single_threaded_blas
+from facealign.errors import FaceAlignError
+from facealign.geometry.boxes import box_from_landmarks
+from facealign.geometry.landmarks import eye_distance
+from facealign.io.atomic import replacing
+from facealign.lmdb.context_crop_writer import face_record_bytes as face_bytes
+from facealign.lmdb.context_crop_writer import write_faces
+from facealign.lmdb.distillation import Teacher, taught
+from facealign.lmdb.jobs import Job, SampleSettings, described_settings, fingerprint
+from facealign.lmdb.meta import META, default_directory, write_meta
+from facealign.lmdb.pairs import pairs_bytes
+from facealign.lmdb.sample_writer import cut_bytes, open_first, write_training_part, write_validation_part
+from facealign.networks.registry import BUILDERS, spec_of
+
+COPIES = 30
+"""Samples a face, if nobody says."""
+"""Free share of a second network's crop around the mean shape, if nobody says."""
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    plain = Augmentation()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, menpo/, any folder")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: data/lmdb, lmdb_70x60...")
+    parser.add_argument(
+        "--boxes", default="data/boxes.json", metavar="FILE|landmarks", help="default: data/boxes.json"
+    )
+    parser.add_argument("--network", choices=BUILDERS, default="mobilenet_v2", help="whose input size")
+    parser.add_argument("--copies", type=int, metavar="N", help=f"samples a face (default: {COPIES})")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="one loose crop a face, that AugmentedFaceData varies anew for each sample (train.py --fresh)",
+    )
+    parser.add_argument(
+        "--copies-of",
+        nargs="+",
+        default=[],
+        metavar="FOLDER=N",
+        help="samples a face of one folder instead, such as youtube_faces=10, to weigh the data sets",
+    )
+    parser.add_argument(
+        "--validation",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="of the faces to set apart, where the fixed validation part of 300-W is not at hand (default: "
+        "0.1); 0: write no validation part",
+    )
+    parser.add_argument(
+        "--min-eye-distance",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="of the longer side of the landmarks' box (default: 0.2): faces turned further away are not "
+        "trained on, as half of their points are guessed and stage 2's loss divides by that distance",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--flip", type=float, default=plain.flip, metavar="PROBABILITY")
+    parser.add_argument(
+        "--shift", type=float, default=plain.shift, metavar="SHARE", help="of the crop's side"
+    )
+    parser.add_argument("--scale", type=float, nargs=2, default=plain.scale_range, metavar=("LOW", "HIGH"))
+    parser.add_argument("--rotate", type=float, nargs=2, default=plain.rotate_range, metavar=("LOW", "HIGH"))
+    parser.add_argument(
+        "--noise", type=float, nargs=2, default=plain.noise_std, metavar=("LOW", "HIGH"), help="grey levels"
+    )
+    parser.add_argument(
+        "--after",
+        type=Path,
+        metavar="FILE",
+        help="samples for the second network of a cascade, by the landmarks of the first, which has these "
+        "weights (.onnx or .caffemodel); default --output: data/lmdb_cascade",
+    )
+    parser.add_argument(
+        "--margin",
+        type=float,
+        metavar="SHARE",
+        help=f"with --after: of the crop's side, around the mean shape (default: {MARGIN})",
+    )
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="train on landmarks between the annotated ones and those that this network tells, or this "
+        "cascade by the weights of its first and its second (.onnx or .caffemodel)",
+    )
+    parser.add_argument(
+        "--teacher-share",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="with --teacher: how far from the annotated ones (0) to those told (1) (default: 0.5)",
+    )
+    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one a core")
+    parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
+    arguments = parser.parse_args(command)
+    if arguments.fresh and (arguments.copies is not None or arguments.copies_of):
+        parser.error("--fresh: makes no copies; weigh the folders by `facealign train --weigh`")
+    if arguments.after is None and arguments.margin is not None:
+        parser.error("--margin: is for --after")
+    arguments.margin = MARGIN if arguments.margin is None else arguments.margin
+    if not 0 <= arguments.margin < 0.5:
+        parser.error("--margin: expected 0 or more and less than 0.5")
+    if len(arguments.teacher) > 2:
+        parser.error("--teacher: expected one network, or the two of a cascade")
+    if not 0 <= arguments.teacher_share <= 1:
+        parser.error("--teacher-share: expected 0 to 1")
+    arguments.copies = COPIES if arguments.copies is None else arguments.copies
+    for name, low in (("workers", 1), ("copies", 1), ("seed", 0)):
+        if getattr(arguments, name) < low:
+            parser.error(f"--{name}: expected {low} or more")
+    if not 0 <= arguments.min_eye_distance < 1:
+        parser.error("--min-eye-distance: expected 0 or more and less than 1")
+    if not 0 <= arguments.validation < 1:
+        parser.error("--validation: expected 0 or more and less than 1")
+    shares = {}
+    for share in arguments.copies_of:
+        folder, _, number = share.rpartition("=")
+        if not folder or not number.isdecimal() or int(number) < 1:
+            parser.error(f"--copies-of {share}: expected FOLDER=N with N 1 or more")
+        shares[folder] = int(number)
+    arguments.copies_of = shares
+    try:
+        arguments.augmentation = Augmentation(
+            flip=arguments.flip,
+            shift=arguments.shift,
+            scale_range=tuple(arguments.scale),
+            rotate_range=tuple(arguments.rotate),
+            noise_std=tuple(arguments.noise),
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    return arguments
+
+
+def main() -> None:
+    arguments = arguments_of()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that what is half-written goes
+    spec, first = spec_of(arguments.network), None
+    size = spec.size
+    output = arguments.output or default_directory(size, arguments.fresh, arguments.after is not None)
+    check_replaceable(output)
+    teacher = None
+    if arguments.teacher:
+        second = arguments.teacher[1] if len(arguments.teacher) > 1 else None
+        teacher = Teacher(arguments.teacher[0], second, arguments.teacher_share)
+    if arguments.after is not None or teacher is not None:
+        single_threaded_blas()
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # Caffe's other threads: workers have the cores
+    if arguments.after is not None:
+        _, first = open_first(arguments.after)
+    if teacher is not None:
+        teacher.open()
+    found = scan(arguments.data, strict=arguments.strict)
+    for _, reason in found.skipped:
+        print(f"skipped: {reason}", file=sys.stderr)
+    if not found.samples:
+        raise FaceAlignError(f"{arguments.data}: no picture with 68 points in it")
+    training, validation = split(found.samples, arguments.validation, arguments.seed)
+    facing = [sample for sample in training if eye_distance(sample.points) >= arguments.min_eye_distance]
+    if not facing:
+        raise FaceAlignError(f"{arguments.data}: all faces are turned away; lower --min-eye-distance")
+    box_settings, train_jobs, val_jobs = jobs_of(arguments.boxes, facing, validation)
+    if first is not None:
+        shapes = np.stack([sample.points for sample in facing])
+        spec = aligned_spec(spec, shapes, arguments.margin, first.spec.name)
+    recipe = SampleSettings(spec, arguments.augmentation, arguments.seed, first)
+    unknown = set(arguments.copies_of) - {sample.subset for sample in found.samples}
+    if unknown:
+        raise FaceAlignError(
+            f"{arguments.data}: no folder {', '.join(sorted(unknown))} for --copies-of in it"
+        )
+    copies = [arguments.copies_of.get(job.sample.subset, arguments.copies) for job in train_jobs]
+    samples = (0 if arguments.fresh else sum(copies)) + len(val_jobs)
+    cuts = sum((face_bytes if arguments.fresh else cut_bytes)(job, recipe) for job in train_jobs)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    needed, free = pairs_bytes(samples, *size) + cuts, shutil.disk_usage(output.parent).free
+    if free < needed:
+        raise FaceAlignError(f"{output}: needs {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free")
+
+    def skip(error: FaceAlignError) -> None:
+        if arguments.strict:
+            raise error
+        tqdm.write(f"skipped: {error}", file=sys.stderr)
+
+    def wrap(items: Iterator[Any], total: int, what: str) -> Iterable[Any]:
+        return bars.enter_context(
+            tqdm(
+                items,
+                total=total,
+                desc=what,
+                unit="face" if what in ("cut", "taught") or arguments.fresh else "sample",
+            )
+        )
+
+    # Bars end before an error is told, which would else stand in the middle of one.
+    with ExitStack() as bars, replacing(output) as partial:
+        partial.mkdir()
+        to_cut = train_jobs
+        if teacher is not None:
+            told = taught(train_jobs, teacher, arguments.workers)
+            to_cut = list(wrap(told, len(train_jobs), "taught"))
+        if arguments.fresh:
+            train = write_faces(partial, "train", to_cut, recipe, arguments.workers, wrap, skip)
+        else:
+            train = write_training_part(
+                partial,
+                "train",
+                to_cut,
+                arguments.copies,
+                recipe,
+                arguments.workers,
+                wrap,
+                skip,
+                arguments.copies_of,
+            )
+        parts = {"train": train}
+        if val_jobs:
+            parts["val"] = write_validation_part(
+                partial, "val", val_jobs, recipe, arguments.workers, wrap, skip
+            )
+        skipped = {name for part in parts.values() for name in part.skipped}
+        used = [job for job in (*train_jobs, *val_jobs) if job.sample.relative not in skipped]
+        write_meta(
+            partial,
+            {
+                **described_settings(recipe),
+                **({} if teacher is None else {"teacher": teacher.describe()}),
+                "fresh": arguments.fresh,
+                "copies": 1 if arguments.fresh else arguments.copies,
+                "copies_of": arguments.copies_of,
+                "validation_faces": [
+                    job.sample.relative for job in val_jobs if job.sample.relative not in skipped
+                ],
+                "validation_share": arguments.validation,
+                "validation_is_fixed": any(map(in_validation, validation)),
+                "boxes": box_settings,
+                "boxes_from_landmarks": sum(job.source != "mtcnn" for job in used),
+                "source_sha256": fingerprint(used),
+                "test_faces_left_out": sum(sample.is_test for sample in found.samples),
+                "profiles_left_out": found.profiles,
+                "min_eye_distance": arguments.min_eye_distance,
+                "turned_away_left_out": len(training) - len(facing),
+                "annotations_skipped": len(found.skipped),
+                "parts": {name: dataclasses.asdict(part) for name, part in parts.items()},
+            },
+        )
+    if len(facing) < len(training):
+        print(f"{output}: {len(training) - len(facing)} faces turned away left out (--min-eye-distance)")
+    for name, part in parts.items():
+        kind = "loose crops" if name == "train" and arguments.fresh else "samples"
+        print(f"{output}: {name}: {part.samples} {kind} of {sum(part.faces.values())} faces")
+
+
+def check_replaceable(output: Path) -> None:
+    """Raises FaceAlignError when `output` is there and is not this program's to throw away."""
+    ours = not output.exists() or (
+        output.is_dir() and ((output / META).exists() or not any(output.iterdir()))
+    )
+    if not ours:
+        raise FaceAlignError(f"{output}: is there and holds no LMDBs; remove it, or give another --output")
+
+
+def jobs_of(
+    boxes: str, training: list[Sample], validation: list[Sample]
+) -> tuple[dict[str, Any], list[Job], list[Job]]:
+    """Where the boxes come from, and the faces of both parts with their boxes."""
+    if boxes == "landmarks":
+        by_landmarks = [
+            [Job(sample, box_from_landmarks(sample.points), "landmarks") for sample in part]
+            for part in (training, validation)
+        ]
+        return {"detector": "landmarks"}, by_landmarks[0], by_landmarks[1]
+    settings, faces = read_boxes(Path(boxes))
+    parts = [
+        [
+            Job(sample, face.box, face.source)
+            for sample, face in zip(part, boxes_for(part, faces, boxes), strict=True)
+        ]
+        for part in (training, validation)
+    ]
+    return settings, parts[0], parts[1]

@@ -1,0 +1,118 @@
+"""Put a run's newest weights into models/: caffemodel, ONNX, the JSON that describes them, and a model card.
+
+The caffemodel holds the deploy net with its weights and nothing of the machine it was trained on.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import onnx
+
+from facealign.caffe_files.caffemodel import matching_weights, read_weights, with_weights
+from facealign.crops.model_spec import ModelSpec, load_spec
+from facealign.engines.onnx import OnnxEngine
+from facealign.engines.onnx_export import export_onnx
+from facealign.errors import FaceAlignError
+from facealign.evaluation.markdown_report import validation_by_data_set
+from facealign.evaluation.results_file import read_results
+from facealign.inference.landmark_network import LandmarkNetwork
+from facealign.io.atomic import replacing
+from facealign.lmdb.meta import read_meta
+from facealign.lmdb.pairs import read_part
+from facealign.networks.recipes import Recipe, recipe_named
+from facealign.networks.registry import BUILDERS, PROTOTXT
+from facealign.release.model_card import model_card
+from facealign.training.lineage import RUN
+from facealign.training.log import LOG, read_log
+from facealign.training.snapshots import snapshots
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run of facealign train")
+    parser.add_argument("--data", type=Path, default=Path("data/lmdb"), metavar="DIR", help="its LMDBs")
+    parser.add_argument("--output", type=Path, default=Path("models"), metavar="DIR")
+    parser.add_argument(
+        "--evaluation",
+        type=Path,
+        metavar="JSON",
+        help="figures for the card: what facealign evaluate measured with these weights (default: the last "
+        "validation of the run's log)",
+    )
+    arguments = parser.parse_args()
+    try:
+        described = json.loads((arguments.run / RUN).read_text(encoding="utf-8"))
+        recipe = recipe_named(described["recipe"]["name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FaceAlignError(f"{arguments.run / RUN}: not a run of facealign train ({error})") from error
+    found = snapshots(arguments.run, recipe.stage)
+    if not found:
+        raise FaceAlignError(f"{arguments.run}: no whole snapshot of {recipe.stage} in it")
+    data = read_meta(arguments.data)
+    if described["data_sha256"] != {name: part["sha256"] for name, part in data["parts"].items()}:
+        raise FaceAlignError(f"{arguments.data}: not the samples that {arguments.run} was trained on")
+    weights = found[0].weights
+    name = recipe.snapshot_name
+    measured = None
+    if arguments.evaluation is not None:
+        measured = figures_of(arguments.evaluation, recipe, {name, weights.stem})
+    prototxt = PROTOTXT / recipe.name / "deploy.prototxt"
+    spec = dataclasses.replace(
+        load_spec(weights), deploy=os.path.relpath(prototxt, arguments.output.resolve())
+    )
+    deploy = BUILDERS[recipe.network].deploy()
+    blobs = matching_weights(deploy, read_weights(weights), recipe.network, str(weights))
+    model = export_onnx(deploy, blobs, spec.portable(), where=str(weights))
+    spec = dataclasses.replace(spec, mirror_bias=bias_of(model, spec, arguments.data))
+    model = export_onnx(deploy, blobs, spec.portable(), where=str(weights))
+    contents = {
+        f"{name}.caffemodel": with_weights(deploy, blobs).SerializeToString(deterministic=True),
+        f"{name}.onnx": model.SerializeToString(deterministic=True),
+        f"{name}.json": spec.to_json().encode(),
+    }
+    digests = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
+    try:
+        rows = read_log(arguments.run / LOG)
+        iteration = found[0].iteration
+        card = model_card(name, recipe, described, data, rows, iteration, spec, digests, measured)
+    except ValueError as error:
+        raise FaceAlignError(f"{arguments.run / LOG}: {error}") from error
+    contents[f"{name}.md"] = card.encode()
+    for file, content in contents.items():
+        with replacing(arguments.output / file) as partial:
+            partial.write_bytes(content)
+    print(f"{arguments.output / name}: iteration {found[0].iteration}: {', '.join(contents)}")
+
+
+def bias_of(model: onnx.ModelProto, spec: ModelSpec, data: Path) -> float:
+    """`mirror_bias` on the pictures that validate, without their landmarks; to a thousandth of a pixel."""
+    images, _ = read_part(data, "val")
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "model.onnx"
+        path.write_bytes(model.SerializeToString())
+        net = LandmarkNetwork(OnnxEngine(path), spec)
+    return round(net.mirror_bias(list(images.transpose(0, 2, 3, 1))), 3)
+
+
+def figures_of(path: Path, recipe: Recipe, names: set[str]) -> str:
+    """The figures of an evaluation, in Markdown; names: those that the weights' file may have, no suffix.
+
+    Raises FaceAlignError when it is none, has no validation part, or is of other weights.
+    """
+    evaluation = read_results(path)
+    settings = evaluation.get("settings", {})
+    first, second = settings.get("weights", "?"), settings.get("cascade")
+    answers = first if second is None else second
+    if (second is not None) != recipe.second_level or Path(answers).stem not in names:
+        used = first if second is None else f"{first} and {second}"
+        wanted = f"{'a first network and ' if recipe.second_level else ''}{' or '.join(sorted(names))}"
+        raise FaceAlignError(f"{path}: measured with {used}, not with {wanted}")
+    try:
+        return validation_by_data_set(evaluation)
+    except KeyError as error:
+        raise FaceAlignError(f"{path}: an evaluation without {error}; measure again") from error

@@ -1,0 +1,205 @@
+"""Train a stage of a network in Caffe on the LMDBs of facealign make-lmdb.
+
+Goes on from the newest snapshot of its run by itself. Ctrl-C (or SIGTERM) leaves a snapshot behind; after
+anything worse, the last one that was written is whole.
+"""
+
+import argparse
+import dataclasses
+import math
+import signal
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from facealign.engines.pycaffe import single_threaded_blas
+from facealign.errors import FaceAlignError
+from facealign.lmdb.meta import default_directory
+from facealign.networks.data_layers import LOOKS, MAX_DEFORM, deformation
+from facealign.networks.recipes import RECIPES, Recipe, recipe_named
+from facealign.networks.registry import spec_of
+from facealign.training.log import LOG, plot_log
+from facealign.training.preparation import Fresh, PreparedRun, Settings, prepare
+from facealign.training.run import Saved, TrainingStep, Validation, train
+from facealign.training.snapshots import newest_weights
+
+STAGES = {
+    recipe.stage.removeprefix("stage"): name
+    for name, recipe in RECIPES.items()
+    if recipe.network == "mobilenet_v2"
+}
+"""What `--stage` takes, and the recipe it means."""
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--stage", choices=STAGES, help="of mobilenet_v2")
+    which.add_argument("--recipe", choices=RECIPES, help="any recipe by its name")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="LMDBs (default: data/lmdb, lmdb_70x60, lmdb_fresh, lmdb_cascade...)",
+    )
+    parser.add_argument("--fresh", action="store_true", help="vary each sample anew (make_lmdb.py --fresh)")
+    parser.add_argument(
+        "--weigh",
+        nargs="+",
+        default=[],
+        metavar="FOLDER=WEIGHT",
+        help="with --fresh: how often samples come from which folder of photos; *=WEIGHT: from all others",
+    )
+    parser.add_argument(
+        "--looks",
+        action="store_true",
+        help="with --fresh: change light and colours too, blur, and cover parts",
+    )
+    parser.add_argument(
+        "--deform",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="with --fresh: bend the crops smoothly, moving their parts by up to this share of the side "
+        f"(root mean square, up to {MAX_DEFORM})",
+    )
+    parser.add_argument("--run", type=Path, metavar="DIR", help="where the run lives (default: runs/RECIPE)")
+    parser.add_argument("--iterations", type=int, metavar="N", help="in all (default: the recipe's)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="start from these (.caffemodel)")
+    parser.add_argument(
+        "--base-lr",
+        type=float,
+        metavar="RATE",
+        help="learning rate that the policy starts from (default: the recipe's)",
+    )
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--seed", type=int, default=0, help="of initial weights and noise (default: 0)")
+    parser.add_argument("--snapshot-every", type=int, metavar="N", help="iterations (default: the recipe's)")
+    parser.add_argument(
+        "--validate-every", type=int, default=500, metavar="N", help="iterations (default: 500)"
+    )
+    parser.add_argument("--restart", action="store_true", help="throw an earlier run in that folder away")
+    arguments = parser.parse_args(command)
+    arguments.recipe = arguments.recipe or STAGES[arguments.stage]
+    for name, low in (("iterations", 1), ("snapshot_every", 1), ("validate_every", 1), ("seed", 0)):
+        value = getattr(arguments, name)
+        if value is not None and value < low:
+            parser.error(f"--{name.replace('_', '-')}: expected {low} or more")
+    if arguments.base_lr is not None and not 0 < arguments.base_lr < math.inf:
+        parser.error("--base-lr: expected more than 0")
+    if (arguments.weigh or arguments.looks or arguments.deform) and not arguments.fresh:
+        parser.error("--weigh, --looks and --deform are for --fresh")
+    if not 0 <= arguments.deform <= MAX_DEFORM:
+        parser.error(f"--deform: expected 0 to {MAX_DEFORM}")
+    weights = {}
+    for text in arguments.weigh:
+        folder, _, number = text.rpartition("=")
+        try:
+            weights[folder] = float(number)
+        except ValueError:
+            parser.error(f"--weigh {text}: expected FOLDER=WEIGHT")
+        if not folder or not 0 <= weights[folder] < math.inf:
+            parser.error(f"--weigh {text}: expected FOLDER=WEIGHT with WEIGHT 0 or more")
+    if weights and not any(weights.values()):
+        parser.error("--weigh: all weights are 0")
+    arguments.weigh = weights
+    return arguments
+
+
+def starting_weights(recipe: Recipe, given: Path | None) -> Path | None:
+    """What a new run begins with: the weights given, else the newest of the recipe's predecessor, else none.
+
+    Raises FaceAlignError when there should be weights and are none.
+    """
+    if given is not None:
+        if not given.is_file():
+            raise FaceAlignError(f"{given}: no such file; --weights takes a .caffemodel")
+        return given
+    if recipe.starts_from is None:
+        return None
+    before = recipe_named(recipe.starts_from)
+    weights = newest_weights(Path(before.run_directory), before.stage)
+    if weights is None:
+        raise FaceAlignError(
+            f"{before.run_directory}: no weights of {before.name}, which {recipe.name} starts from; "
+            "train that first, or give --weights FILE"
+        )
+    return weights
+
+
+def main() -> None:
+    arguments = arguments_of()
+    recipe = recipe_named(arguments.recipe)
+    if arguments.base_lr is not None:
+        recipe = dataclasses.replace(recipe, base_lr=arguments.base_lr)
+    directory = arguments.run or Path(recipe.run_directory)
+    resumes = not arguments.restart and newest_weights(directory, recipe.stage) is not None
+    spec = spec_of(recipe.network)
+    size = spec.size
+    changes = {
+        **(LOOKS if arguments.looks else {}),
+        **(deformation(arguments.deform) if arguments.deform else {}),
+    }
+    settings = Settings(
+        recipe=recipe,
+        data=arguments.data or default_directory(size, arguments.fresh, recipe.second_level),
+        directory=directory,
+        iterations=arguments.iterations or recipe.max_iter,
+        start=None if resumes else starting_weights(recipe, arguments.weights),
+        seed=arguments.seed,
+        snapshot_every=arguments.snapshot_every or recipe.snapshot,
+        validate_every=arguments.validate_every,
+        gpu=arguments.device == "gpu",
+        restart=arguments.restart,
+        fresh=Fresh(arguments.weigh, changes) if arguments.fresh else None,
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    single_threaded_blas()
+    prepared = prepare(settings)
+    for reason in prepared.passed_over:
+        print(f"skipped: {reason}", file=sys.stderr)
+    if prepared.done >= settings.iterations:
+        print(f"{directory}: has {prepared.done} iterations already; --restart begins anew")
+        return
+    if prepared.done:
+        unused = f", not from {arguments.weights}" if arguments.weights else ""
+        print(f"{directory}: going on from iteration {prepared.done}{unused}", file=sys.stderr)
+    elif settings.start is not None:
+        print(f"{directory}: starting from {settings.start}", file=sys.stderr)
+    else:
+        print(f"{directory}: starting from random weights", file=sys.stderr)
+    try:
+        follow(prepared, settings)
+    finally:
+        plot_log(directory / "log.png", prepared.rows, recipe.name)
+    print(f"{directory}: {settings.iterations} iterations; {directory / LOG}, {directory / 'log.png'}")
+
+
+def follow(prepared: PreparedRun, settings: Settings) -> None:
+    """Train, showing progress."""
+    events = train(prepared)
+    smoothed: float | None = None
+    with tqdm(
+        total=settings.iterations,
+        initial=prepared.done,
+        unit="it",
+        desc=settings.recipe.name,
+        mininterval=0.5 if sys.stderr.isatty() else 20,
+    ) as bar:
+        try:
+            for event in events:
+                if isinstance(event, TrainingStep):
+                    smoothed = event.loss if smoothed is None else 0.98 * smoothed + 0.02 * event.loss
+                    bar.set_postfix_str(f"loss {smoothed:.4g}, rate {event.rate:.2g}", refresh=False)
+                    bar.update()
+                elif isinstance(event, Validation):
+                    tqdm.write(
+                        f"iteration {event.iteration}: validation NME {event.nme_inter_pupil:.3f} % "
+                        f"inter-pupil, {event.nme_inter_ocular:.3f} % inter-ocular"
+                    )
+                elif isinstance(event, Saved):
+                    bar.set_description_str(f"{settings.recipe.name}, saved {event.snapshot.iteration}")
+        finally:
+            events.close()  # leaves a snapshot behind

@@ -1,0 +1,89 @@
+"""The command line: `facealign VERB`, and what every program ends with: an exit code, one line an error."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import cv2
+
+import facealign
+from facealign.errors import FaceAlignError
+
+VERBS = {
+    "align": "find faces in images: landmarks and head pose, as pictures and JSON",
+    "detect-faces": "find the annotated faces of data sets, for make-lmdb and evaluate",
+    "make-lmdb": "write the LMDBs for training",
+    "train": "train a stage of a network in Caffe",
+    "evaluate": "measure weights on annotated photos",
+    "report": "put evaluations side by side",
+    "export-onnx": "write the ONNX file of a caffemodel",
+    "make-prototxt": "write the prototxt of every network and stage",
+    "release": "package a run's weights with their description and model card",
+    "reproduce": "redo all released weights and their figures from the photos",
+}
+"""Verb -> what it does; its program is the module of that name in `commands`."""
+
+OPENCV_FATAL = 1
+"""LOG_LEVEL_FATAL: OpenCV 4 sets it by another function and has no name for it."""
+
+
+def main() -> None:
+    """`facealign VERB ...`."""
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    if verb in VERBS:
+        sys.argv[:2] = [f"facealign {verb}"]
+        run_verb(verb)
+    verbs = "".join(f"  {name:14} {what}\n" for name, what in VERBS.items())
+    help_text = f"usage: facealign VERB [options]\n\n{verbs}\n`facealign VERB --help` has the options.\n"
+    if verb in ("-h", "--help"):
+        print(help_text, end="")
+        sys.exit(0)
+    if verb == "--version":
+        print(f"facealign {facealign.__version__}")
+        sys.exit(0)
+    wrong = f"unknown verb {verb!r}" if verb else "no verb given"
+    print(f"{help_text}facealign: error: {wrong}", file=sys.stderr)
+    sys.exit(2)
+
+
+def run_verb(verb: str) -> NoReturn:
+    """Run the program of `verb` with the arguments in sys.argv, and exit as `run` does."""
+    program = importlib.import_module("facealign.commands." + verb.replace("-", "_"))
+    run(program.main)
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Call `main` and exit: 0 done, 1 an expected error (one line), 130 interrupted by Ctrl-C.
+
+    Wrong usage exits with 2, by argparse.
+    """
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        # By a call, since OpenCV has read its environment by now. To it, a broken picture is an ERROR.
+        set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+        set_log_level(OPENCV_FATAL)
+    try:
+        main()
+        sys.stdout.flush()  # here, where a full disk can still be reported
+    except FaceAlignError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        _fail("standard output: closed by its reader")
+    except OSError as error:
+        _fail(f"{error.filename or 'output'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _fail(message: str) -> NoReturn:
+    print("error:", " ".join(message.splitlines()), file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # what cannot be written now cannot be written by the interpreter at its end, which would complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)

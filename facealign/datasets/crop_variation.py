@@ -1,0 +1,25 @@
+"""How the crops of a second cascade stage vary with the errors of the first."""
+
+import numpy as np
+
+from facealign.arrays import FloatArray
+from facealign.crops.aligned import aligned_transform
+from facealign.crops.model_spec import ModelSpec
+from facealign.geometry.affine import apply
+from facealign.geometry.similarity import fit_similarity
+
+
+def crop_moves(told: FloatArray, annotated: FloatArray, spec: ModelSpec) -> FloatArray:
+    """How the second network's crops by what a first one told differ from those by the annotation (n, 68, 2).
+
+    (n, 4): by how much the face is further right and further down, as fractions of the crop's longer side,
+    the ratio of its sizes, and by how many degrees it is turned clockwise; of the crop's centre, as
+    `augment.Jitter` has it.
+    """
+    affines, plain = aligned_transform(told, spec), aligned_transform(annotated, spec)
+    turn = fit_similarity(apply(plain, annotated), apply(affines, annotated))
+    centre = (np.array([spec.input_width, spec.input_height]) - 1) / 2
+    shifts = (turn[..., :2] @ centre + turn[..., 2] - centre) / max(spec.input_width, spec.input_height)
+    ratios = np.hypot(turn[..., 0, 0], turn[..., 1, 0])
+    angles = np.degrees(np.arctan2(turn[..., 1, 0], turn[..., 0, 0]))
+    return np.column_stack([shifts, ratios, angles])

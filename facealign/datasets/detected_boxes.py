@@ -1,0 +1,169 @@
+"""Boxes of the annotated faces, found by MTCNN once and kept in one file with the settings they depend on."""
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facealign.arrays import FloatArray
+from facealign.concurrency.processes import ordered_map
+from facealign.datasets.sample import Sample
+from facealign.detection.mtcnn import MtcnnDetector, MtcnnSettings
+from facealign.detection.mtcnn_weights import SHA256
+from facealign.errors import FaceAlignError
+from facealign.geometry.boxes import box_from_landmarks, landmark_box, overlap
+from facealign.io.atomic import replacing
+from facealign.io.images import read_image
+
+MATCH_OVERLAP = 0.3
+"""A detection is the annotated face's when it overlaps the landmarks' box by more than this."""
+SOURCES = ("mtcnn", "landmarks", "unreadable")
+
+
+@dataclass(frozen=True)
+class FaceBox:
+    """box (4,); source: "mtcnn", or "landmarks" where the face was missed and its annotation stands in, or
+    "unreadable" where it does because the photo cannot be read; score: the detector's; overlap: with the
+    landmarks' box; stamp: of the photo and annotation it is for.
+    """
+
+    box: FloatArray
+    source: str
+    score: float | None
+    overlap: float
+    stamp: str
+
+
+def stamp_of(sample: Sample) -> str:
+    """Changes when the sample's photo or annotation does: a checksum of each."""
+    return f"{zlib.crc32(sample.path.read_bytes()):08x}-{zlib.crc32(sample.points.tobytes()):08x}"
+
+
+def best_match(candidates: FloatArray, points: FloatArray) -> int | None:
+    """Index of the box in (n, 4) that overlaps the landmarks' box most; None when none does by over 0.3."""
+    if len(candidates) == 0:
+        return None
+    overlaps = overlap(candidates, landmark_box(points))
+    best = int(np.argmax(overlaps))
+    return best if overlaps[best] > MATCH_OVERLAP else None
+
+
+def find_box(sample: Sample, detector: MtcnnDetector) -> FaceBox:
+    """Detect the sample's face in its photo. Raises FaceAlignError when the photo cannot be read."""
+    found = detector.detect(read_image(sample.path, orient=False))
+    best = best_match(np.array([face.box for face in found]).reshape(-1, 4), sample.points)
+    box = box_from_landmarks(sample.points) if best is None else found[best].box
+    return FaceBox(
+        box=box,
+        source="landmarks" if best is None else "mtcnn",
+        score=None if best is None else found[best].score,
+        overlap=0.0 if best is None else float(overlap(box, landmark_box(sample.points))),
+        stamp=stamp_of(sample),
+    )
+
+
+def unreadable(sample: Sample) -> FaceBox:
+    """What stands in the file for a photo that cannot be read, so that it is known and not looked for."""
+    return FaceBox(box_from_landmarks(sample.points), "unreadable", None, 0.0, stamp_of(sample))
+
+
+def find_boxes(
+    samples: Iterable[Sample], settings: MtcnnSettings, engine: str = "auto", workers: int = 1
+) -> Iterator[FaceBox | FaceAlignError]:
+    """The box of each sample, or the error of its photo, in order; computed by `workers` processes.
+
+    engine: see MtcnnDetector.open, but for "auto", which here is "onnx": the boxes, and all that is made of
+    them, are then the same with Caffe and without, and OpenCV keeps to the one thread that a worker has.
+    """
+    engine = "onnx" if engine == "auto" else engine
+    return ordered_map(_find, samples, workers, _open, (engine, settings))
+
+
+_detector: MtcnnDetector | None = None
+
+
+def _open(engine: str, settings: MtcnnSettings) -> None:
+    global _detector
+    _detector = MtcnnDetector.open(engine, settings)
+
+
+def _find(sample: Sample) -> FaceBox | FaceAlignError:
+    assert _detector is not None
+    try:
+        return find_box(sample, _detector)
+    except FaceAlignError as error:
+        return error
+
+
+def described(settings: MtcnnSettings) -> dict[str, Any]:
+    """The settings as the file keeps them: all that boxes depend on beside the photos."""
+    weights = {name: digest[:16] for name, digest in SHA256.items()}
+    plain = {**dataclasses.asdict(settings), "thresholds": list(settings.thresholds)}
+    return {"detector": "MTCNN", **plain, "match_overlap": MATCH_OVERLAP, "weights": weights}
+
+
+def write_boxes(path: Path, settings: dict[str, Any], faces: dict[str, FaceBox]) -> None:
+    """Write boxes, a line a face, whole or not at all."""
+    lines = [
+        f"{json.dumps(name)}: {json.dumps({**dataclasses.asdict(face), 'box': face.box.round(3).tolist()})}"
+        for name, face in sorted(faces.items())
+    ]
+    text = f'{{"settings": {json.dumps(settings)},\n"faces": {{\n' + ",\n".join(lines) + "\n}}\n"
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def read_boxes(path: Path) -> tuple[dict[str, Any], dict[str, FaceBox]]:
+    """The settings and the boxes, by `Sample.relative`, that `write_boxes` wrote.
+
+    Raises FaceAlignError when the file is missing or is something else.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        faces = {name: _checked(FaceBox(**values)) for name, values in data["faces"].items()}
+        return dict(data["settings"]), faces
+    except FileNotFoundError as error:
+        raise FaceAlignError(f"{path}: no such file; facealign detect-faces makes it") from error
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        raise FaceAlignError(
+            f"{path}: not a file of facealign detect-faces ({error}); make it again"
+        ) from error
+
+
+def _checked(face: FaceBox) -> FaceBox:
+    box = np.array(face.box, dtype=np.float64)
+    if box.shape != (4,) or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
+        raise ValueError(f"{face.box} is no box")
+    if face.source not in SOURCES or not isinstance(face.stamp, str):
+        raise ValueError(f"source {face.source!r}, stamp {face.stamp!r}")
+    for value in (face.overlap, *([] if face.score is None else [face.score])):
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ValueError(f"score {face.score!r}, overlap {face.overlap!r}")
+    return dataclasses.replace(face, box=box)
+
+
+def boxes_for(samples: Iterable[Sample], faces: Mapping[str, FaceBox], where: str) -> list[FaceBox]:
+    """The box of each sample. Raises FaceAlignError, naming the photo, when one is missing or out of date."""
+    result = []
+    for sample in samples:
+        face = faces.get(sample.relative)
+        if face is None or face.stamp != stamp_of(sample):
+            state = "no box" if face is None else "the box of another picture or annotation"
+            raise FaceAlignError(
+                f"{sample.path}: {state} in {where}; run `facealign detect-faces` on this data"
+            )
+        result.append(face)
+    return result

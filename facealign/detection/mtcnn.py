@@ -1,0 +1,325 @@
+"""Face detection by MTCNN (Zhang et al. 2016): three nets, each refining the boxes of the one before.
+
+Inside, a box is given by its edges, pixel i reaching from i to i + 1; outside, by pixel centres, as
+everywhere in the library: half a pixel less.
+"""
+
+import math
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from facealign.arrays import AnyArray, Float32Array, FloatArray, Image
+from facealign.detection import mtcnn_weights
+from facealign.engines.caffe import CaffeEngine
+from facealign.engines.engine import Batched, Engine
+from facealign.engines.onnx import OnnxEngine
+from facealign.engines.opening import our_caffe_available
+from facealign.errors import FaceAlignError
+from facealign.geometry.boxes import area, intersection, square
+
+CELL, STRIDE = 12, 2
+"""PNet's window and the step between windows, in pixels of a level of the pyramid."""
+LARGEST = 32766
+"""The longest side of a picture, and of a map, that OpenCV's remap takes."""
+BATCH = {"rnet": 32, "onet": 8}
+"""Windows OpenCV is given at once: as many as keep a net's maps in the processor's cache."""
+CAFFE_BATCH = 256
+"""The same of Caffe, which works through them one by one and keeps only what goes in and comes out."""
+FAR = 2.0**30
+"""More pixels than a picture is wide."""
+BLOCK = 128
+"""Boxes that are compared with each other at once."""
+
+
+@dataclass(frozen=True)
+class MtcnnSettings:
+    """min_face: side in pixels of the smallest face looked for; factor: between the pyramid's levels;
+    thresholds: least score of each net; unsure: score, as a part of ONet's threshold, from which a window is
+    looked at a second time (1: none is).
+    """
+
+    min_face: float = 40.0
+    factor: float = 0.709
+    thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
+    unsure: float = 0.6
+
+    def __post_init__(self) -> None:
+        """Raises ValueError on a setting out of range."""
+        if not CELL <= self.min_face < np.inf:
+            raise ValueError(f"min_face is {self.min_face}, expected {CELL} pixels or more")
+        if not 0 < self.factor < 1:
+            raise ValueError(f"factor is {self.factor}, expected a number between 0 and 1")
+        if len(self.thresholds) != 3 or not all(0 <= value <= 1 for value in self.thresholds):
+            raise ValueError(f"thresholds are {self.thresholds}, expected three from 0 to 1")
+        if not 0 <= self.unsure <= 1:
+            raise ValueError(f"unsure is {self.unsure}, expected a number from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A face: box (4,), score 0..1, and points (5, 2): eyes, tip of the nose, corners of the mouth."""
+
+    box: FloatArray
+    score: float
+    points: FloatArray
+
+
+@dataclass(frozen=True)
+class Level:
+    """The picture at one size, BGR (h, w, 3), and that size relative to the original (x, y)."""
+
+    pixels: AnyArray
+    scale: FloatArray
+
+    @cached_property
+    def as_float(self) -> Float32Array:
+        """The pixels to sample from: what is between them is then not rounded to whole grey levels."""
+        return self.pixels.astype(np.float32)
+
+
+class MtcnnDetector:
+    """The cascade, run by any three engines."""
+
+    def __init__(
+        self, pnet: Engine, rnet: Engine, onet: Engine, settings: MtcnnSettings | None = None
+    ) -> None:
+        self.pnet, self.rnet, self.onet = pnet, rnet, onet
+        self.settings = settings or MtcnnSettings()
+
+    @classmethod
+    def open(cls, engine: str = "auto", settings: MtcnnSettings | None = None) -> "MtcnnDetector":
+        """A detector whose nets run in "caffe" or "onnx".
+
+        "auto" is "caffe" where the Caffe built here is installed, which is the faster, and else "onnx"; both
+        give the same boxes within rounding. Raises FaceAlignError when weights or engine are not there.
+        """
+        in_caffe = engine == "caffe" or (engine == "auto" and our_caffe_available())
+        with tempfile.TemporaryDirectory(prefix="mtcnn-") as temporary:
+            folder = Path(temporary)
+            mtcnn_weights.write(folder)
+
+            def net(name: str) -> Engine:
+                if in_caffe:
+                    caffe = CaffeEngine(folder / f"{name}.prototxt", folder / f"{name}.caffemodel")
+                    return Batched(caffe, CAFFE_BATCH)
+                onnx = OnnxEngine(folder / f"{name}.onnx", classic=True)
+                return Batched(onnx, BATCH[name]) if name in BATCH else onnx
+
+            return cls(net("pnet"), net("rnet"), net("onet"), settings)
+
+    def detect(self, image: Image) -> list[Detection]:
+        """Every face of `image` (BGR, uint8 (h, w, 3)), best score first. Raises FaceAlignError otherwise."""
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+            raise FaceAlignError(f"a picture of {image.dtype} {image.shape}: expected uint8 (h, w, 3)")
+        sources = halves(image)
+        boxes = self._propose(pyramid(sources, self.settings))
+        sampled = [level for level in sources if max(level.pixels.shape) <= LARGEST]
+        boxes = self._refine(sampled, boxes)
+        return self._finish(sampled, boxes)
+
+    def _propose(self, levels: list[Level]) -> FloatArray:
+        """Stage 1: PNet over the levels; square boxes (n, 4)."""
+        windows, boxes, scores, offsets = [], [], [], []
+        for index, level in enumerate(levels):
+            answer = self.pnet.forward({"data": as_seen(level.pixels[None])})
+            probability = answer["prob"][0, 1]
+            rows, columns = np.nonzero(probability >= self.settings.thresholds[0])
+            if len(rows) == 0:
+                continue
+            corner = STRIDE * np.column_stack([columns, rows]).astype(np.float64)
+            window = np.hstack([corner, corner + CELL])
+            boxes.append(window / np.tile(level.scale, 2))
+            # Far from those of the other levels, so that they do not count as overlapping.
+            windows.append(window + index * FAR)
+            scores.append(probability[rows, columns].astype(np.float64))
+            offsets.append(answer["conv4-2"][0][:, rows, columns].T)
+        if not boxes:
+            return np.empty((0, 4))
+        score = np.concatenate(scores)
+        kept = suppress(np.concatenate(windows), score, 0.5)
+        box, offset, score = np.concatenate(boxes)[kept], np.concatenate(offsets)[kept], score[kept]
+        # Overlap is judged on the windows, before regression, as in the authors' code.
+        kept = suppress(box, score, 0.7)
+        return square(regress(box[kept], offset[kept]))
+
+    def _refine(self, levels: list[Level], boxes: FloatArray) -> FloatArray:
+        """Stage 2: RNet; square boxes (m, 4), best score first."""
+        answer = _run(self.rnet, levels, boxes, 24)
+        score = answer["prob"][:, 1].astype(np.float64)
+        good = np.flatnonzero(score >= self.settings.thresholds[1])
+        kept = good[suppress(boxes[good], score[good], 0.7)]
+        return square(regress(boxes[kept], answer["conv5-2"][kept]))
+
+    def _finish(self, levels: list[Level], boxes: FloatArray) -> list[Detection]:
+        """Stage 3: ONet, which also gives the five points; `boxes` (m, 4), best first.
+
+        RNet moves the windows of a face to one place. There the best is looked at, and the others only when
+        that is no face: most of this stage's time, and no face less. A window that ONet is unsure of, where
+        no face was found, is looked at once more in the place to which ONet moves it: a face that lay off
+        the window's middle is found so.
+        """
+        least = self.settings.thresholds[2]
+        best = suppress(boxes, -np.arange(len(boxes), dtype=np.float64), 0.7)
+        answer = _run(self.onet, levels, boxes[best], 48)
+        faces = best[answer["prob"][:, 1] >= least]
+        others = np.setdiff1d(np.arange(len(boxes)), best)
+        others = others[~_overlapping(boxes[faces], boxes[others], 0.7, False).any(axis=0)]
+        answer = _joined(answer, _run(self.onet, levels, boxes[others], 48))
+        boxes = boxes[np.concatenate([best, others])]
+
+        score = answer["prob"][:, 1].astype(np.float64)
+        unsure = (score >= self.settings.unsure * least) & (score < least)
+        moved = square(regress(boxes[unsure], answer["conv6-2"][unsure]))
+        moved = moved[~_overlapping(boxes[score >= least], moved, 0.3, False).any(axis=0)]
+        answer = _joined(answer, _run(self.onet, levels, moved, 48))
+        boxes = np.concatenate([boxes, moved])
+
+        score = answer["prob"][:, 1].astype(np.float64)
+        good = np.flatnonzero(score >= least)
+        corner, side = boxes[good, :2], boxes[good, 2:] - boxes[good, :2]
+        relative = answer["conv6-3"][good].astype(np.float64).reshape(-1, 2, 5).transpose(0, 2, 1)
+        points = corner[:, None] + relative * side[:, None]
+        final = regress(boxes[good], answer["conv6-2"][good])
+        kept = suppress(final, score[good], 0.7, of_smaller=True)
+        return [
+            Detection(box=final[index] - 0.5, score=float(score[good[index]]), points=points[index] - 0.5)
+            for index in kept
+        ]
+
+
+def halves(image: Image) -> list[Level]:
+    """The picture, and each time half of it, for as long as its sides have CELL pixels."""
+    height, width = image.shape[:2]
+    levels = [Level(image, np.ones(2))]
+    while min(height, width) >= 2 * CELL:
+        height, width = (height + 1) // 2, (width + 1) // 2
+        picture = levels[-1].pixels
+        if picture.shape[:2] != (2 * height, 2 * width):
+            picture = cv2.resize(picture, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
+        # Averaging is fast where it is of 2 x 2 pixels.
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        levels.append(Level(picture, np.array([width / image.shape[1], height / image.shape[0]])))
+    return levels
+
+
+def pyramid(sources: list[Level], settings: MtcnnSettings) -> list[Level]:
+    """PNet's levels, largest first: faces of min_face pixels, then larger ones, at its window of CELL pixels.
+
+    sources: what `halves` made of the picture; each level is interpolated from the next larger of them. No
+    level is larger than OpenCV can sample from, or has a side shorter than CELL.
+    """
+    height, width = sources[0].pixels.shape[:2]
+    base, step = CELL / settings.min_face, settings.factor
+    levels = []
+    exponent = max(0, math.ceil(math.log(LARGEST / max(height, width) / base) / math.log(step)))
+    while (scale := base * step**exponent) * min(height, width) >= CELL:
+        size = (round(width * scale), round(height * scale))
+        source = next(
+            one.pixels
+            for one in reversed(sources)
+            if one.pixels.shape[1] >= size[0] and one.pixels.shape[0] >= size[1]
+        )
+        picture = cv2.resize(source, size, interpolation=cv2.INTER_LINEAR)
+        levels.append(Level(picture, np.array([size[0] / width, size[1] / height])))
+        exponent += 1
+    return levels
+
+
+def as_seen(pictures: AnyArray) -> Float32Array:
+    """What the nets are fed, (n, 3, h, w), of BGR pictures (n, h, w, 3)."""
+    n, height, width, _ = pictures.shape
+    result = np.empty((n, 3, height, width), np.float32)
+    for channel, plane in zip((2, 1, 0), cv2.split(pictures.reshape(n * height, width, 3)), strict=True):
+        result[:, channel] = np.asarray(plane).reshape(n, height, width)
+    result -= np.float32(127.5)
+    result *= np.float32(1 / 128)
+    return result
+
+
+def _run(net: Engine, levels: list[Level], boxes: FloatArray, side: int) -> dict[str, Float32Array]:
+    """The answers of RNet or ONet for square boxes (n, 4), each shown at `side` x `side` pixels."""
+    if len(boxes) == 0:
+        return {
+            "prob": np.empty((0, 2), np.float32),
+            **{name: np.empty((0, 4), np.float32) for name in ("conv5-2", "conv6-2")},
+            "conv6-3": np.empty((0, 10), np.float32),
+        }
+    return net.forward({"data": cut(levels, boxes, side)})
+
+
+def _joined(answer: dict[str, Float32Array], more: dict[str, Float32Array]) -> dict[str, Float32Array]:
+    """The answers for some windows, then those for others."""
+    return {name: np.concatenate([values, more[name]]) for name, values in answer.items()}
+
+
+def cut(levels: list[Level], boxes: FloatArray, side: int) -> Float32Array:
+    """The pictures (n, 3, side, side) in boxes (n, 4), edges in the original's pixels; black outside.
+
+    Each is sampled from the smallest level that shows it at `side` pixels or more: no aliasing, one call a
+    level.
+    """
+    scales = np.array([level.scale for level in levels])
+    wanted = side / np.maximum(boxes[:, 2] - boxes[:, 0], 1e-6)
+    chosen = np.maximum((scales.mean(axis=1)[None] >= wanted[:, None]).sum(axis=1) - 1, 0)
+    n = len(boxes)
+    corner = boxes[:, :2] * scales[chosen]
+    step = (boxes[:, 2:] - boxes[:, :2]) * scales[chosen] / side
+    places = corner[:, None] + (np.arange(side)[:, None] + 0.5) * step[:, None] - 0.5
+    maps = np.empty((2, n, side, side), np.float32)
+    maps[0] = places[:, None, :, 0]
+    maps[1] = places[:, :, None, 1]
+    result = np.empty((n, side, side, 3), np.float32)
+    rows = LARGEST // side
+    for index in np.unique(chosen):
+        members = np.flatnonzero(chosen == index)
+        for start in range(0, len(members), rows):
+            part = members[start : start + rows]
+            x, y = maps[:, part].reshape(2, len(part) * side, side)
+            sampled = cv2.remap(
+                levels[index].as_float, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+            )
+            result[part] = sampled.reshape(len(part), side, side, 3)
+    return as_seen(result)
+
+
+def regress(boxes: FloatArray, offsets: AnyArray) -> FloatArray:
+    """Boxes (n, 4) moved by a net's offsets (n, 4), which are fractions of width and height."""
+    sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    moved: FloatArray = boxes + offsets.astype(np.float64) * sides
+    return moved
+
+
+def suppress(boxes: FloatArray, scores: FloatArray, limit: float, of_smaller: bool = False) -> AnyArray:
+    """Indices of the boxes (n, 4) that remain, best score first, when each drops those that overlap it.
+
+    A worse box is dropped when the common area exceeds `limit` of their union or, if `of_smaller`, of the
+    smaller of both.
+    """
+    order = np.argsort(-scores, kind="stable")
+    kept = []
+    while len(order):
+        block, order = order[:BLOCK], order[BLOCK:]
+        clear = ~_overlapping(boxes[block], boxes[block], limit, of_smaller)
+        remaining = np.ones(len(block), dtype=bool)
+        for index in range(len(block)):
+            if remaining[index]:
+                remaining[index + 1 :] &= clear[index, index + 1 :]
+        kept.append(block[remaining])
+        if len(order):
+            dropped = _overlapping(boxes[block[remaining]], boxes[order], limit, of_smaller).any(axis=0)
+            order = order[~dropped]
+    return np.concatenate(kept) if kept else np.empty(0, dtype=np.intp)
+
+
+def _overlapping(boxes: FloatArray, others: FloatArray, limit: float, of_smaller: bool) -> AnyArray:
+    """Whether boxes (n, 4) overlap others (m, 4) by more than the limit, (n, m); see `suppress`."""
+    common = intersection(boxes[:, None], others[None])
+    areas, others_areas = area(boxes)[:, None], area(others)[None]
+    whole = np.minimum(areas, others_areas) if of_smaller else areas + others_areas - common
+    overlapping: AnyArray = common > limit * whole
+    return overlapping

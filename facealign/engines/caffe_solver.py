@@ -1,0 +1,80 @@
+"""A network trained by pycaffe's solver."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from facealign.arrays import Float32Array
+from facealign.engines.pycaffe import import_caffe
+
+
+class CaffeSolver:
+    """Caffe's solver, an iteration at a time, and the deploy net that shares the weights it trains."""
+
+    def __init__(self, solver: Path, deploy: Path | None = None, gpu: bool = False) -> None:
+        """solver, deploy: prototxt files that were checked; Caffe ends the process on others."""
+        caffe = import_caffe()
+        if gpu:
+            caffe.set_mode_gpu()
+        else:
+            caffe.set_mode_cpu()
+        self._solver = caffe.get_solver(str(solver))
+        (self._loss,) = self._solver.net.outputs
+        self._deploy = None
+        if deploy is not None:
+            self._deploy = caffe.Net(str(deploy), caffe.TEST)
+            self._deploy.share_with(self._solver.net)
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done."""
+        return int(self._solver.iter)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next iteration."""
+        return float(self._solver.lr)
+
+    @property
+    def loss(self) -> float:
+        """The loss of the last iteration."""
+        return float(self._solver.net.blobs[self._loss].data)
+
+    @property
+    def weights(self) -> dict[str, list[Float32Array]]:
+        """Layer name -> its arrays of weights, as views: writing into them changes the network."""
+        return {name: [blob.data for blob in blobs] for name, blobs in self._solver.net.params.items()}
+
+    def set_weights(self, weights: Mapping[str, Sequence[Float32Array]]) -> None:
+        """Start from these weights, of the shapes that the net wants."""
+        # Copied from arrays that were checked: Caffe's own loading ends the process on other shapes.
+        ours = self.weights
+        for name, arrays in weights.items():
+            for array, values in zip(ours[name], arrays, strict=True):
+                array[...] = values
+
+    def step(self, iterations: int = 1) -> None:
+        """Train."""
+        self._solver.step(iterations)
+
+    def predict(
+        self, images: Float32Array, input_name: str, output_name: str, batch: int = 64
+    ) -> Float32Array:
+        """Outputs (n, numbers) of the deploy net for images (n, 3, h, w), `batch` of them at a time."""
+        assert self._deploy is not None
+        outputs = []
+        for start in range(0, len(images), batch):
+            part = images[start : start + batch]
+            self._deploy.blobs[input_name].reshape(*part.shape)
+            self._deploy.blobs[input_name].data[...] = part
+            outputs.append(self._deploy.forward()[output_name].reshape(len(part), -1).copy())
+        return np.concatenate(outputs)
+
+    def snapshot(self) -> None:
+        """Write weights and state to the solver's snapshot_prefix."""
+        self._solver.snapshot()
+
+    def restore(self, state: str) -> None:
+        """Go on from a .solverstate file and the weights it names."""
+        self._solver.restore(state)

@@ -1,0 +1,71 @@
+"""What Caffe does not survive, tried in a process of its own first.
+
+Caffe ends the process on whatever its CHECK macros find wrong. Most of that is looked at before (see
+`networks.shapes`); the rest, such as a filler of an unknown name, only Caffe itself can tell. It takes a
+third of a second.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from facealign.caffe_files.prototxt import layer_lines, read_net
+from facealign.errors import FaceAlignError
+
+# Of pycaffe only the compiled part: the rest takes longer to import than all else here.
+_START = """
+import importlib.machinery, json, resource, sys, types
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+sys.path[:], arguments = json.loads(sys.argv[1])
+package = sys.modules["caffe"] = types.ModuleType("caffe")
+package.__path__ = importlib.machinery.PathFinder.find_spec("caffe").submodule_search_locations
+from caffe import _caffe as caffe
+"""
+_FATAL = re.compile(r"^F\d{4,8} \S+ +\d+ \S+:\d+\] (?:Check failed: )?(?:false )?(.*)", re.MULTILINE)
+_PARSING = re.compile(r"Error parsing text-format [\w.]+: (\d+):\d+: (.*)")
+_LAYER = re.compile(r"Creating layer (.*)", re.IGNORECASE)
+
+
+def dry_run(code: str, arguments: Sequence[str], net: Path) -> None:
+    """Run Python `code` in another process, with pycaffe's compiled part as `caffe`, and `arguments`.
+
+    Raises FaceAlignError when Caffe ends that process: with its reason, the prototxt `net` and, where Caffe
+    says which layer it was at, the line of that layer.
+    """
+    if not sys.executable:  # Python inside another program
+        return
+    done = subprocess.run(
+        [sys.executable, "-c", _START + code, json.dumps([sys.path, list(arguments)])],
+        env={**os.environ, "GLOG_minloglevel": "0", "GLOG_logtostderr": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        raise FaceAlignError(_told(done.stderr, done.returncode, net))
+
+
+def _told(log: str, code: int, net: Path) -> str:
+    """One line of what Caffe logged before it ended."""
+    unread = _PARSING.search(log)
+    if unread:
+        return f"{net}, line {unread[1]}: Caffe cannot read it: {unread[2]}"
+    fatal = _FATAL.search(log)
+    if fatal is None:
+        last = (log.strip().splitlines() or ["it says nothing"])[-1]
+        return f"{net}: Caffe cannot run it: {last} (exit code {code})"
+    names = [layer.name for layer in read_net(net).layer]
+    mentioned = [name for name in re.findall(r"[^\s'\",()]+", fatal[1].rstrip(".")) if name in names]
+    reached = [name for name in _LAYER.findall(log[: fatal.start()]) if name in names]
+    if not mentioned and not reached:
+        return f"{net}: Caffe cannot run it: {fatal[1]}"
+    name = mentioned[-1] if mentioned else reached[-1]
+    lines = layer_lines(net.read_text(encoding="utf-8"))
+    where = f", line {lines[names.index(name)]}" if len(lines) == len(names) else ""
+    return f"{net}{where}: layer {name!r}: Caffe cannot run it: {fatal[1]}"

@@ -1,0 +1,125 @@
+"""Which engine runs a given file of weights.
+
+An engine is imported when it is opened: that takes as long as all else that a worker process imports, and
+most of those run no network.
+"""
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+from facealign.crops.model_spec import ModelSpec, has_spec, load_spec, spec_path
+from facealign.engines.engine import Engine
+from facealign.errors import FaceAlignError
+
+KINDS = ("auto", "caffe", "onnx")
+
+
+def caffe_folder() -> Path | None:
+    """Where pycaffe is installed, or None; a mere folder named caffe where Python looks is not it."""
+    spec = importlib.util.find_spec("caffe")
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
+
+
+def caffe_available() -> bool:
+    """Whether pycaffe is installed."""
+    return caffe_folder() is not None
+
+
+def our_caffe_available() -> bool:
+    """Whether the Caffe installed is one that was built here, which computes small nets as one."""
+    folder = caffe_folder()
+    return folder is not None and (folder / "build_info.json").is_file()
+
+
+def engine_of(weights: Path) -> str:
+    """Who runs exactly this file: Caffe a caffemodel, else ONNX."""
+    return "caffe" if weights.suffix == ".caffemodel" else "onnx"
+
+
+def resolve(kind: str, weights: Path) -> tuple[str, Path]:
+    """("caffe" or "onnx", the file it runs): `weights`, or its sibling with the other suffix.
+
+    "auto" is Caffe when it is installed and there is a caffemodel, else ONNX.
+    Raises FaceAlignError when the file that the engine needs does not exist.
+    """
+    if kind not in KINDS:
+        raise FaceAlignError(f"engine {kind!r}: expected one of {', '.join(KINDS)}")
+    if weights.suffix not in (".caffemodel", ".onnx"):
+        raise FaceAlignError(f"{weights}: expected a .caffemodel or .onnx file")
+    caffemodel, model = weights.with_suffix(".caffemodel"), weights.with_suffix(".onnx")
+    if not weights.is_file():
+        raise FaceAlignError(f"{weights}: no such file; train first, or give --weights")
+    if kind == "caffe" or (kind == "auto" and caffe_available() and caffemodel.is_file()):
+        if not caffemodel.is_file():
+            raise FaceAlignError(f"{caffemodel}: no such file, and Caffe cannot run {weights.name}")
+        return "caffe", caffemodel
+    if not model.is_file():
+        raise FaceAlignError(f"{model}: no such file; make it with facealign export-onnx --weights {weights}")
+    return "onnx", model
+
+
+def spec_for(caffemodel: Path, published: bool = False) -> ModelSpec:
+    """How to feed a caffemodel and read it, its `deploy` absolute: what the file beside it says.
+
+    published: crop by the reference demo's arithmetic; weights with no such file are then its author's.
+    Raises FaceAlignError when there is no such file, or it is malformed; see load_spec.
+    """
+    if not published:
+        return load_spec(caffemodel)
+    if has_spec(caffemodel):
+        return _as_published(load_spec(caffemodel))
+    from facealign.networks.registry import published_spec
+
+    return _as_published(published_spec())
+
+
+def _as_published(spec: ModelSpec) -> ModelSpec:
+    return dataclasses.replace(spec, crop="published", origin=1)
+
+
+def open_engine(kind: str, weights: Path, published: bool = False) -> tuple[Engine, ModelSpec]:
+    """Open landmark weights with "caffe", "onnx" or "auto"; the engine, and how to feed and read it.
+
+    published: as in `describe`.
+    Raises FaceAlignError on a missing or unfit file, when the ONNX file does not describe itself, and on a
+    description of another net.
+    """
+    kind, path = resolve(kind, weights)
+    if kind == "caffe":
+        from facealign.engines.caffe import CaffeEngine
+
+        spec = spec_for(path, published)
+        caffe_engine = CaffeEngine(Path(spec.deploy), path)
+        _check_described(caffe_engine, spec, str(spec_path(path) if has_spec(path) else path))
+        return caffe_engine, spec
+    from facealign.engines.onnx import OnnxEngine
+
+    engine = OnnxEngine(path)
+    if engine.spec is None:
+        raise FaceAlignError(
+            f"{path}: its metadata does not say how to crop; export it with facealign export-onnx"
+        )
+    _check_described(engine, engine.spec, str(path))
+    return engine, _as_published(engine.spec) if published else engine.spec
+
+
+def _check_described(engine: Engine, spec: ModelSpec, where: str) -> None:
+    """Run the net once. Raises FaceAlignError when its inputs and output are not as the description says."""
+    black = np.broadcast_to(np.float32(0), (1, 3, spec.input_height, spec.input_width))
+    try:
+        outputs = engine.forward({spec.input_name: black})
+    except FaceAlignError as error:
+        raise FaceAlignError(f"{where}: describes another net: {error}") from error
+    if spec.output_name not in outputs:
+        raise FaceAlignError(
+            f"{where}: describes another net: no output is named {spec.output_name!r}, only {sorted(outputs)}"
+        )
+    numbers = outputs[spec.output_name].size
+    if numbers != 2 * spec.landmarks:
+        raise FaceAlignError(
+            f"{where}: describes another net: {spec.output_name!r} has {numbers} numbers, "
+            f"not 2 x {spec.landmarks}"
+        )

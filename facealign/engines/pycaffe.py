@@ -1,0 +1,43 @@
+"""pycaffe: imported once, quiet, with one clear line where it is missing."""
+
+import json
+import os
+from pathlib import Path
+from types import ModuleType
+
+from facealign.errors import FaceAlignError
+
+
+def import_caffe() -> ModuleType:
+    """pycaffe, kept from logging every layer.
+
+    Raises FaceAlignError when it is not installed, or CAFFE_ISA names what this processor lacks.
+    """
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    try:
+        import caffe
+    except ImportError as error:
+        raise FaceAlignError(f"pycaffe cannot be imported ({error}); run `make caffe`") from error
+    except ValueError as error:
+        raise FaceAlignError(str(error)) from error
+    module: ModuleType = caffe
+    if not hasattr(module, "Net"):  # a folder named caffe on the path, not the package
+        raise FaceAlignError("pycaffe is not installed; run `make caffe`")
+    return module
+
+
+def single_threaded_blas() -> None:
+    """Keep OpenBLAS to one thread, unless the user says otherwise: these products are too small to share out.
+
+    Takes effect when it is called before Caffe is imported.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def why_no_gpu() -> str | None:
+    """Why the installed Caffe cannot use a GPU, or None. Raises FaceAlignError when there is no Caffe."""
+    caffe = import_caffe()
+    info = Path(str(caffe.__file__)).parent / "build_info.json"
+    if not info.is_file() or not json.loads(info.read_text(encoding="utf-8")).get("gpu"):
+        return "this Caffe was built without CUDA (`make caffe-gpu` builds one with it)"
+    return None if caffe.device_count() > 0 else "there is no CUDA device, or no driver for it"

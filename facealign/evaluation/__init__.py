@@ -1,0 +1,1 @@
+"""Errors of landmarks, figures made of them, and reports."""

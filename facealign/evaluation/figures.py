@@ -1,0 +1,180 @@
+"""The numbers of an aligner on annotated photos: NME, failure rate, AUC, missed detections, per subset.
+
+The validation part of 300-W (validation_part.py) is a subset of its own, and is told apart by data set, group
+of landmarks and pose.
+
+A face whose box the detector did not find is a failure: it counts in the failure rate and, as an infinite
+error, in the AUC and the CED curve. It has no landmarks, so it is left out of the mean error, and the number
+of missed faces is given beside that.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from facealign.datasets.sample import POOLED, Sample, eval_subsets
+from facealign.evaluation import metrics
+from facealign.evaluation.measure import Measurement
+from facealign.evaluation.metrics import NORMALISERS
+from facealign.geometry.head_pose import head_pose
+from facealign.geometry.landmarks import LANDMARK_GROUPS
+
+THRESHOLDS = {"08": 0.08, "10": 0.10}
+"""Key suffix -> threshold, a fraction of the normaliser."""
+FAILURE_NORMALISER = "inter_ocular"
+"""What `failure_rate_08`, `auc_08`... are relative to: the literature's choice for these two figures."""
+RELEASE: dict[str, int] = {
+    "afw": 337,
+    "helen/testset": 330,
+    "helen/trainset": 2000,
+    "ibug": 135,
+    "lfpw/testset": 224,
+    "lfpw/trainset": 811,
+}
+"""Folders of the 300-W release and their images."""
+MISSED_RULE = (
+    "a missed detection is a failure: it counts in failure_rate and, as an infinite error, in auc and the "
+    "CED; it is left out of nme"
+)
+VALIDATION = "validation"
+"""The subset of the faces that validate, which are in no other subset."""
+YAWS = {"frontal": (0.0, 15.0), "half": (15.0, 30.0), "strong": (30.0, 180.1)}
+"""Kind of pose -> the angles, in degrees and to either side, from and below which a face is of it."""
+PITCHES = {"down": (-90.0, -10.0), "level": (-10.0, 10.0), "up": (10.0, 90.1)}
+
+
+def limits(errors: Sequence[Mapping[str, float] | None]) -> dict[str, list[float] | None]:
+    """ "nme_NORMALISER_interval": 95 % bootstrap interval of the mean error, in %, by drawing faces anew.
+
+    errors: of each face (None: missed, left out); None when all were missed.
+    """
+    result: dict[str, list[float] | None] = {}
+    for name in NORMALISERS:
+        values = np.array([error[name] for error in errors if error is not None])
+        interval = metrics.bootstrap_interval(100 * values) if len(values) else None
+        result[f"nme_{name}_interval"] = None if interval is None else list(interval)
+    return result
+
+
+def breakdown(samples: Sequence[Sample], measured: Measurement) -> list[dict[str, Any]]:
+    """Figures of parts of the measured faces: by data set, by group of landmarks, by yaw and by pitch.
+
+    Each {"by": ..., "name": ..., figures}; a part without a face is left out. A group of landmarks has
+    "images", "missed_detections", NME and its interval only.
+    """
+    members = [sample for sample in samples if sample.relative in measured.errors]
+    rows: list[dict[str, Any]] = []
+
+    def add(by: str, name: str, kept: Sequence[Sample]) -> None:
+        if kept:
+            errors = [measured.errors[sample.relative] for sample in kept]
+            rows.append({"by": by, "name": name, **figures(errors)})
+
+    for subset in sorted({sample.subset for sample in members}):
+        add("data set", subset, [sample for sample in members if sample.subset == subset])
+    found = [sample.relative for sample in members if measured.errors[sample.relative] is not None]
+    for group in LANDMARK_GROUPS:
+        errors = [measured.groups[path][group] for path in found]
+        means = {
+            f"nme_{name}": 100 * float(np.mean([error[name] for error in errors])) if errors else None
+            for name in NORMALISERS
+        }
+        counts = {"images": len(members), "missed_detections": len(members) - len(found)}
+        rows.append({"by": "landmarks", "name": group, **counts, **means, **limits(errors)})
+    poses = {sample.relative: head_pose(sample.points) for sample in members}
+    for by, kinds in (("yaw", YAWS), ("pitch", PITCHES)):
+        for kind, (low, high) in kinds.items():
+            kept = []
+            for sample in members:
+                pose = poses[sample.relative]
+                if pose is not None:
+                    angle = abs(pose.yaw) if by == "yaw" else pose.pitch
+                    if low <= angle < high:
+                        kept.append(sample)
+            add(by, kind, kept)
+    return rows
+
+
+def figures(errors: Sequence[Mapping[str, float] | None]) -> dict[str, Any]:
+    """The figures of one subset from the errors of its faces (None: missed).
+
+    nme_* in %, failure_rate_* and auc_* in 0..1; failure_rate_08 is relative to the inter-ocular distance,
+    failure_rate_08_inter_pupil to the other. nme_*_interval: [low, high], see `limits`. NME and interval are
+    None when every face was missed.
+    Raises ValueError when there is no face.
+    """
+    if not errors:
+        raise ValueError("no face to compute figures of")
+    found = [error for error in errors if error is not None]
+    missed = len(errors) - len(found)
+    result: dict[str, Any] = {"images": len(errors), "missed_detections": missed}
+    by_name = {name: np.array([error[name] for error in found]) for name in NORMALISERS}
+    for name, values in by_name.items():
+        result[f"nme_{name}"] = 100 * float(values.mean()) if len(values) else None
+    result.update(limits(errors))
+    for name in (FAILURE_NORMALISER, *[name for name in NORMALISERS if name != FAILURE_NORMALISER]):
+        values = by_name[name]
+        tail = "" if name == FAILURE_NORMALISER else f"_{name}"
+        for suffix, threshold in THRESHOLDS.items():
+            result[f"failure_rate_{suffix}{tail}"] = float(metrics.failure_rate(values, threshold, missed))
+            # A missed face adds nothing to the area under the curve, only to the number it is divided by.
+            area = float(metrics.auc(values, threshold)) if len(values) else 0.0
+            result[f"auc_{suffix}{tail}"] = area * len(values) / len(errors)
+    return result
+
+
+def subsets_of(
+    samples: Sequence[Sample], measured: Measurement, validation: Collection[str] = ()
+) -> dict[str, list[str]]:
+    """Subset name -> relative paths of its measured samples: validation, common, challenging, full, then each
+    folder. validation: paths of the faces of that subset, which are in no other.
+    """
+    known = [sample for sample in samples if sample.relative in measured.errors]
+    others = [sample for sample in known if sample.relative not in validation]
+    groups = {name: [sample.relative for sample in group] for name, group in eval_subsets(others).items()}
+    groups[VALIDATION] = [sample.relative for sample in known if sample.relative in validation]
+    order = [VALIDATION, *POOLED, *sorted(set(groups) - {VALIDATION, *POOLED})]
+    return {name: groups[name] for name in order if groups.get(name)}
+
+
+def results(
+    samples: Sequence[Sample],
+    measured: Measurement,
+    settings: Mapping[str, Any],
+    validation: Collection[str] = (),
+) -> dict[str, Any]:
+    """The evaluation as JSON-ready data; `settings` (weights, engine, boxes, ...) is stored with it.
+
+    validation: paths of the faces that validate.
+    "subsets": those present; "breakdown": of the validation subset, or else of all; "absent": 300-W subsets
+    without any image; "incomplete": subset -> images here and in the release; "errors": every face's errors
+    in % (null: missed).
+    """
+    groups = subsets_of(samples, measured, validation)
+    official = {**{name: sum(RELEASE[part] for part in parts) for name, parts in POOLED.items()}, **RELEASE}
+    told_apart = [sample for sample in samples if sample.relative in validation or not groups.get(VALIDATION)]
+    return {
+        "settings": dict(settings),
+        "units": {"nme": "percent", "failure_rate": "fraction of images", "auc": "0..1, 1 is best"},
+        "interval": f"{100 * metrics.LEVEL:g} %, bootstrap by face, {metrics.RESAMPLES} resamples, "
+        f"seed {metrics.SEED}",
+        "failure_and_auc_normaliser": FAILURE_NORMALISER,
+        "missed_detection_rule": MISSED_RULE,
+        "subsets": {
+            name: figures([measured.errors[path] for path in paths]) for name, paths in groups.items()
+        },
+        "breakdown": breakdown(told_apart, measured),
+        "absent": [name for name in official if name not in groups and (name in POOLED or not validation)],
+        "incomplete": {
+            name: {"images": len(groups[name]), "in_release": count}
+            for name, count in official.items()
+            if name in groups and len(groups[name]) < count
+        },
+        "skipped": [{"file": file, "reason": reason} for file, reason in measured.skipped],
+        "errors": {
+            path: None if error is None else {name: round(100 * value, 6) for name, value in error.items()}
+            for path, error in measured.errors.items()
+        },
+        "members": groups,
+    }

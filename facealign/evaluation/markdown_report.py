@@ -1,0 +1,234 @@
+"""Evaluations as people read them: the Markdown table beside the reported figures, and the CED plot."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from facealign.datasets.sample import POOLED
+from facealign.errors import FaceAlignError
+from facealign.evaluation import metrics
+from facealign.evaluation.figures import PITCHES, VALIDATION, YAWS
+from facealign.evaluation.metrics import NORMALISERS
+from facealign.io.markdown import table
+
+INTERVAL = "bootstrap, drawing faces anew"
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A row of the reference's table: 300-W NME in %, taken to be inter-pupil (it does not say)."""
+
+    method: str
+    input: str
+    common: float
+    challenging: float
+    full: float
+    training_data: str
+
+
+REPORTED = (
+    Reported("VGG-Shadow (with dropout)", "70x60", 5.66, 10.82, 6.67, "300W"),
+    Reported("Mobilenet-v2-stage1", "64x64", 6.07, 10.60, 6.96, "300W and Menpo"),
+    Reported("Mobilenet-v2-stage2", "64x64", 5.76, 8.93, 6.39, "300W and Menpo"),
+)
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _with_interval(figures: Mapping[str, Any], key: str) -> str:
+    """A figure and its interval, where it has one: "5.71 [5.50, 5.93]"."""
+    interval = figures.get(f"{key}_interval")
+    tail = "" if interval is None else f" [{_number(interval[0])}, {_number(interval[1])}]"
+    return _number(figures[key]) + tail
+
+
+def _cell(evaluation: Mapping[str, Any], subset: str, key: str) -> str:
+    figures = evaluation["subsets"].get(subset)
+    if figures is None:
+        return "absent"
+    mark = "*" if subset in evaluation.get("incomplete", {}) else ""
+    return _number(figures[key]) + mark
+
+
+def comparison(evaluations: Sequence[Mapping[str, Any]], normaliser: str = "inter_pupil") -> str:
+    """Our rows under the reported ones, 300-W NME in %; `*` marks a subset of which only a part was there.
+
+    normaliser: "inter_pupil" or "inter_ocular"; the reported rows appear only in the former, which is theirs.
+    """
+    if normaliser not in NORMALISERS:
+        raise ValueError(f"normaliser {normaliser!r}, expected one of {tuple(NORMALISERS)}")
+    rows = []
+    if normaliser == "inter_pupil":
+        for row in REPORTED:
+            numbers = [_number(value) for value in (row.common, row.challenging, row.full)]
+            rows.append([f"{row.method} (reported)", row.input, *numbers, row.training_data])
+    for evaluation in evaluations:
+        settings = evaluation["settings"]
+        numbers = [_cell(evaluation, subset, f"nme_{normaliser}") for subset in POOLED]
+        trained_on = str(settings.get("training_data", "see the model card"))
+        rows.append([str(settings["method"]), str(settings["input"]), *numbers, trained_on])
+    return table(["Method", "Input", "Common", "Challenge", "Full", "Training data"], rows)
+
+
+def validation(evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """Methods side by side on the validation part; those without are left out.
+
+    Where all have measured the same faces, the difference to the first comes with the interval of the mean
+    difference of the same face.
+    """
+    kept = [evaluation for evaluation in evaluations if VALIDATION in evaluation["subsets"]]
+    members = [evaluation["members"][VALIDATION] for evaluation in kept]
+    paired = len(kept) > 1 and all(sorted(one) == sorted(members[0]) for one in members)
+    header = ["Method", "Input", "Faces", "Missed", "Inter-pupil", "Inter-ocular", "Failures over 8 %"]
+    rows = []
+    for evaluation in kept:
+        settings, figures = evaluation["settings"], evaluation["subsets"][VALIDATION]
+        row = [
+            str(settings["method"]),
+            str(settings["input"]),
+            str(figures["images"]),
+            str(figures["missed_detections"]),
+            *[_with_interval(figures, f"nme_{name}") for name in NORMALISERS],
+            _number(100 * figures["failure_rate_08"], 1) + " %",
+        ]
+        if paired:
+            row.append("-" if evaluation is kept[0] else _difference(kept[0], evaluation))
+        rows.append(row)
+    return table([*header, "Inter-pupil, to the first"][: len(header) + paired], rows)
+
+
+def validation_by_data_set(evaluation: Mapping[str, Any]) -> str:
+    """The validation part of one evaluation, whole and by data set: a sentence and a table.
+
+    Raises KeyError when it was not measured.
+    """
+    whole = evaluation["subsets"][VALIDATION]
+    rows = [("all", whole)]
+    rows += [(row["name"], row) for row in evaluation["breakdown"] if row["by"] == "data set"]
+    settings = evaluation["settings"]
+    how = f"{settings['method']}, boxes: {settings['boxes']}, {settings['engine']}"
+    return (
+        f"Measured by `facealign evaluate`\n({how}); NME in %, with its interval\n"
+        f"({evaluation['interval']}):\n\n"
+    ) + table(
+        ["Faces", "Number", "Missed", "Inter-pupil", "Inter-ocular"],
+        [
+            [
+                name,
+                str(row["images"]),
+                str(row["missed_detections"]),
+                *[_with_interval(row, f"nme_{normaliser}") for normaliser in NORMALISERS],
+            ]
+            for name, row in rows
+        ],
+    )
+
+
+def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """How much greater the second's inter-pupil error is, with its interval, over faces that both found."""
+    pairs = [(first["errors"][path], second["errors"][path]) for path in first["members"][VALIDATION]]
+    values = np.array(
+        [b["inter_pupil"] - a["inter_pupil"] for a, b in pairs if a is not None and b is not None]
+    )
+    if len(values) == 0:
+        return "-"
+    low, high = metrics.bootstrap_interval(values)
+    return f"{values.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def breakdown_table(evaluation: Mapping[str, Any]) -> str:
+    """The parts of what was measured, a row each: by data set, group of landmarks, yaw and pitch."""
+    titles = {
+        ("yaw", "frontal"): f"less than {YAWS['frontal'][1]:.0f} degrees to a side",
+        ("yaw", "half"): f"{YAWS['half'][0]:.0f} to {YAWS['half'][1]:.0f} degrees",
+        ("yaw", "strong"): f"{YAWS['strong'][0]:.0f} degrees or more",
+        ("pitch", "down"): f"looks down by {-PITCHES['down'][1]:.0f} degrees or more",
+        ("pitch", "level"): "between",
+        ("pitch", "up"): f"looks up by {PITCHES['up'][0]:.0f} degrees or more",
+    }
+    rows = []
+    for row in evaluation["breakdown"]:
+        failures = row.get("failure_rate_08")
+        rows.append(
+            [
+                row["by"],
+                titles.get((row["by"], row["name"]), row["name"]),
+                str(row["images"]),
+                str(row["missed_detections"]),
+                *[_with_interval(row, f"nme_{name}") for name in NORMALISERS],
+                "" if failures is None else _number(100 * failures, 1) + " %",
+            ]
+        )
+    return table(["By", "Part", "Faces", "Missed", "Inter-pupil", "Inter-ocular", "Failures over 8 %"], rows)
+
+
+def subset_table(evaluation: Mapping[str, Any]) -> str:
+    """Every figure of every subset of one evaluation, a row a subset; what is absent is said."""
+    columns = [
+        ("images", "Images", 0),
+        ("missed_detections", "Missed", 0),
+        ("nme_inter_pupil", "NME inter-pupil, %", 2),
+        ("nme_inter_ocular", "NME inter-ocular, %", 2),
+        ("failure_rate_08", "Failures over 8 %", 4),
+        ("auc_08", "AUC to 8 %", 4),
+        ("failure_rate_10", "Failures over 10 %", 4),
+        ("auc_10", "AUC to 10 %", 4),
+    ]
+    rows = []
+    for name, figures in evaluation["subsets"].items():
+        part = evaluation.get("incomplete", {}).get(name)
+        title = f"{name} (of {part['in_release']})" if part else name
+        rows.append(
+            [
+                title,
+                *[
+                    _with_interval(figures, key) if key.startswith("nme") else _number(figures[key], digits)
+                    for key, _, digits in columns
+                ],
+            ]
+        )
+    rows += [[name, "absent", *[""] * (len(columns) - 1)] for name in evaluation.get("absent", [])]
+    return table(["Subset", *[title for _, title, _ in columns]], rows)
+
+
+def markdown(evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """The whole report: both normalisers by name, then each evaluation in detail."""
+    if not evaluations:
+        raise FaceAlignError("no evaluation to report; facealign evaluate makes one")
+    parts = []
+    if any(VALIDATION in evaluation["subsets"] for evaluation in evaluations):
+        parts += [
+            "Validation part: faces of 300-W's training photos that are never trained on. NME in % with its "
+            f"95 % interval ({INTERVAL}); failures by the inter-ocular distance:\n",
+            validation(evaluations),
+        ]
+    if not parts or any(set(POOLED) & set(evaluation["subsets"]) for evaluation in evaluations):
+        parts += [
+            "300-W, NME in % of the inter-pupil distance (the reported rows do not name theirs):\n",
+            comparison(evaluations, "inter_pupil"),
+            "300-W, NME in % of the inter-ocular distance (outer eye corners):\n",
+            comparison(evaluations, "inter_ocular"),
+        ]
+    if any(set(POOLED) & set(evaluation.get("incomplete", {})) for evaluation in evaluations):
+        parts.append("`*` only a part of this subset's images was there.\n")
+    for evaluation in evaluations:
+        settings = evaluation["settings"]
+        parts.append(
+            f"{settings['method']}, boxes: {settings.get('boxes', '?')}. Failure rates (fractions) and AUC "
+            "are relative to the inter-ocular distance; a missed detection is a failure, left out of NME.\n"
+        )
+        parts.append(subset_table(evaluation))
+        if evaluation.get("breakdown"):
+            of = "the validation part" if VALIDATION in evaluation["subsets"] else "all that was measured"
+            parts.append(
+                f"{settings['method']}, {of} told apart. Yaw and pitch are those of the annotation, by the "
+                "six-point head of the demo:\n"
+            )
+            parts.append(breakdown_table(evaluation))
+        if evaluation.get("skipped"):
+            parts.append(f"{len(evaluation['skipped'])} files could not be used and are not counted.\n")
+    return "\n".join(parts)

@@ -1,0 +1,133 @@
+"""Errors of a network on annotated faces."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from facealign.arrays import FloatArray, Image
+from facealign.concurrency.processes import cores
+from facealign.concurrency.threads import overlapped
+from facealign.datasets.detected_boxes import FaceBox, best_match, boxes_for
+from facealign.datasets.sample import Sample
+from facealign.errors import FaceAlignError
+from facealign.evaluation import metrics
+from facealign.evaluation.metrics import NORMALISERS
+from facealign.geometry.boxes import box_from_landmarks
+from facealign.geometry.landmarks import LANDMARK_GROUPS
+from facealign.io.images import read_image
+
+FindBox = Callable[[Sample, Image], FloatArray | None]
+"""The box (4,) of a sample's annotated face in its image; None when it was not found."""
+Align = Callable[[Image, FloatArray], FloatArray]
+"""Landmarks (n, 68, 2) for boxes (n, 4) of an image: `FaceAligner.landmarks_in`."""
+
+
+@dataclass
+class Measurement:
+    """Errors of each sample by its path relative to the root.
+
+    errors: normaliser name -> error as a fraction, or None for a missed detection; groups: the same for each
+    group of landmarks; skipped: (file, reason).
+    """
+
+    errors: dict[str, dict[str, float] | None] = field(default_factory=dict)
+    groups: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+def box_of_annotation(sample: Sample, image: Image) -> FloatArray:
+    """The box that the sample's own landmarks imply, in place of a detector's."""
+    return box_from_landmarks(sample.points)
+
+
+def detected_box(detect: Callable[[Image], Sequence[Any]]) -> FindBox:
+    """Find boxes with a detector's `detect` (image -> Detections), matched to the annotation by overlap."""
+
+    def find(sample: Sample, image: Image) -> FloatArray | None:
+        found = np.array([one.box for one in detect(image)], dtype=np.float64).reshape(-1, 4)
+        best = best_match(found, sample.points)
+        return None if best is None else found[best]
+
+    return find
+
+
+def listed_box(faces: Mapping[str, FaceBox], where: str) -> FindBox:
+    """Take boxes from a detections file; a box whose source is not "mtcnn" stands for a missed detection.
+
+    The finder raises FaceAlignError for a sample that the file, named `where`, does not list as it is now.
+    """
+
+    def find(sample: Sample, image: Image) -> FloatArray | None:
+        (face,) = boxes_for([sample], faces, where)
+        return face.box if face.source == "mtcnn" else None
+
+    return find
+
+
+def limit_per_folder(samples: Iterable[Sample], limit: int | None) -> list[Sample]:
+    """The first `limit` samples of each subset, in order; all without a limit."""
+    taken: dict[str, int] = {}
+    kept = []
+    for sample in samples:
+        taken[sample.subset] = taken.get(sample.subset, 0) + 1
+        if limit is None or taken[sample.subset] <= limit:
+            kept.append(sample)
+    return kept
+
+
+def measure(
+    samples: Iterable[Sample],
+    find_box: FindBox,
+    align: Align,
+    strict: bool = False,
+    on_skip: Callable[[str, str], None] | None = None,
+) -> Measurement:
+    """Align the annotated face of every sample and compare it with the annotation.
+
+    A file that cannot be read goes to `skipped` (and `on_skip(file, reason)` is called), or, if `strict`, its
+    FaceAlignError is raised.
+    """
+    # While one face is aligned, the photos of the next are read.
+    with closing(
+        overlapped(samples, (lambda sample: read_image(sample.path, orient=False), cores()))
+    ) as coming:
+        return _compared(coming, find_box, align, strict, on_skip)
+
+
+def _compared(
+    coming: Iterable[tuple[Sample, Future[Image]]],
+    find_box: FindBox,
+    align: Align,
+    strict: bool,
+    on_skip: Callable[[str, str], None] | None,
+) -> Measurement:
+    """Align the face of each photo that comes; see `measure`."""
+    result = Measurement()
+    for sample, reading in coming:
+        try:
+            image = reading.result()
+            box = find_box(sample, image)
+            predicted = None if box is None else align(image, np.asarray(box, dtype=np.float64)[None])
+        except FaceAlignError as error:
+            if strict:
+                raise
+            result.skipped.append((sample.relative, str(error)))
+            if on_skip is not None:
+                on_skip(sample.relative, str(error))
+            continue
+        if predicted is None:
+            result.errors[sample.relative] = None
+            continue
+        truth = sample.points[None]
+        result.errors[sample.relative] = {
+            name: float(metrics.nme(predicted, truth, name)[0]) for name in NORMALISERS
+        }
+        by_norm = {name: metrics.group_nme(predicted, truth, name) for name in NORMALISERS}
+        result.groups[sample.relative] = {
+            group: {name: float(by_norm[name][group][0]) for name in NORMALISERS} for group in LANDMARK_GROUPS
+        }
+    return result

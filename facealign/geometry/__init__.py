@@ -1,0 +1,1 @@
+"""Landmarks, boxes, affine maps and head pose, as pure functions on arrays."""

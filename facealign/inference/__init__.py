@@ -1,0 +1,1 @@
+"""From an image to faces with landmarks and pose."""

@@ -1,0 +1,35 @@
+"""Boxes that the caller gives, from a text file."""
+
+from pathlib import Path
+
+import numpy as np
+
+from facealign.arrays import FloatArray
+from facealign.errors import FaceAlignError
+
+
+def read_box_file(path: Path) -> list[FloatArray]:
+    """Boxes of a text file in the reference demo's form: a face a line, `x1 y1 x2 y2`, then anything.
+
+    The file is 1-based; the boxes (4,) returned are 0-based. Raises FaceAlignError on a missing file, a line
+    without four finite numbers, or a box without area.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise FaceAlignError(f"{path}: no such file; expected lines `x1 y1 x2 y2`") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise FaceAlignError(f"{path}: not a readable box file ({error})") from error
+    boxes = []
+    for number, line in enumerate(lines, start=1):
+        words = line.replace(",", " ").split()
+        if not words:
+            continue
+        try:
+            box = np.array([float(word) for word in words[:4]])
+        except ValueError as error:
+            raise FaceAlignError(f"{path}, line {number}: {error}; expected `x1 y1 x2 y2`") from error
+        if len(box) != 4 or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
+            raise FaceAlignError(f"{path}, line {number}: expected `x1 y1 x2 y2` with x1 < x2 and y1 < y2")
+        boxes.append(box - 1.0)
+    return boxes

@@ -1,0 +1,11 @@
+"""Folders that come with the package: inside it where it is installed, beside it in a checkout."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def package_folder(name: str) -> Path:
+    """The folder `name` ("models", "prototxt") that comes with the package."""
+    inside = PACKAGE / name
+    return inside if inside.is_dir() else PACKAGE.parent / name

@@ -1,0 +1,1 @@
+"""The LMDBs for training: how their samples are made, written and read."""

@@ -1,0 +1,196 @@
+"""An LMDB of loose crops and landmarks, a face a record: what Caffe's AugmentedFaceData layer draws from.
+
+A part ("train") of a data set is one folder, PART_faces. A key is the face's number, a space and the folder
+that its photo is from ("000000012 helen/trainset"). A value is a Datum with the crop, channels first, and 140
+numbers: where the square that the plain crop shows has its upper left and its lower right corner, x1 y1 x2
+y2, then the landmarks, 68 x and 68 y, in the loose crop's pixels, 0-based. The square of a cascade's second
+network is turned as the face is.
+"""
+
+import dataclasses
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facealign.arrays import FloatArray, Image
+from facealign.caffe_files.proto import caffe_pb2
+from facealign.crops.aligned import aligned_square
+from facealign.crops.augmentation import Augmentation
+from facealign.crops.context_crop import ContextCrop, most_bytes
+from facealign.crops.model_spec import ModelSpec
+from facealign.datasets.sample import Sample
+from facealign.errors import FaceAlignError
+from facealign.geometry.boxes import square
+from facealign.geometry.landmarks import N_LANDMARKS
+from facealign.lmdb.datum import key_of
+from facealign.lmdb.environment import open_lmdb, open_new_lmdb
+from facealign.lmdb.jobs import Job, SampleSettings, Wrap, Written, by_folder, usable
+from facealign.lmdb.pairs import PAGE
+from facealign.lmdb.sample_writer import cut_all
+
+FACES_A_COMMIT = 64
+"""Faces written between two commits."""
+
+
+@dataclass(frozen=True)
+class FaceRecord:
+    """A record: pixels BGR (h, w, 3); square (4,) that the plain crop shows, by its upper left and lower
+    right corners; points (68, 2).
+    """
+
+    pixels: Image
+    square: FloatArray
+    points: FloatArray
+
+
+def encode_face(cut: ContextCrop, spec: ModelSpec) -> bytes:
+    """A loose crop as the Datum of a record, for the network of `spec`."""
+    pixels = cut.pixels[..., :3]
+    if spec.is_second_level:
+        shown = aligned_square(cut.points, spec)
+    else:
+        shown = square(cut.box, spec.box_scale, spec.box_shift)
+    height, width = pixels.shape[:2]
+    return caffe_pb2.Datum(
+        channels=3,
+        height=height,
+        width=width,
+        data=np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes(),
+        float_data=[*shown.tolist(), *cut.points.T.ravel().tolist()],
+    ).SerializeToString()
+
+
+def decode_face(data: bytes) -> FaceRecord:
+    """The face of a record. Raises ValueError when it is none."""
+    datum = caffe_pb2.Datum()
+    try:
+        datum.ParseFromString(data)
+    except Exception as error:
+        raise ValueError("not a Datum") from error
+    shape, numbers = (3, datum.height, datum.width), np.array(datum.float_data, dtype=np.float64)
+    if datum.channels != 3 or not datum.data or len(datum.data) != np.prod(shape):
+        raise ValueError("not a picture of 3 channels")
+    empty = numbers[:2].tolist() == numbers[2:4].tolist()
+    if numbers.size != 4 + 2 * N_LANDMARKS or not np.isfinite(numbers).all() or empty:
+        raise ValueError(f"not a square and {N_LANDMARKS} landmarks")
+    pixels = np.frombuffer(datum.data, np.uint8).reshape(shape).transpose(1, 2, 0)
+    return FaceRecord(pixels, numbers[:4], numbers[4:].reshape(2, -1).T)
+
+
+def write_faces(
+    directory: Path,
+    part: str,
+    jobs: Sequence[Job],
+    recipe: SampleSettings,
+    workers: int,
+    wrap: Wrap,
+    on_skip: Callable[[FaceAlignError], None],
+) -> Written:
+    """The loose crop of every face, in their order, into the LMDB of `part` in `directory`.
+
+    Those for a cascade's second network are around the crops by the annotated landmarks: it is the layer's
+    variation that stands for the first network's errors.
+    A photo that cannot be read is passed to `on_skip` and left out. Raises FaceAlignError when none is left,
+    or the disk is full.
+    """
+    used: list[Sample] = []
+    skipped: list[str] = []
+    total = hashlib.sha256()
+
+    def records() -> Iterator[tuple[bytes, bytes]]:
+        cutting = _without_first(recipe)
+        cuts = wrap(cut_all([_around(job, recipe) for job in jobs], cutting, workers), len(jobs), part)
+        for sample, cut in usable(jobs, cuts, on_skip, skipped):
+            key = key_of(len(used)) + f" {sample.subset}".encode()
+            value = encode_face(cut, recipe.spec)
+            total.update(key)
+            total.update(value)
+            used.append(sample)
+            yield key, value
+
+    room = 2 * sum(face_record_bytes(job, recipe) for job in jobs) + (1 << 20)
+    with open_new_lmdb(directory / f"{part}_faces", room) as environment:
+        waiting = records()
+        more = True
+        while more:
+            more = False
+            with environment.begin(write=True) as transaction:
+                for _, (key, value) in zip(range(FACES_A_COMMIT), waiting, strict=False):
+                    transaction.put(key, value, append=True)
+                    more = True
+    if not used:
+        raise FaceAlignError(f"no photo of the {part} part can be read")
+    return Written(by_folder(used), len(used), total.hexdigest(), skipped)
+
+
+def face_record_bytes(job: Job, recipe: SampleSettings) -> int:
+    """At most so many bytes on disk does the record of a face need."""
+    around, cutting = _around(job, recipe), _without_first(recipe)
+    return most_bytes(around.box, cutting.spec, cutting.augmentation) + 2 * PAGE
+
+
+def _around(job: Job, recipe: SampleSettings) -> Job:
+    """The face with an upright box as large and in the same place as the square that is shown of it."""
+    if recipe.second is None:
+        return job
+    low, high = aligned_square(job.sample.points, recipe.second).reshape(2, 2)
+    half = float(np.hypot(*(high - low))) / math.sqrt(8)
+    centre = (low + high) / 2
+    return dataclasses.replace(job, box=np.concatenate([centre - half, centre + half]))
+
+
+def _without_first(recipe: SampleSettings) -> SampleSettings:
+    """What cuts faces around such boxes."""
+    if recipe.second is None:
+        return recipe
+    spec = dataclasses.replace(
+        recipe.second, crop="square", mean_shape=(), after="", box_scale=1.0, box_shift=(0.0, 0.0)
+    )
+    return dataclasses.replace(recipe, spec=spec, first=None)
+
+
+def read_faces(directory: Path, part: str) -> Iterator[tuple[str, FaceRecord]]:
+    """(folder, face) of each record of a part, in order.
+
+    Raises FaceAlignError when the database is missing or damaged, naming the face that is.
+    """
+    path = directory / f"{part}_faces"
+    with open_lmdb(path, "make lmdb FRESH=1 DATA=ROOT") as environment, environment.begin() as transaction:
+        for key, value in transaction.cursor():
+            name = key.decode()
+            try:
+                yield name.partition(" ")[2], decode_face(value)
+            except ValueError as error:
+                raise FaceAlignError(f"{path}: the face {name}: {error}; make it again") from error
+
+
+def check_faces(directory: Path, part: str) -> dict[str, int]:
+    """See that all faces of a part can be read, else Caffe ends the process; how many each folder has.
+
+    Raises FaceAlignError as `read_faces`, and when there is no face.
+    """
+    counts = Counter(subset for subset, _ in read_faces(directory, part))
+    if not counts:
+        raise FaceAlignError(f"{directory}: its part {part!r} holds no face; make it again")
+    return dict(sorted(counts.items()))
+
+
+def cut_for(meta: Mapping[str, Any], where: Path) -> Augmentation:
+    """The variations that the loose crops which `meta` describes have room for.
+
+    Raises FaceAlignError when it does not say.
+    """
+    try:
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in meta["augmentation"].items()
+        }
+        return Augmentation(**values)
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise FaceAlignError(f"{where}: says not how its faces may be varied; make it again") from error

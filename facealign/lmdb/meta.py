@@ -1,0 +1,43 @@
+"""meta.json: how a data set was made."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from facealign.errors import FaceAlignError
+
+META = "meta.json"
+
+
+def default_directory(size: tuple[int, int], fresh: bool = False, cascade: bool = False) -> Path:
+    """Where a data set lives if nobody says: crops of (height, width), or loose ones, to be varied.
+
+    cascade: crops for the second network of a cascade.
+    """
+    shape = "" if size == (64, 64) else f"_{size[0]}x{size[1]}"
+    return Path(f"data/lmdb{shape}{'_cascade' if cascade else ''}{'_fresh' if fresh else ''}")
+
+
+def write_meta(directory: Path, meta: dict[str, Any]) -> None:
+    """Write how the data set was made."""
+    (directory / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+
+def read_meta(directory: Path) -> dict[str, Any]:
+    """What `write_meta` wrote. Raises FaceAlignError when `directory` is no data set of ours."""
+    path = directory / META
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FaceAlignError(f"{path}: no such file; make the LMDBs with `make lmdb DATA=ROOT`") from error
+    except (OSError, ValueError) as error:
+        raise FaceAlignError(f"{path}: not a description of LMDBs ({error}); make them again") from error
+    if not isinstance(meta, dict) or "spec" not in meta or not _are_parts(meta.get("parts")):
+        raise FaceAlignError(f"{path}: not a description of LMDBs; make them again")
+    return meta
+
+
+def _are_parts(parts: object) -> bool:
+    return isinstance(parts, dict) and all(
+        isinstance(part, dict) and "sha256" in part for part in parts.values()
+    )

@@ -1,0 +1,172 @@
+"""Where a train net takes its pictures and landmarks from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from facealign.caffe_files.proto import caffe_pb2
+from facealign.crops.augmentation import Augmentation
+from facealign.networks.layers import include
+
+MEAN, SCALE = 127.5, 0.0078125
+"""A pixel enters the network as (value - MEAN) * SCALE."""
+
+
+@dataclass(frozen=True)
+class LmdbSource:
+    """The paired LMDBs of facealign make-lmdb in `directory`."""
+
+    directory: str = "data/lmdb"
+
+
+@dataclass(frozen=True)
+class Change:
+    """How often (0..1) a sample is changed in one way, and the range of how strongly."""
+
+    probability: float
+    low: float = 0.0
+    high: float = 0.0
+
+
+LOOKS: dict[str, Change] = {
+    "shade": Change(0.3, 0.1, 0.5),
+    "channel_gain": Change(0.3, 0.8, 1.2),
+    "contrast": Change(0.5, 0.6, 1.4),
+    "brightness": Change(0.5, -40, 40),
+    "grey": Change(0.1),
+    "blur": Change(0.2, 0.3, 1.2),
+    "occlusion": Change(0.2, 0.1, 0.4),
+}
+"""Changes of looks that leave the landmarks where they are, by AugmentedFaceData's names for them."""
+MAX_DEFORM = 0.05
+"""The strongest deformation that AugmentedFaceData takes: a stronger one folds crops at times."""
+
+
+def deformation(strongest: float) -> dict[str, Change]:
+    """Other proportions of the face, by AugmentedFaceData's name for it: four samples of five are bent.
+
+    strongest: root mean square of the moves along each axis, a share of the crop's side, at most MAX_DEFORM.
+    """
+    return {"deform": Change(0.8, 0.0, strongest)}
+
+
+@dataclass(frozen=True)
+class FreshSource:
+    """The loose crops of `facealign make-lmdb --fresh` in `directory`, varied anew for each sample.
+
+    weights: how often samples come from which folder of photos ("*": each other one together; none: each face
+    once a round); changes: LOOKS, a deformation, or both; first_sample: the number of the first one to make,
+    where a run goes on.
+    """
+
+    directory: str = "data/lmdb_fresh"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    changes: Mapping[str, Change] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    first_sample: int = 0
+
+
+@dataclass(frozen=True)
+class ImageListSource:
+    """Text lists, a line per image: path, then 136 numbers; read by ImageFloatData, as published."""
+
+    train: str = "data/train.txt"
+    val: str = "data/val.txt"
+
+
+@dataclass(frozen=True)
+class Hdf5Source:
+    """Lists of HDF5 files with the datasets `data` and `landmark`, as VGG-Shadow was published."""
+
+    train: str = "data/hdf5_train.txt"
+    val: str = "data/hdf5_val.txt"
+
+
+@dataclass(frozen=True)
+class MemorySource:
+    """Batches that the program puts into the blobs `data` and `landmark` itself."""
+
+
+DataSource = LmdbSource | FreshSource | ImageListSource | Hdf5Source | MemorySource
+
+
+def data_layers(
+    source: DataSource, batch_size: int, size: tuple[int, int], pad_ratio: float = 0.15
+) -> list[caffe_pb2.LayerParameter]:
+    """Layers whose tops are `data` (n, 3, height, width) and `landmark` (n, 136, ...), for both phases.
+
+    pad_ratio is for image lists only. Fresh samples are validated on the pair of LMDBs beside them.
+    """
+    if isinstance(source, MemorySource):
+        return [
+            caffe_pb2.LayerParameter(
+                name=top,
+                type="Input",
+                top=[top],
+                input_param=caffe_pb2.InputParameter(shape=[caffe_pb2.BlobShape(dim=[batch_size, *shape])]),
+            )
+            for top, shape in (("data", (3, *size)), ("landmark", (136,)))
+        ]
+    layers = []
+    for phase, part in ((caffe_pb2.TRAIN, "train"), (caffe_pb2.TEST, "val")):
+        if isinstance(source, FreshSource) and phase == caffe_pb2.TRAIN:
+            layers.append(_fresh(source, batch_size, size))
+        elif isinstance(source, LmdbSource | FreshSource):
+            for top in ("data", "landmark"):
+                kind = "images" if top == "data" else "landmarks"
+                layer = _layer(top, "Data", [top], phase)
+                layer.data_param.source = str(PurePosixPath(source.directory) / f"{part}_{kind}")
+                layer.data_param.batch_size = batch_size
+                layer.data_param.backend = caffe_pb2.DataParameter.LMDB
+                if top == "data":
+                    _normalise(layer)
+                layers.append(layer)
+        elif isinstance(source, ImageListSource):
+            layer = _layer("data", "ImageFloatData", ["data", "landmark"], phase)
+            _normalise(layer)
+            if phase == caffe_pb2.TRAIN and pad_ratio:
+                layer.transform_param.pad_ratio = pad_ratio
+            images = layer.image_data_param
+            images.source = source.train if phase == caffe_pb2.TRAIN else source.val
+            images.batch_size = batch_size
+            images.shuffle = phase == caffe_pb2.TRAIN
+            images.new_height, images.new_width = size
+            layer.image_float_data_param.label_dim = 136
+            layers.append(layer)
+        else:
+            layer = _layer("data", "HDF5Data", ["data", "landmark"], phase)
+            layer.hdf5_data_param.source = source.train if phase == caffe_pb2.TRAIN else source.val
+            layer.hdf5_data_param.batch_size = batch_size
+            layers.append(layer)
+    return layers
+
+
+def _fresh(source: FreshSource, batch_size: int, size: tuple[int, int]) -> caffe_pb2.LayerParameter:
+    layer = _layer("data", "AugmentedFaceData", ["data", "landmark"], caffe_pb2.TRAIN)
+    _normalise(layer)
+    message, settings = layer.augmented_face_data_param, source.augmentation
+    message.source = str(PurePosixPath(source.directory) / "train_faces")
+    message.batch_size = batch_size
+    message.height, message.width = size
+    message.seed, message.first_sample = source.seed, source.first_sample
+    for name, weight in source.weights.items():
+        message.set_weight.add(name=[name], weight=weight)
+    message.flip, message.shift = settings.flip, settings.shift
+    message.scale_min, message.scale_max = settings.scale_range
+    message.rotate_min, message.rotate_max = settings.rotate_range
+    message.noise_std_min, message.noise_std_max = settings.noise_std
+    for name, change in source.changes.items():
+        getattr(message, name).CopyFrom(
+            caffe_pb2.RandomChange(probability=change.probability, low=change.low, high=change.high)
+        )
+    return layer
+
+
+def _layer(name: str, kind: str, tops: list[str], phase: int) -> caffe_pb2.LayerParameter:
+    return caffe_pb2.LayerParameter(name=name, type=kind, top=tops, include=include(phase))
+
+
+def _normalise(layer: caffe_pb2.LayerParameter) -> None:
+    layer.transform_param.mean_value.append(MEAN)
+    layer.transform_param.scale = SCALE

@@ -1,0 +1,201 @@
+"""The card that goes with released weights: what they are, what they were made from, how good they are."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from facealign.crops.model_spec import ModelSpec
+from facealign.networks.recipes import FIELDS_LEFT_OUT, Recipe
+from facealign.training.lineage import runs_before
+from facealign.training.log import LogRow
+
+SOURCES = {
+    "afw": "AFW, annotated by 300-W",
+    "helen/trainset": "HELEN train, annotated by 300-W",
+    "lfpw/trainset": "LFPW train, annotated by 300-W",
+    "300w_lp_afw": "AFW turned by a 3-D model (300W-LP)",
+    "helen_256": "HELEN train, from copies of 256 pixels",
+    "youtube_faces": "YouTube Faces, points from a tracker",
+}
+"""What is known of a folder of training faces; any other is named only."""
+
+
+def model_card(
+    name: str,
+    recipe: Recipe,
+    run: Mapping[str, Any],
+    data: Mapping[str, Any],
+    rows: Sequence[LogRow],
+    iteration: int,
+    spec: ModelSpec,
+    files: Mapping[str, str],
+    measured: str | None = None,
+) -> str:
+    """The Markdown of a card.
+
+    run, data: run.json of the training and meta.json of its LMDBs; rows: the training's log; files: name ->
+    SHA-256 of the released files; measured: figures of an evaluation, in Markdown; without, the log's last
+    validation up to `iteration` is quoted.
+    Raises ValueError when there is neither.
+    """
+    figures = _quoted(rows, iteration, "after" in data) if measured is None else measured
+    train, val = data["parts"]["train"], data["parts"]["val"]
+    seconds = max(row.seconds for row in rows if row.iteration <= iteration)
+    folders = "".join(
+        f"| {folder} | {count} | {val['faces'].get(folder, 0)} | {SOURCES.get(folder, '')} |\n"
+        for folder, count in train["faces"].items()
+    )
+    digests = "".join(f"- `{file}`: sha256 {digest}\n" for file, digest in sorted(files.items()))
+    last = {**run, "iteration": iteration, "seconds": seconds, "samples": data}
+    return f"""# {name}
+
+68 facial landmarks of a {spec.input_width}x{spec.input_height} crop; network {spec.network}, {recipe.name}.
+
+{recipe.description}
+{_first_net(data, spec.share)}
+## Figures
+
+Mean error on the validation part: {val["samples"]} faces (below), none of whose photos, or pictures made from
+them, was trained on. {figures}
+Not measured on 300-W's test sets: they were not at hand.
+
+## Training
+
+{_runs([*runs_before(run), last], train["samples"])}
+| Folder | Faces trained on | Faces for validation | What it is |
+| --- | --- | --- | --- |
+{folders}
+SHA-256 of the training samples: {train["sha256"]},
+of the validation samples: {val["sha256"]},
+of photos, annotations and boxes: {data["source_sha256"]}.
+
+## Files
+
+{digests}
+How to crop for these weights and how to read their output stands in the JSON file, and in the ONNX file's
+metadata.
+
+## Use
+
+The faces of 300-W and of the other sets are for research, not for commercial use. So are these weights.
+They were trained on photos of mostly adult, well-lit faces; expect larger errors on children, on faces turned
+far away or covered, and on groups of people that such photos show less often.
+"""
+
+
+def _quoted(rows: Sequence[LogRow], iteration: int, second: bool) -> str:
+    """The log's last validation up to `iteration`. Raises ValueError when there is none."""
+    validated = [row for row in rows if row.nme_inter_pupil is not None and row.iteration <= iteration]
+    if not validated:
+        raise ValueError("the log holds no validation to quote")
+    last = validated[-1]
+    return f"""Boxes by MTCNN, one run of {"each network" if second else "the network"}.
+
+| NME, % of the inter-pupil distance | NME, % of the inter-ocular distance |
+| --- | --- |
+| {last.nme_inter_pupil:.2f} | {last.nme_inter_ocular:.2f} |
+"""
+
+
+def _first_net(data: Mapping[str, Any], share: float) -> str:
+    """Which first network a second one is for, if it is one."""
+    after = data.get("after")
+    if after is None:
+        return ""
+    trained = "crops varied about as far as it errs" if data.get("fresh") else "its errors"
+    mean = f"Its answer counts {share:g}, that of the first one {1 - share:g}.\n" if share < 1 else ""
+    return f"""
+It comes second, on crops by the landmarks of a first network, and was trained on
+{trained}:
+`{after["weights"]}`, sha256 {after["sha256"]}.
+{mean}"""
+
+
+def _runs(runs: Sequence[Mapping[str, Any]], samples: int) -> str:
+    """How the weights were trained, run by run; samples: how many the last one's LMDBs hold."""
+    if len(runs) == 1:
+        return "".join(
+            f"{textwrap.fill(told, 110)}\n\n" for told in _run(runs[0], None, f"{samples} samples")
+        )
+    lines = ["In runs one after another:\n"]
+    for number, run in enumerate(runs, 1):
+        start = None if number == 1 else "the run before"
+        many = f"{samples} samples" if number == len(runs) else "Samples"
+        told = " ".join(_run(run, start, many))
+        lines.append(textwrap.fill(told, 110, initial_indent=f"{number}. ", subsequent_indent="   "))
+    return "\n".join(lines) + "\n"
+
+
+def _run(run: Mapping[str, Any], start: str | None, many: str) -> list[str]:
+    """Schedule and samples of a run, as far as it keeps them, a sentence each."""
+    told = [f"{_schedule(run, start)}."]
+    if "samples" in run:
+        told.append(f"{many}, {_variation(run['samples'], run.get('fresh'))}.")
+    return told
+
+
+def _schedule(run: Mapping[str, Any], start: str | None) -> str:
+    """Iterations and solver of a run; start: what it began with, if that is not for the run to say."""
+    recipe = Recipe(**{**FIELDS_LEFT_OUT, **run["recipe"]})
+    return (
+        f"{run['iteration']} iterations of Adam from {start or _start(recipe, run.get('start'))}: "
+        f"batch {recipe.batch_size}, base rate {recipe.base_lr:g}, policy {recipe.lr_policy}, "
+        f"weight decay {recipe.weight_decay:g}, {_loss(recipe)}, seed {run['seed']}; "
+        f"{run['seconds'] / 60:.0f} minutes"
+    )
+
+
+def _start(recipe: Recipe, start: Mapping[str, Any] | str | None) -> str:
+    if recipe.starts_from is not None:
+        return f"the weights of {recipe.starts_from}"
+    if start is None:
+        return "random weights"
+    if isinstance(start, str):  # of a time when runs kept the path only
+        return f"`{PurePath(start).name}`"
+    return f"`{start['weights']}` (sha256 {start['sha256']})"
+
+
+def _variation(data: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> str:
+    augmentation = data["augmentation"]
+    variation = (
+        f"{_copies(data, fresh)}, seed {data['seed']}: "
+        f"flip {augmentation['flip']:g}, shift {augmentation['shift']:g} of the crop's side, "
+        f"scale {_range(augmentation['scale_range'])}, "
+        f"rotation {_range(augmentation['rotate_range'])} degrees, "
+        f"noise {_range(augmentation['noise_std'])} grey levels"
+    )
+    if "after" in data and not data.get("fresh"):
+        variation += "; so varies the first network's crop, but for noise, which is on the second's"
+    if "teacher" in data:
+        variation += f"; {_teacher(data['teacher'])}"
+    return variation
+
+
+def _teacher(teacher: Mapping[str, Any]) -> str:
+    networks = [f"`{file['weights']}` (sha256 {file['sha256']})" for file in teacher["networks"]]
+    return (
+        f"landmarks {teacher['share']:g} of the way from the annotated ones to those that "
+        f"{' and '.join(networks)} told"
+    )
+
+
+def _loss(recipe: Recipe) -> str:
+    if recipe.function is not None:
+        return f"LandmarkLoss ({recipe.function}, over the inter-pupil distance)"
+    return f"Euclidean loss ({'divided by the eye distance' if recipe.normalized else 'plain'})"
+
+
+def _copies(data: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> str:
+    if data.get("fresh"):
+        told = fresh or {}
+        shares = [f"{folder} {weight:g}" for folder, weight in told.get("weights", {}).items()]
+        drawn = f", drawn from the folders in the ratio {', '.join(shares)}" if shares else ""
+        changes = f", changed in {', '.join(told['changes'])} at times" if told.get("changes") else ""
+        return f"varied anew each time{drawn}{changes}"
+    others = [f"{count} of {folder}" for folder, count in sorted(data.get("copies_of", {}).items())]
+    return f"{data['copies']} a face" + (f" ({', '.join(others)})" if others else "")
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{values[0]:g} to {values[1]:g}"

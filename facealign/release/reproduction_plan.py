@@ -1,0 +1,241 @@
+"""From annotated photos to the released weights and their figures: the steps, and which are done."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facealign.datasets.sample import Sample
+from facealign.datasets.validation_300w import in_validation
+from facealign.networks.recipes import Recipe, recipe_named
+
+REFERENCE_COPIES, REFERENCE_COPIES_OF = 60, {"helen_256": 30, "youtube_faces": 10, "300w_lp_afw": 10}
+"""Samples a face for stages 1 and 2, and of folders whose points are less sure."""
+WEIGHTS = {
+    "afw": 12,
+    "helen/trainset": 26,
+    "lfpw/trainset": 24,
+    "helen_256": 18,
+    "youtube_faces": 10,
+    "300w_lp_afw": 10,
+}
+"""How often stage 3's samples come from which folder; from all others together as from OTHERS."""
+OTHERS = 10
+MILD = ("--shift", "0.04", "--scale", "0.95", "1.08", "--rotate", "-15", "15", "--noise", "0", "5")
+"""How stage 3's samples vary."""
+AS_FIRST = ("--shift", "0.02", "--scale", "0.95", "1.05", "--rotate", "-4", "4", "--noise", "0", "5")
+"""How the second network's vary: a little more than tools/crop_variation.py finds after stage 3."""
+ALIGNED = ("--fresh", *AS_FIRST, "--after")
+"""Loose crops for a second network; the first one's file follows."""
+STAGE3, CASCADE = "mobilenet_v2/stage3", "mobilenet_v2/cascade"
+BENT = ("--looks", "--deform", "0.03")
+"""How samples of the long runs are changed beyond that."""
+OF_300W = ("afw", "helen/trainset", "lfpw/trainset")
+"""What is measured is annotated as these are: they end a training, without mirror images."""
+END = ("--looks", "--base-lr", "0.0003")
+"""How the first round's runs end it."""
+TAUGHT_END = ("--looks", "--deform", "0.02", "--base-lr", "0.001")
+"""How the second round's do, on HELEN's small copies too, as the teacher has a say in their landmarks."""
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A program of ours to run, as `python -m` takes it.
+
+    minutes: how long it takes on MACHINE; result: what is there afterwards; needs: names of the steps it
+    builds on; iterations: of a training, else 0, whose snapshots are of `stage`.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    minutes: float
+    result: Path
+    needs: tuple[str, ...] = ()
+    iterations: int = 0
+    stage: str = ""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A training run: its name, LMDBs, iterations, minutes on MACHINE, further arguments."""
+
+    name: str
+    data: str
+    iterations: int
+    minutes: float
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights, and the name of the step that makes it."""
+
+    path: Path
+    step: str
+
+    @property
+    def caffemodel(self) -> "Weights":
+        """The same, released beside the ONNX file."""
+        return Weights(self.path.with_suffix(".caffemodel"), self.step)
+
+
+def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1.0) -> list[PlannedStep]:
+    """The steps in their order, the best weights first; all that they write is in `work`.
+
+    samples: the faces that `photos` holds; scale: of the iterations, under 1 to try it out.
+    """
+    steps = _Steps(photos, work, samples, scale)
+    _second_round(steps, _first_round(steps))
+    _reference(steps)
+    return steps.all
+
+
+class _Steps:
+    """Grows a plan, step by step, for `plan`, which says what the arguments are."""
+
+    def __init__(self, photos: Path, work: Path, samples: Collection[Sample], scale: float) -> None:
+        self.photos, self.work, self.scale = photos, work, scale
+        self.folders = {sample.subset for sample in samples if not sample.is_test}
+        self.validation_is_fixed = any(map(in_validation, samples))
+        self.boxes = work / "boxes.json"
+        command = ("detect-faces", "--data", str(photos), "--output", str(self.boxes))
+        self.all = [PlannedStep("boxes", command, 3, self.boxes)]
+
+    def drawn(self, *names: str) -> tuple[str, ...]:
+        """Arguments of a training on fresh samples of these folders, those that are there; none: of all."""
+        present = [name for name in names if name in self.folders]
+        return ("--fresh", "--weigh", *weights_of(present or self.folders))
+
+    def lmdb(self, name: str, minutes: float, *arguments: str, made: Sequence[Weights] = ()) -> None:
+        """made: weights that the arguments name."""
+        output = self.work / name
+        command = ("make-lmdb", "--data", str(self.photos), "--boxes", str(self.boxes))
+        command_line = (*command, "--output", str(output), *arguments)
+        needs = ("boxes", *(weights.step for weights in made))
+        self.all.append(PlannedStep(name, command_line, minutes, output, needs))
+
+    def train(self, recipe: Recipe, run: PlannedRun, start: Weights | None) -> Weights:
+        directory = self.work / "runs" / run.name.replace(", run ", "_run")
+        iterations = max(1, round(run.iterations * self.scale))
+        command = (
+            *("train", "--recipe", recipe.name, "--data", str(self.work / run.data)),
+            *("--run", str(directory), "--iterations", str(iterations)),
+            *(("--weights", str(start.path)) if start else ()),
+            *run.arguments,
+        )
+        needs = (run.data, *((start.step,) if start else ()))
+        minutes = run.minutes * self.scale
+        self.all.append(PlannedStep(run.name, command, minutes, directory, needs, iterations, recipe.stage))
+        return Weights(directory / f"{recipe.stage}_iter_{iterations}.caffemodel", run.name)
+
+    def release(
+        self,
+        recipe: Recipe,
+        run: PlannedRun,
+        trained: Weights,
+        folder: str,
+        figures: PlannedStep | None = None,
+    ) -> Weights:
+        """figures: the step that measured the weights, if one did."""
+        name, output = f"{run.name}: release", self.work / folder
+        made = output / f"{recipe.snapshot_name}.onnx"
+        command = (
+            *("release", "--run", str(trained.path.parent), "--data", str(self.work / run.data)),
+            *(("--evaluation", str(figures.result)) if figures else ()),
+            *("--output", str(output)),
+        )
+        needs = (trained.step, *((figures.name,) if figures else ()))
+        self.all.append(PlannedStep(name, command, 0.1, made, needs))
+        return Weights(made, name)
+
+    def measured(
+        self, recipe: Recipe, run: PlannedRun, start: Weights | None, first: Weights | None = None
+    ) -> Weights:
+        """Train, measure, release with the figures. first: the network before a second one."""
+        trained = self.train(recipe, run, start)
+        output = self.work / "evaluations" / f"{recipe.snapshot_name}.json"
+        which: tuple[str, ...] = ("--weights", str(trained.path))
+        if first is not None:
+            which = ("--weights", str(first.path), "--cascade", str(trained.path))
+        if not self.validation_is_fixed:  # then other faces were set apart
+            which += ("--validation-of", str(self.work / run.data))
+        command = ("evaluate", "--data", str(self.photos), *which, "--json", str(output))
+        needs = (trained.step, *((first.step,) if first else ()))
+        figures = PlannedStep(f"{run.name}: figures", command, 0.5, output, needs)
+        self.all.append(figures)
+        return self.release(recipe, run, trained, "models", figures)
+
+
+@dataclass(frozen=True)
+class _FirstRound:
+    """Where the second round's runs begin, and the networks whose mean answer is their teacher."""
+
+    stage3: Weights
+    cascade: Weights
+    teacher: tuple[Weights, Weights]
+
+
+def _first_round(steps: _Steps) -> _FirstRound:
+    recipe, end = recipe_named(STAGE3), (*steps.drawn(*OF_300W), *END)
+    steps.lmdb("lmdb_fresh", 0.3, "--fresh", *MILD)
+    steps.lmdb("lmdb_finish", 0.3, "--fresh", "--flip", "0", *MILD)
+    run = PlannedRun("mobilenet_v2_stage3, run 1", "lmdb_fresh", 64_000, 55, steps.drawn())
+    stage3 = steps.train(recipe, run, None)
+    run = PlannedRun("mobilenet_v2_stage3, run 2", "lmdb_fresh", 60_000, 55, (*steps.drawn(), *BENT))
+    stage3 = steps.train(recipe, run, stage3)
+    run = PlannedRun("teacher_stage3", "lmdb_finish", 3_000, 3, end)
+    first = steps.release(recipe, run, steps.train(recipe, run, stage3), "teacher")
+
+    recipe = recipe_named(CASCADE)
+    steps.lmdb("lmdb_cascade", 0.3, *ALIGNED, str(first.path), made=[first])
+    steps.lmdb("lmdb_cascade_finish", 0.3, "--flip", "0", *ALIGNED, str(first.path), made=[first])
+    less_bent = (*steps.drawn(), "--looks", "--deform", "0.02")
+    run = PlannedRun("mobilenet_v2_cascade, run 1", "lmdb_cascade", 18_000, 17, less_bent)
+    cascade = steps.train(recipe, run, first.caffemodel)
+    run = PlannedRun("teacher_cascade", "lmdb_cascade_finish", 1_500, 1.5, end)
+    second = steps.release(recipe, run, steps.train(recipe, run, cascade), "teacher")
+    return _FirstRound(stage3, cascade, (first, second))
+
+
+def _second_round(steps: _Steps, before: _FirstRound) -> None:
+    recipe, end = recipe_named(STAGE3), (*steps.drawn(*OF_300W, "helen_256"), *TAUGHT_END)
+    taught = ("--teacher", *(str(weights.path) for weights in before.teacher))
+    steps.lmdb("lmdb_taught", 0.7, "--fresh", *MILD, *taught, made=before.teacher)
+    steps.lmdb("lmdb_taught_finish", 0.7, "--fresh", "--flip", "0", *MILD, *taught, made=before.teacher)
+    again = (*steps.drawn(), *BENT, "--base-lr", "0.002")
+    run = PlannedRun("mobilenet_v2_stage3, run 3", "lmdb_taught", 45_000, 42, again)
+    stage3 = steps.train(recipe, run, before.stage3)
+    run = PlannedRun("mobilenet_v2_stage3", "lmdb_taught_finish", 5_000, 5, end)
+    first = steps.measured(recipe, run, stage3)
+
+    recipe = recipe_named(CASCADE)
+    run = PlannedRun("mobilenet_v2_cascade, run 2", "lmdb_cascade", 60_000, 55, (*steps.drawn(), *BENT))
+    cascade = steps.train(recipe, run, before.cascade)
+    last = ("--flip", "0", *ALIGNED, str(first.path), *taught)
+    steps.lmdb("lmdb_taught_cascade_finish", 0.7, *last, made=[first, *before.teacher])
+    run = PlannedRun("mobilenet_v2_cascade", "lmdb_taught_cascade_finish", 5_000, 5, end)
+    steps.measured(recipe, run, cascade, first)
+
+
+def _reference(steps: _Steps) -> None:
+    """The reference's stages and VGG-Shadow."""
+    few = [f"{name}={count}" for name, count in REFERENCE_COPIES_OF.items() if name in steps.folders]
+    steps.lmdb(
+        "lmdb_reference", 0.5, "--copies", str(REFERENCE_COPIES), *(("--copies-of", *few) if few else ())
+    )
+    steps.lmdb("lmdb_70x60", 0.3, "--network", "vgg_shadow", "--copies", "10", *MILD)
+    before: Weights | None = None
+    for name, data, iterations, minutes in (
+        ("mobilenet_v2/stage1", "lmdb_reference", 12_000, 10.0),
+        ("mobilenet_v2/stage2", "lmdb_reference", 3_000, 2.5),
+        ("vgg_shadow", "lmdb_70x60", 1_200, 13.0),
+    ):
+        recipe = recipe_named(name)
+        run = PlannedRun(recipe.snapshot_name, data, iterations, minutes)
+        before = steps.measured(recipe, run, before if recipe.starts_from else None).caffemodel
+
+
+def weights_of(folders: Collection[str]) -> list[str]:
+    """`--weigh` of facealign train for photos in `folders`."""
+    weights: Mapping[str, int] = {name: weight for name, weight in WEIGHTS.items() if name in folders}
+    others = {"*": OTHERS} if set(folders) - weights.keys() else {}
+    return [f"{name}={weight}" for name, weight in {**weights, **others}.items()]

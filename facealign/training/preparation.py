@@ -1,0 +1,357 @@
+"""A training run checked and prepared: all that Caffe would end the process for is looked at first.
+
+A run's directory holds all of it: the prototxt and solver it runs, run.json (what it was started with),
+log.csv, the snapshots STAGE_iter_N and, for whoever uses these, model.json and deploy.prototxt.
+"""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facealign.arrays import AnyArray, Float32Array, FloatArray
+from facealign.caffe_files import prototxt
+from facealign.caffe_files.caffemodel import Blobs, matching_weights, read_weights
+from facealign.crops.model_spec import ModelSpec
+from facealign.crops.targets import decode_targets
+from facealign.engines.dry_run import dry_run
+from facealign.engines.pycaffe import why_no_gpu
+from facealign.errors import FaceAlignError
+from facealign.evaluation.metrics import NORMALISERS, nme
+from facealign.io.atomic import replacing
+from facealign.lmdb.context_crop_writer import check_faces, cut_for
+from facealign.lmdb.meta import read_meta
+from facealign.lmdb.pairs import check_part, read_part
+from facealign.networks.data_layers import Change, DataSource, FreshSource, LmdbSource
+from facealign.networks.recipes import FIELDS_LEFT_OUT, Recipe
+from facealign.networks.registry import BUILDERS, spec_of
+from facealign.networks.solver import solver as solver_of
+from facealign.training import snapshots
+from facealign.training.lineage import RUN, origin
+from facealign.training.log import LOG, LogRow, read_log, write_log
+
+SPEC, NET, DEPLOY, SOLVER = "model.json", "train_val.prototxt", "deploy.prototxt", "solver.prototxt"
+SAMPLES = ("fresh", "copies", "copies_of", "seed", "augmentation", "after", "teacher")
+"""What a run keeps of how its samples were made."""
+FIXED_BY_THE_NETWORK = (
+    "input_height",
+    "input_width",
+    "mean",
+    "scale",
+    "channels",
+    "landmarks",
+    "landmark_order",
+)
+"""Fields of its description in which a network and its samples must agree."""
+_DRY_RUN = """
+from pathlib import Path
+from facealign.training import snapshots
+caffe.set_mode_{mode}()
+solver = caffe.get_solver(arguments[0])
+if len(arguments) > 3:
+    snapshot = snapshots.Snapshot(int(arguments[2]), Path(arguments[3]), Path(arguments[4]))
+    snapshots.restore(solver, snapshot, Path(arguments[1]))
+"""
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """Samples varied anew each time: weights of the folders of photos, further changes; see FreshSource."""
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    changes: Mapping[str, Change] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is started with.
+
+    data: folder of the LMDBs; directory: of the run; iterations: in all; start: weights to begin with, if
+    there is no snapshot to go on from; seed: of the initial weights and the noise; *_every: in iterations;
+    gpu: run on it; restart: throw an earlier run in that directory away; fresh: the data are loose crops, to
+    be varied so.
+    """
+
+    recipe: Recipe
+    data: Path
+    directory: Path
+    iterations: int
+    start: Path | None = None
+    seed: int = 0
+    snapshot_every: int = 1000
+    validate_every: int = 500
+    display_every: int = 20
+    gpu: bool = False
+    restart: bool = False
+    fresh: Fresh | None = None
+
+
+@dataclass
+class PreparedRun:
+    """A run at the point where it starts or goes on.
+
+    spec: how the weights' crops are made; validation: the validation part as the net takes it (n, 3, h, w),
+    and its landmarks (n, 68, 2) in crop pixels; resumed: the snapshot it goes on from, else `weights`, if
+    there are any, are what it starts from; passed_over: newer snapshots that are damaged, a line each; rows:
+    of the log so far.
+    """
+
+    settings: Settings
+    spec: ModelSpec
+    validation: tuple[Float32Array, FloatArray]
+    resumed: snapshots.Snapshot | None
+    passed_over: list[str]
+    weights: Blobs
+    rows: list[LogRow]
+
+    @property
+    def done(self) -> int:
+        """Iterations that need not be made again."""
+        return self.resumed.iteration if self.resumed else 0
+
+    @property
+    def scratch(self) -> Path:
+        """Where a snapshot is until it is whole."""
+        return _scratch(self.settings)
+
+
+def _scratch(settings: Settings) -> Path:
+    return settings.directory / "unfinished"
+
+
+def prepare(settings: Settings) -> PreparedRun:
+    """Check all that Caffe would end the process for, and write what it reads.
+
+    Raises FaceAlignError that says which file is missing, damaged or from something else.
+    """
+    recipe, directory = settings.recipe, settings.directory
+    meta = read_meta(settings.data)
+    spec = _spec(settings, meta)
+    validation = _read_validation(settings.data, meta, spec)
+    _check_samples(settings, spec)
+    if settings.gpu and (problem := why_no_gpu()):
+        raise FaceAlignError(f"{problem}: use --device cpu")
+    deploy = BUILDERS[recipe.network].deploy()
+    found = [] if settings.restart else snapshots.snapshots(directory, recipe.stage)
+    resumed = found[0] if found else None
+    description = _description(settings, meta)
+    if settings.restart:
+        _check_disposable(settings)
+    elif any(directory.glob("*_iter_*.solverstate")):
+        before = _same_run(settings, description)
+        if resumed is not None:
+            description["start"] = before.get("start")
+    passed_over = [] if settings.restart else _damaged(settings, resumed)
+    start = resumed.weights if resumed else settings.start
+    weights: Blobs = {}
+    if start is not None:
+        weights = matching_weights(deploy, read_weights(start), f"the {recipe.network} net", str(start))
+    run = PreparedRun(settings, spec, validation, resumed, passed_over, weights, [])
+    if settings.iterations <= run.done:
+        run.rows = read_log(directory / LOG)
+        return run
+    if not settings.restart:
+        run.rows = read_log(directory / LOG, resumed.iteration if resumed else -1)
+    for_caffe = _prototxt(run, meta)
+    marked = {directory / RUN: json.dumps(description, indent=1) + "\n"}
+    _write(for_caffe if (directory / RUN).exists() else {**marked, **for_caffe})
+    _try_out(run)
+    if settings.restart:  # only now, when nothing more can go wrong
+        shutil.rmtree(directory)
+    contents = {
+        directory / DEPLOY: prototxt.text(deploy, recipe.name),
+        directory / SPEC: spec.to_json(),
+    }
+    _write({**marked, **for_caffe, **contents})
+    write_log(directory / LOG, run.rows)
+    return run
+
+
+def _prototxt(run: PreparedRun, meta: Mapping[str, Any]) -> dict[Path, str]:
+    """The train net and the solver: file -> text."""
+    settings, recipe = run.settings, run.settings.recipe
+    net = settings.directory / NET
+    solver = solver_of(
+        recipe,
+        str(net.resolve()),
+        snapshot_prefix=str((run.scratch / recipe.stage).resolve()),
+        max_iter=settings.iterations,
+        seed=settings.seed,
+        gpu=settings.gpu,
+    )
+    # Snapshots and validation are made here: whole, and as the deployed net will be.
+    solver.snapshot, solver.snapshot_after_train, solver.display = 0, False, 0
+    del solver.test_iter[:]
+    solver.ClearField("test_interval")
+    source = _source(settings, meta, run.done)
+    return {
+        net: prototxt.text(BUILDERS[recipe.network].train_val(recipe, source), recipe.name),
+        settings.directory / SOLVER: prototxt.text(solver, recipe.name),
+    }
+
+
+def _try_out(run: PreparedRun) -> None:
+    """See that Caffe survives what is left unchecked: data that it cannot open, a GPU that it cannot use.
+
+    Raises FaceAlignError when it does not.
+    """
+    directory = run.settings.directory
+    arguments = [str(directory / SOLVER), str(run.scratch), str(run.done)]
+    if run.resumed is not None:
+        arguments += [str(run.resumed.weights), str(run.resumed.state)]
+    dry_run(_DRY_RUN.format(mode="gpu" if run.settings.gpu else "cpu"), arguments, directory / NET)
+
+
+def _damaged(settings: Settings, resumed: snapshots.Snapshot | None) -> list[str]:
+    """Why the snapshots newer than the one to go on from cannot be used, a line each.
+
+    Raises FaceAlignError when there are snapshots, all of them damaged.
+    """
+    damaged = snapshots.damaged(settings.directory, settings.recipe.stage)
+    if damaged and resumed is None:
+        raise FaceAlignError(f"{damaged[0][1]}; no other snapshot is there to go on from: use --restart")
+    return [reason for snapshot, reason in damaged if resumed and snapshot.iteration > resumed.iteration]
+
+
+def _spec(settings: Settings, meta: Mapping[str, Any]) -> ModelSpec:
+    """The description for the weights: the network's, with the crop that the samples were made with."""
+    recipe = settings.recipe
+    where = str(settings.data)
+    made = ModelSpec.from_json(json.dumps(meta["spec"]), where)
+    wanted = spec_of(recipe.network, recipe.stage, DEPLOY)
+    for name in FIXED_BY_THE_NETWORK:
+        if getattr(made, name) != getattr(wanted, name):
+            raise FaceAlignError(
+                f"{where}: samples with {name} {getattr(made, name)}, {recipe.network} wants "
+                f"{getattr(wanted, name)}; use `facealign make-lmdb --network {recipe.network}`"
+            )
+    if made.is_second_level != recipe.second_level:
+        way = "with" if recipe.second_level else "without"
+        raise FaceAlignError(
+            f"{where}: samples with crop {made.crop!r}, not for {recipe.name}; make others with "
+            f"`facealign make-lmdb` {way} --after"
+        )
+    names = ("crop", "box_scale", "box_shift", "origin", "mean_shape", "after", "share")
+    return dataclasses.replace(wanted, **{name: getattr(made, name) for name in names})
+
+
+def _check_samples(settings: Settings, spec: ModelSpec) -> None:
+    """Raises FaceAlignError when the training part cannot be read, or has no folder that is weighed."""
+    data, fresh = settings.data, settings.fresh
+    if fresh is None:
+        _read_part(data, "train", spec, limit=1)
+        check_part(data, "train")
+        return
+    folders = check_faces(data, "train")
+    unknown = [name for name in fresh.weights if name != "*" and name not in folders]
+    if unknown:
+        raise FaceAlignError(f"{data}: no faces of {', '.join(unknown)}; there are {', '.join(folders)}")
+    if "*" in fresh.weights and not folders.keys() - fresh.weights.keys():
+        raise FaceAlignError(f"{data}: each folder has a weight of its own; none is left for '*'")
+
+
+def _source(settings: Settings, meta: Mapping[str, Any], done: int) -> DataSource:
+    """Where the train net takes its samples from; fresh ones from where the run goes on."""
+    directory = str(settings.data.resolve())
+    if settings.fresh is None:
+        return LmdbSource(directory)
+    return FreshSource(
+        directory,
+        cut_for(meta, settings.data),
+        settings.fresh.changes,
+        settings.fresh.weights,
+        settings.seed,
+        done * settings.recipe.batch_size,
+    )
+
+
+def _read_part(
+    data: Path, part: str, spec: ModelSpec, limit: int | None = None
+) -> tuple[AnyArray, Float32Array]:
+    """Samples of a part. Raises FaceAlignError when they are not of the size that the network takes."""
+    images, values = read_part(data, part, limit)
+    shapes = images.shape[1:], values.shape[1:]
+    wanted = (3, spec.input_height, spec.input_width), (2 * spec.landmarks,)
+    if shapes != wanted:
+        raise FaceAlignError(f"{data}: {part} samples of shapes {shapes}, not {wanted}; make it again")
+    return images, values
+
+
+def _read_validation(data: Path, meta: Mapping[str, Any], spec: ModelSpec) -> tuple[Float32Array, FloatArray]:
+    """The validation part as the net takes it (n, 3, h, w); its landmarks (n, 68, 2) in crop pixels."""
+    if "val" not in meta["parts"]:
+        raise FaceAlignError(f"{data}: has no validation part; make it again with --validation over 0")
+    images, values = _read_part(data, "val", spec)
+    scaled = (images.astype(np.float32) - np.float32(spec.mean)) * np.float32(spec.scale)
+    truth = decode_targets(values, spec.size, spec.origin)
+    try:
+        for name in NORMALISERS:
+            nme(truth, truth, name)
+    except ValueError as error:
+        raise FaceAlignError(f"{data}: its validation part: {error}") from error
+    return scaled, truth
+
+
+def _description(settings: Settings, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What run.json says."""
+    return {
+        "recipe": dataclasses.asdict(settings.recipe),
+        "data_sha256": {name: part["sha256"] for name, part in meta["parts"].items()},
+        "seed": settings.seed,
+        "fresh": dataclasses.asdict(settings.fresh) if settings.fresh else None,
+        "samples": {name: meta[name] for name in SAMPLES if name in meta},
+        "start": origin(settings.start) if settings.start else None,
+        "iterations": settings.iterations,
+    }
+
+
+def _same_run(settings: Settings, description: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of the run that the directory's snapshots come from.
+
+    Raises FaceAlignError when that run had other settings.
+    """
+    path = settings.directory / RUN
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(before, dict):
+            raise ValueError("not a JSON object")
+    except (OSError, ValueError) as error:
+        raise FaceAlignError(f"{path}: cannot tell which run the snapshots are of ({error})") from error
+    now = json.loads(json.dumps(description))
+    if isinstance(before.get("recipe"), dict):  # of a time, maybe, when recipes had fewer fields
+        before["recipe"] = {**FIELDS_LEFT_OUT, **before["recipe"]}
+    same = (
+        ("recipe", "recipe"),
+        ("data_sha256", "data"),
+        ("seed", "seed"),
+        ("fresh", "way to vary samples"),
+    )
+    for name, what in same:
+        if before.get(name) != now[name]:
+            raise FaceAlignError(
+                f"{settings.directory}: holds a run with another {what}; use --restart to replace it, or "
+                "another --run"
+            )
+    return before
+
+
+def _check_disposable(settings: Settings) -> None:
+    """Raises FaceAlignError when the directory is no run, or holds what the new run needs."""
+    directory = settings.directory
+    if directory.exists() and not (directory / RUN).is_file() and any(directory.iterdir()):
+        raise FaceAlignError(f"{directory}: holds no run to replace: it has no {RUN}; give another --run")
+    for path in (settings.start, settings.data):
+        if path is not None and path.resolve().is_relative_to(directory.resolve()):
+            raise FaceAlignError(f"{path}: is in the run that --restart throws away; copy it elsewhere first")
+
+
+def _write(contents: Mapping[Path, str]) -> None:
+    """Write text files, each whole or not at all."""
+    for path, content in contents.items():
+        with replacing(path) as partial:
+            partial.write_text(content, encoding="utf-8")

@@ -1,0 +1,116 @@
+"""A training run: Caffe's solver on the LMDBs, step by step, with snapshots and validation."""
+
+import math
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+
+from facealign.crops.targets import decode_targets
+from facealign.engines.caffe_solver import CaffeSolver
+from facealign.errors import FaceAlignError
+from facealign.evaluation.metrics import nme
+from facealign.training import snapshots
+from facealign.training.log import LOG, LogRow, append_row
+from facealign.training.preparation import DEPLOY, SOLVER, PreparedRun
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """One iteration done: its number, its loss and the learning rate it was made with."""
+
+    iteration: int
+    loss: float
+    rate: float
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Mean NME of the validation part in %, after an iteration."""
+
+    iteration: int
+    nme_inter_pupil: float
+    nme_inter_ocular: float
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A snapshot was written."""
+
+    snapshot: snapshots.Snapshot
+
+
+Event = TrainingStep | Validation | Saved
+
+
+def train(run: PreparedRun) -> Generator[Event, None, None]:
+    """Make the iterations that are left; what happens, as it happens.
+
+    Closing the iterator, or any exception in here, leaves a snapshot of the last iteration behind.
+    Raises FaceAlignError when the loss is no longer a number (no snapshot then) or the disk is full.
+    """
+    settings, directory = run.settings, run.settings.directory
+    solver = CaffeSolver(directory / SOLVER, directory / DEPLOY, settings.gpu)
+    if run.resumed is not None:
+        snapshots.restore(solver, run.resumed, run.scratch)
+    solver.set_weights(run.weights)
+    before = run.rows[-1].seconds if run.rows else 0.0
+    began = time.monotonic()
+    saved = run.done
+    losses: list[float] = []
+    finite = True
+    try:
+        if settings.start is not None and run.done == 0:
+            yield _validate(run, solver, 0.0)
+        while solver.iteration < settings.iterations:
+            rate = solver.rate
+            solver.step()
+            iteration, loss = solver.iteration, solver.loss
+            losses.append(loss)
+            if not math.isfinite(loss):
+                finite = False
+                raise FaceAlignError(
+                    f"{directory}: the loss is {loss} after iteration {iteration}: the learning rate is "
+                    f"too high, or a sample is broken; snapshots up to iteration {saved} are kept"
+                )
+            yield TrainingStep(iteration, loss, rate)
+            last = iteration == settings.iterations
+            seconds = before + time.monotonic() - began
+            if iteration % settings.display_every == 0 or last:
+                _log(run, LogRow(iteration, seconds, float(np.mean(losses)), rate))
+                losses.clear()
+            if iteration % settings.validate_every == 0 or last:
+                yield _validate(run, solver, seconds)
+            if iteration % settings.snapshot_every == 0 or last:
+                snapshot = snapshots.take(solver, directory, settings.recipe.stage, run.scratch)
+                saved = iteration
+                yield Saved(snapshot)
+    finally:
+        if finite and solver.iteration > saved:
+            snapshots.take(solver, directory, settings.recipe.stage, run.scratch)
+
+
+def _log(run: PreparedRun, row: LogRow) -> None:
+    run.rows.append(row)
+    append_row(run.settings.directory / LOG, row)
+
+
+def _validate(run: PreparedRun, solver: CaffeSolver, seconds: float) -> Validation:
+    """Mean NME of the validation part by the deploy net, which shares the solver's weights."""
+    (images, truth), spec = run.validation, run.spec
+    values = solver.predict(images, spec.input_name, spec.output_name)
+    predicted = decode_targets(values, spec.size, spec.origin)
+    result = Validation(
+        solver.iteration,
+        100 * float(nme(predicted, truth, "inter_pupil").mean()),
+        100 * float(nme(predicted, truth, "inter_ocular").mean()),
+    )
+    row = LogRow(
+        result.iteration,
+        seconds,
+        nme_inter_pupil=result.nme_inter_pupil,
+        nme_inter_ocular=result.nme_inter_ocular,
+    )
+    _log(run, row)
+    return result

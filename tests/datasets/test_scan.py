@@ -1,0 +1,371 @@
+"""What is found in folders of annotated pictures, and which pictures belong together."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facealign.datasets.pts import write_pts
+from facealign.datasets.sample import FOLDERS_300W, POOLED, Sample, eval_subsets, group_of
+from facealign.datasets.scan import scan
+from facealign.errors import FaceAlignError
+
+POINTS = np.random.default_rng(0).uniform(10, 90, (68, 2))
+
+
+def put(folder, *names, n=68, suffix=".jpg"):
+    """Write picture (of no content: it is not opened) and annotation for each name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / f"{name}{suffix}").write_bytes(b"")
+        write_pts(folder / f"{name}.pts", POINTS[:n] if n <= 68 else np.zeros((n, 2)))
+
+
+def found(root, **options):
+    """(relative, subset) of all samples."""
+    return [(sample.relative, sample.subset) for sample in scan(root, **options).samples]
+
+
+@pytest.fixture
+def release(tmp_path):
+    """The layout of 300-W, two pictures a folder, beside Menpo and a folder of a user."""
+    root = tmp_path / "sets"
+    put(root / "300w" / "afw", "134212_1", "134212_2")
+    put(root / "300w" / "helen" / "trainset", "100032540_1", "1051618982_1")
+    put(root / "300w" / "helen" / "testset", "2960256451_1", "30844800_1")
+    put(root / "300w" / "lfpw" / "trainset", "image_0001", "image_0002", suffix=".png")
+    put(root / "300w" / "lfpw" / "testset", "image_0001", "image_0003", suffix=".png")
+    put(root / "300w" / "ibug", "image_003_1", "image_092 _01")
+    put(root / "menpo" / "semifrontal", "aflw__face_40049")
+    put(root / "menpo" / "profile", "aflw__face_40058", "aflw__face_51000", n=39)
+    put(root / "mine", "me")
+    return root
+
+
+def test_the_whole_layout(release):
+    result = scan(release, strict=True)
+    assert [(sample.relative, sample.subset) for sample in result.samples] == [
+        ("300w/afw/134212_1.jpg", "afw"),
+        ("300w/afw/134212_2.jpg", "afw"),
+        ("300w/helen/testset/2960256451_1.jpg", "helen/testset"),
+        ("300w/helen/testset/30844800_1.jpg", "helen/testset"),
+        ("300w/helen/trainset/100032540_1.jpg", "helen/trainset"),
+        ("300w/helen/trainset/1051618982_1.jpg", "helen/trainset"),
+        ("300w/ibug/image_003_1.jpg", "ibug"),
+        ("300w/ibug/image_092 _01.jpg", "ibug"),
+        ("300w/lfpw/testset/image_0001.png", "lfpw/testset"),
+        ("300w/lfpw/testset/image_0003.png", "lfpw/testset"),
+        ("300w/lfpw/trainset/image_0001.png", "lfpw/trainset"),
+        ("300w/lfpw/trainset/image_0002.png", "lfpw/trainset"),
+        ("menpo/semifrontal/aflw__face_40049.jpg", "menpo/semifrontal"),
+        ("mine/me.jpg", "mine"),
+    ]
+    assert result.profiles == 2
+    assert result.skipped == []
+    for sample in result.samples:
+        assert sample.path == release / sample.relative
+        np.testing.assert_allclose(sample.points, POINTS, atol=1e-6)
+        assert sample.is_300w == sample.relative.startswith("300w/")
+        assert sample.is_test == (sample.subset in ("helen/testset", "lfpw/testset", "ibug"))
+
+
+@pytest.mark.parametrize("part", ["", "lfpw", "helen", *FOLDERS_300W])
+def test_names_are_the_same_wherever_one_starts(part, release):
+    """The tree, and every folder inside: a test set is known as one, and boxes are found again."""
+    everything = [entry for entry in found(release) if entry[0].startswith("300w/")]
+    inside = [entry for entry in everything if entry[0].startswith(f"300w/{part}")]
+    assert len(inside) >= 2
+    assert found(release / "300w" / part) == inside
+    for sample in scan(release / "300w" / part).samples:
+        assert sample.path.is_file()
+        assert sample.is_300w
+
+
+def test_names_do_not_depend_on_how_the_root_is_written(release, monkeypatch):
+    (release / "elsewhere").symlink_to(release / "300w")
+    assert found(release / "elsewhere") == found(release / "300w")
+    monkeypatch.chdir(release / "300w" / "lfpw")
+    assert found(Path()) == found(Path("../../300w/lfpw")) == found(release / "300w" / "lfpw")
+    assert [sample.path for sample in scan(Path("trainset")).samples] == [
+        Path("trainset/image_0001.png"),
+        Path("trainset/image_0002.png"),
+    ]
+
+
+def test_the_tree_may_have_any_name(release):
+    expected = found(release)
+    (release / "300w").rename(release / "ibug_300W_v2")
+    assert found(release) == expected
+    assert found(release / "ibug_300W_v2") == [entry for entry in expected if entry[0].startswith("300w/")]
+
+
+def test_a_folder_of_pictures_has_the_same_names_as_from_above(release):
+    assert found(release / "mine") == [("mine/me.jpg", "mine")]
+
+
+def test_a_folder_that_is_linked_in_is_found_and_only_once(tmp_path):
+    put(tmp_path / "disk" / "photos", "one", "two")
+    root = tmp_path / "sets"
+    root.mkdir()
+    for name in ("a", "b"):
+        (root / name).symlink_to(tmp_path / "disk" / "photos")
+    (tmp_path / "disk" / "photos" / "round").symlink_to(root)
+    assert found(root) == [("a/one.jpg", "a"), ("a/two.jpg", "a")]
+
+
+def test_names_with_spaces_dots_and_upper_case(tmp_path):
+    put(tmp_path / "my photos v1.2", "a b", "c.d.e", "é", suffix=".JPEG")
+    put(tmp_path / "my photos v1.2", "f", suffix=".PnG")
+    (tmp_path / "my photos v1.2" / "f.pts").rename(tmp_path / "my photos v1.2" / "f.PTS")
+    result = scan(tmp_path, strict=True)
+    assert [sample.path.name for sample in result.samples] == ["a b.JPEG", "c.d.e.JPEG", "f.PnG", "é.JPEG"]
+    assert {sample.subset for sample in result.samples} == {"my photos v1.2"}
+
+
+def test_what_is_hidden_is_passed_over(tmp_path):
+    put(tmp_path / "set", "one")
+    put(tmp_path / "set" / "__MACOSX", "one", "._one")
+    put(tmp_path / "set" / ".thumbnails", "one")
+    put(tmp_path / "set", "._one", ".two")
+    (tmp_path / "set" / ".DS_Store").write_bytes(b"")
+    assert found(tmp_path, strict=True) == [("set/one.jpg", "set")]
+
+
+def test_a_root_below_a_hidden_folder_is_no_hidden_folder(tmp_path):
+    put(tmp_path / ".cache" / "set", "one")
+    assert found(tmp_path / ".cache" / "set") == [("set/one.jpg", "set")]
+
+
+def test_of_pictures_of_one_name_the_first_is_taken(tmp_path):
+    put(tmp_path, "one", suffix=".png")
+    (tmp_path / "one.bmp").write_bytes(b"")
+    (tmp_path / "one.txt").write_bytes(b"")
+    assert [sample.path.name for sample in scan(tmp_path, strict=True).samples] == ["one.bmp"]
+
+
+def annotation_without_picture(folder):
+    (folder / "b.jpg").unlink()
+    return "b.pts", "no picture"
+
+
+def picture_without_annotation(folder):
+    (folder / "b.pts").unlink()
+    return "b.jpg", "no annotation"
+
+
+def annotation_of_words(folder):
+    (folder / "b.pts").write_text("version: 1\nn_points: 68\n{\none two\n}\n")
+    return "b.pts", "not a .pts file"
+
+
+def annotation_cut_short(folder):
+    text = (folder / "b.pts").read_text()
+    (folder / "b.pts").write_text(text[: len(text) // 2])
+    return "b.pts", "truncated"
+
+
+def annotation_of_five(folder):
+    write_pts(folder / "b.pts", POINTS[:5])
+    return "b.pts", "5 points, expected 68"
+
+
+def annotation_is_a_folder(folder):
+    (folder / "b.pts").unlink()
+    (folder / "b.pts").mkdir()
+    return "b.pts", "not a readable"
+
+
+def annotation_not_finite(folder):
+    write_pts(folder / "b.pts", np.where(np.arange(136).reshape(68, 2) == 7, np.nan, POINTS))
+    return "b.pts", "finite"
+
+
+def annotation_without_extent(folder):
+    write_pts(folder / "b.pts", np.column_stack([np.full(68, 50.0), POINTS[:, 1]]))
+    return "b.pts", "less than a pixel"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        annotation_without_extent,
+        annotation_without_picture,
+        picture_without_annotation,
+        annotation_of_words,
+        annotation_cut_short,
+        annotation_of_five,
+        annotation_is_a_folder,
+        annotation_not_finite,
+    ],
+)
+def test_what_cannot_be_used_is_reported_or_raised(damage, tmp_path):
+    put(tmp_path / "set", "a", "b", "c")
+    name, reason = damage(tmp_path / "set")
+    result = scan(tmp_path)
+    assert [sample.path.name for sample in result.samples] == ["a.jpg", "c.jpg"]
+    ((file, said),) = result.skipped
+    assert file == str(tmp_path / "set" / name)
+    assert re.match(rf"{re.escape(str(tmp_path / 'set' / name))}(, line \d+)?: ", said)
+    assert reason in said
+    assert len(said.splitlines()) == 1
+    with pytest.raises(FaceAlignError, match=reason) as caught:
+        scan(tmp_path, strict=True)
+    assert str(caught.value) == said
+
+
+def test_pictures_of_a_folder_without_any_annotation_are_nobody_s_business(tmp_path):
+    put(tmp_path / "set", "a")
+    (tmp_path / "holidays").mkdir()
+    (tmp_path / "holidays" / "beach.jpg").write_bytes(b"")
+    assert found(tmp_path, strict=True) == [("set/a.jpg", "set")]
+
+
+def test_a_profile_needs_no_picture_and_is_no_sample(tmp_path):
+    put(tmp_path, "a", "b", n=39)
+    (tmp_path / "b.jpg").unlink()
+    result = scan(tmp_path, strict=True)
+    assert (result.samples, result.skipped, result.profiles) == ([], [], 2)
+
+
+def test_a_root_that_is_no_folder_is_named(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for name in ("absent", "file"):
+        with pytest.raises(FaceAlignError, match=name):
+            scan(tmp_path / name)
+    assert scan(tmp_path).samples == []
+
+
+def test_the_order_does_not_depend_on_the_file_system(release, monkeypatch):
+    """Folders are listed in any order; here, in the reverse of the one they had."""
+    expected = found(release)
+    assert expected == sorted(expected)
+    listing, walking = Path.iterdir, os.scandir
+
+    class Backwards:
+        def __init__(self, path):
+            self.entries = reversed(list(walking(path)))
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return next(self.entries)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(Path, "iterdir", lambda self: reversed(list(listing(self))))
+    monkeypatch.setattr(os, "scandir", Backwards)
+    assert found(release) == expected
+
+
+def test_the_order_is_that_of_the_names(tmp_path):
+    """Not of the folders: "-" is before "/"."""
+    put(tmp_path / "a", "1", "10", "2")
+    put(tmp_path / "a" / "b", "1")
+    put(tmp_path / "a-b", "1")
+    names = ["a-b/1.jpg", "a/1.jpg", "a/10.jpg", "a/2.jpg", "a/b/1.jpg"]
+    assert [relative for relative, _ in found(tmp_path)] == names
+
+
+@pytest.mark.parametrize(
+    ("relative", "group"),
+    [
+        # AFW and HELEN: number of the photo, number of the face.
+        ("300w/afw/134212_1.jpg", "photo 134212"),
+        ("300w/afw/134212_2.jpg", "photo 134212"),
+        ("300w/afw/1051618982_1.jpg", "photo 1051618982"),
+        ("300w/helen/trainset/100032540_1.jpg", "photo 100032540"),
+        ("300w/helen/testset/3266693323_1.jpg", "photo 3266693323"),
+        ("helen_256/2302987350_1.jpg", "photo 2302987350"),
+        # LFPW has a photo of each number in both its folders.
+        ("300w/lfpw/trainset/image_0001.png", "300w/lfpw/trainset image_0001"),
+        ("300w/lfpw/testset/image_0001.png", "300w/lfpw/testset image_0001"),
+        ("300w/ibug/image_003_1.jpg", "300w/ibug image_003"),
+        ("300w/ibug/image_004_1.jpg", "300w/ibug image_004"),
+        ("300w/ibug/image_018.jpg", "300w/ibug image_018"),
+        ("300w/ibug/image_092 _01.jpg", "300w/ibug image_092"),
+        # 300W-LP: the set, the name there, number of the view.
+        ("300W_LP/AFW/AFW_134212_1_0.jpg", "photo 134212"),
+        ("300W_LP/AFW/AFW_134212_2_13.jpg", "photo 134212"),
+        ("300W_LP/AFW_Flip/AFW_134212_1_4.jpg", "photo 134212"),
+        ("300W_LP/HELEN/HELEN_100032540_1_12.jpg", "photo 100032540"),
+        ("300W_LP/LFPW/LFPW_image_train_0001_0.jpg", "300w/lfpw/trainset image_0001"),
+        ("300W_LP/LFPW/LFPW_image_test_0001_16.jpg", "300w/lfpw/testset image_0001"),
+        ("300W_LP/IBUG/IBUG_image_003_1_7.jpg", "300w/ibug image_003"),
+        ("300W_LP/IBUG/IBUG_image_018_7.jpg", "300w/ibug image_018"),
+        ("300W_LP/IBUG/IBUG_image_092 _01_0.jpg", "300w/ibug image_092"),
+        # Persons, within their folder.
+        ("youtube_faces/Abdel_Aziz_Al-Hakim_00.jpg", "youtube_faces Abdel_Aziz_Al-Hakim"),
+        ("youtube_faces/Abdel_Aziz_Al-Hakim_41.jpg", "youtube_faces Abdel_Aziz_Al-Hakim"),
+        ("youtube_faces/Aaron_Eckhart_7.jpg", "youtube_faces Aaron_Eckhart"),
+        ("LFW/Aaron_Eckhart_0001.jpg", "LFW Aaron_Eckhart"),
+        # Names that tell nothing are groups of their own.
+        ("menpo/semifrontal/aflw__face_40049.jpg", "menpo/semifrontal/aflw__face_40049.jpg"),
+        ("mine/me.jpg", "mine/me.jpg"),
+        ("mine/face_001.jpg", "mine/face_001.jpg"),
+        ("mine/IMG_0001.jpg", "mine/IMG_0001.jpg"),
+        ("other/Aaron_Eckhart_7.jpg", "other/Aaron_Eckhart_7.jpg"),
+        ("mine/IMG_20240101.jpg", "mine/IMG_20240101.jpg"),
+        ("mine/0001.jpg", "mine/0001.jpg"),
+    ],
+)
+def test_the_group_that_a_name_tells(relative, group):
+    assert group_of(relative) == group
+
+
+def test_samples_know_their_group(release):
+    groups = {sample.relative: sample.group for sample in scan(release / "300w" / "lfpw").samples}
+    assert groups["300w/lfpw/testset/image_0001.png"] == "300w/lfpw/testset image_0001"
+    assert all(group == group_of(relative) for relative, group in groups.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "test"),
+    [
+        ("LFPW_image_test_0001_0", True),
+        ("IBUG_image_003_1_7", True),
+        ("LFPW_image_train_0001_0", False),
+        ("AFW_134212_1_0", False),
+        ("HELEN_100032540_1_12", False),
+    ],
+)
+def test_pictures_that_were_made_of_test_pictures_are_test_pictures(name, test, tmp_path):
+    """300W-LP has some; their names tell it even when 300-W itself is not there."""
+    put(tmp_path / "300W_LP", name)
+    (sample,) = scan(tmp_path).samples
+    assert sample.is_test == test
+    assert not sample.is_300w
+
+
+def test_subsets_of_the_evaluation(release):
+    samples = scan(release).samples
+    subsets = eval_subsets(samples)
+    members = {name: [sample.relative for sample in group] for name, group in subsets.items()}
+    assert set(members) == {"common", "challenging", "full", *FOLDERS_300W, "menpo/semifrontal", "mine"}
+    assert sorted(members["common"]) == sorted(members["helen/testset"] + members["lfpw/testset"])
+    assert members["challenging"] == members["ibug"]
+    assert sorted(members["full"]) == sorted(members["common"] + members["challenging"])
+    assert members["mine"] == ["mine/me.jpg"]
+    assert sum(len(members[name]) for name in members if name not in POOLED) == len(samples)
+
+
+def test_subsets_without_pictures_are_left_out(release):
+    assert set(eval_subsets(scan(release / "300w" / "lfpw").samples)) == {
+        "common",
+        "full",
+        "lfpw/testset",
+        "lfpw/trainset",
+    }
+    assert eval_subsets([]) == {}
+
+
+def test_a_folder_named_like_one_of_300_w_elsewhere_is_not_pooled():
+    sample = Sample(Path("x.jpg"), POINTS, "ibug", "other/ibug/x.jpg", "x")
+    assert set(eval_subsets([sample])) == {"ibug"}
+    assert not sample.is_test

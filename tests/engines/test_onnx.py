@@ -1,0 +1,166 @@
+"""OnnxEngine: the same answers as CaffeEngine, and one line for what it cannot run."""
+
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from facealign.crops.model_spec import ModelSpec
+from facealign.engines.caffe import CaffeEngine
+from facealign.engines.onnx import OnnxEngine
+from facealign.engines.onnx_export import export_onnx
+from facealign.errors import FaceAlignError
+from facealign.networks import mtcnn
+from tests.random_weights import fill, write_model
+
+
+def uniform(*shape, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("model"), box_scale=1.3)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["new", "classic"])
+def engine(written, request):
+    return OnnxEngine(written.with_suffix(".onnx"), classic=request.param)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["new", "classic"])
+def pnet(tmp_path_factory, request):
+    deploy = mtcnn.deploy("pnet")
+    path = tmp_path_factory.mktemp("pnet") / "pnet.onnx"
+    onnx.save(export_onnx(deploy, fill(deploy, np.random.default_rng(0)), None), str(path))
+    return OnnxEngine(path, classic=request.param)
+
+
+def test_both_engines_give_the_same_through_changing_batches(written, engine):
+    caffe = CaffeEngine(written.with_suffix(".prototxt"), written)
+    for step, n in enumerate([1, 7, 1, 3, 12, 2, 7]):
+        data = uniform(n, 3, 64, 64, seed=step)
+        found, expected = engine.forward({"data": data}), caffe.forward({"data": data})
+        assert found.keys() == expected.keys() == {"fc4"}
+        assert found["fc4"].shape == expected["fc4"].shape == (n, 136)
+        assert found["fc4"].dtype == np.float32
+        np.testing.assert_allclose(found["fc4"], expected["fc4"], atol=1e-4 * np.abs(expected["fc4"]).max())
+
+
+def test_sizes_may_change_when_no_layer_is_fully_connected(pnet):
+    for height, width in [(12, 12), (31, 50), (12, 40), (12, 12), (31, 50)]:
+        outputs = pnet.forward({"data": uniform(1, 3, height, width)})
+        places = tuple(-(-(side - 12) // 2) + 1 for side in (height, width))
+        assert outputs["prob"].shape == (1, 2, *places)
+        assert outputs["conv4-2"].shape == (1, 4, *places)
+        np.testing.assert_allclose(outputs["prob"].sum(axis=1), 1, atol=1e-5)
+
+
+def test_answers_are_the_caller_s_own(engine):
+    first = engine.forward({"data": uniform(2, 3, 64, 64, seed=1)})["fc4"]
+    kept = first.copy()
+    engine.forward({"data": uniform(2, 3, 64, 64, seed=2)})
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_inputs_of_other_types_are_numbers_too(engine):
+    data = np.random.default_rng(3).integers(-1, 2, (2, 3, 64, 64))
+    expected = engine.forward({"data": data.astype(np.float32)})["fc4"]
+    for kind in (np.int8, np.float64, np.float16):
+        np.testing.assert_array_equal(engine.forward({"data": data.astype(kind)})["fc4"], expected)
+
+
+def test_the_description_in_the_file_is_read(engine, pnet):
+    assert engine.spec == dataclasses.replace(ModelSpec(deploy="weights.prototxt"), box_scale=1.3)
+    assert pnet.spec is None
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ({}, r"got inputs \[\], expected \['data'\]"),
+        ({"image": (1, 3, 64, 64)}, r"\['image'\], expected \['data'\]"),
+        ({"data": (1, 3, 64, 64), "image": (1, 3, 64, 64)}, r"expected \['data'\]"),
+        ({"data": (1, 1, 64, 64)}, r"expected \(N, 3, 64, 64\)"),
+        ({"data": (1, 64, 64, 3)}, r"expected \(N, 3, 64, 64\)"),
+        ({"data": (1, 3, 63, 64)}, r"expected \(N, 3, 64, 64\)"),
+        ({"data": (3, 64, 64)}, r"expected \(N, 3, 64, 64\)"),
+        ({"data": (0, 3, 64, 64)}, r"expected \(N, 3, 64, 64\)"),
+    ],
+    ids=str,
+)
+def test_other_inputs_are_refused_and_the_engine_goes_on(engine, shapes, message):
+    data = uniform(2, 3, 64, 64)
+    before = engine.forward({"data": data})["fc4"]
+    with pytest.raises(FaceAlignError, match=message) as caught:
+        engine.forward({name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+    assert "weights.onnx" in str(caught.value)
+    np.testing.assert_array_equal(engine.forward({"data": data})["fc4"], before)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 9, 40), (1, 3, 40, 3), (1, 3, 1, 1), (1, 4, 40, 40)], ids=str)
+def test_pictures_too_small_for_a_window_are_refused(pnet, shape):
+    data = uniform(1, 3, 40, 40)
+    before = pnet.forward({"data": data})["prob"]
+    with pytest.raises(FaceAlignError, match=r"pnet\.onnx: ") as caught:
+        pnet.forward({"data": np.zeros(shape, np.float32)})
+    assert len(str(caught.value).splitlines()) == 1
+    np.testing.assert_array_equal(pnet.forward({"data": data})["prob"], before)
+
+
+def refused(path):
+    with pytest.raises(FaceAlignError) as caught:
+        OnnxEngine(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert "no such file" in refused(tmp_path / "none.onnx")
+
+
+def test_a_folder_is_named(tmp_path):
+    refused(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.6, 0.99])
+def test_a_truncated_file_is_refused(share, written, tmp_path):
+    content = written.with_suffix(".onnx").read_bytes()
+    path = tmp_path / "cut.onnx"
+    path.write_bytes(content[: int(share * len(content))])
+    assert "truncated, or not an ONNX model" in refused(path)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=60))
+def test_random_bytes_are_refused(content, tmp_path):
+    path = tmp_path / "noise.onnx"
+    path.write_bytes(content)
+    refused(path)
+
+
+def test_an_operator_that_opencv_lacks_is_refused(tmp_path):
+    shape = ["N", 3, 4, 4]
+    graph = helper.make_graph(
+        [helper.make_node("NoSuchOperator", ["data"], ["y"], domain="somewhere.else")],
+        "g",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+    )
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid("somewhere.else", 1)]
+    path = tmp_path / "unknown.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(path))
+    assert "OpenCV" in refused(path)
+
+
+def test_a_description_that_is_none_is_refused(written, tmp_path):
+    model = onnx.load(str(written.with_suffix(".onnx")))
+    model.metadata_props[0].value = '{"box_scale": "wide"}'
+    path = tmp_path / "described.onnx"
+    onnx.save(model, str(path))
+    assert "box_scale" in refused(path)

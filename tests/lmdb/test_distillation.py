@@ -1,0 +1,57 @@
+"""Landmarks between the annotated ones and what networks tell, against the aligner on the same photos."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facealign.datasets.scan import scan
+from facealign.errors import FaceAlignError
+from facealign.geometry.boxes import box_from_landmarks
+from facealign.inference.face_aligner import FaceAligner
+from facealign.io.images import read_image
+from facealign.lmdb.distillation import Teacher, taught
+from facealign.lmdb.jobs import Job
+from tests.dotted_photos import write_photo
+
+MODELS = Path(__file__).parents[2] / "models"
+FIRST, SECOND = MODELS / "mobilenet_v2_stage3.onnx", MODELS / "mobilenet_v2_cascade.onnx"
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("photos")
+    for index in range(5):
+        write_photo(root / "faces", f"face{index}", np.random.default_rng(index), index)
+    return [Job(sample, box_from_landmarks(sample.points), "landmarks") for sample in scan(root).samples]
+
+
+@pytest.mark.parametrize("second", [None, SECOND])
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_landmarks_move_by_the_share_towards_what_the_networks_tell(jobs, second, share):
+    aligner = FaceAligner.open(FIRST, "onnx", detector=False, flip=True, cascade=second)
+    for before, after in zip(jobs, taught(jobs, Teacher(FIRST, second, share), 1), strict=True):
+        (told,) = aligner.landmarks_in(read_image(before.sample.path, orient=False), before.box[None])
+        wanted = (1 - share) * before.sample.points + share * told
+        np.testing.assert_allclose(after.sample.points, wanted, atol=1e-9)
+        assert np.abs(told - before.sample.points).max() > 1
+        assert replace(after, sample=replace(after.sample, points=before.sample.points)) == before
+
+
+def test_the_number_of_workers_does_not_matter(jobs):
+    one, two = ([job.sample.points for job in taught(jobs, Teacher(FIRST, SECOND), n)] for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_a_face_whose_photo_cannot_be_read_stays_for_who_cuts_it(jobs, tmp_path):
+    gone = replace(jobs[0], sample=replace(jobs[0].sample, path=tmp_path / "gone.jpg"))
+    kept, moved = taught([gone, jobs[1]], Teacher(FIRST), 1)
+    assert kept is gone
+    assert not np.array_equal(moved.sample.points, jobs[1].sample.points)
+
+
+@pytest.mark.parametrize("weights", [Path("nothing.onnx"), SECOND])
+def test_what_is_no_first_network_is_refused(weights):
+    with pytest.raises(FaceAlignError, match=weights.name):
+        Teacher(weights).open()

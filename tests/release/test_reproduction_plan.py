@@ -1,0 +1,170 @@
+"""All of it from the photos: the plan's order, what is done again and what is not, and a small run."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks import detection_pictures
+from facealign.datasets.sample import Sample
+from facealign.evaluation.results_file import read_results
+from facealign.release.machine_speed import iteration_seconds
+from facealign.release.progress import Progress, minutes_left
+from facealign.release.reproduction_plan import WEIGHTS, PlannedStep, plan, weights_of
+from tests.upright_face import upright_face
+
+ROOT = Path(__file__).parents[2]
+STEPS = 34
+
+
+def faces(*folders):
+    """A face in each of the folders."""
+    points = upright_face((200, 200), 100)
+    return [Sample(Path(one) / "1.jpg", points, one, f"{one}/1.jpg", f"{one}/1") for one in folders]
+
+
+def test_each_step_finds_what_it_reads_made_before_it(tmp_path):
+    """A path in the work folder that a step names is its own result, or an earlier one's that it needs."""
+    made = {}
+    for step in plan(Path("photos"), tmp_path, faces(*WEIGHTS)):
+        assert set(step.needs) <= set(made)
+        needed, ahead = set(), list(step.needs)
+        while ahead:
+            name = ahead.pop()
+            needed.add(name)
+            ahead += made[name].needs
+        for word in step.command:
+            path = Path(word)
+            if path.is_relative_to(tmp_path) and path not in (step.result, step.result.parent):
+                assert any(path.is_relative_to(made[name].result.parent) for name in needed), (
+                    step.name,
+                    word,
+                )
+        made[step.name] = step
+    assert len(made) == STEPS
+    assert made["boxes"].needs == ()
+
+
+def test_folders_that_are_not_there_are_not_named_and_others_share_a_weight():
+    assert weights_of(["afw", "menpo", "mine"]) == ["afw=12", "*=10"]
+    assert weights_of(["helen_256"]) == ["helen_256=18"]
+    commands = [step.command for step in plan(Path("photos"), Path("work"), faces("afw"))]
+    assert not any("youtube_faces" in word for command in commands for word in command)
+
+
+def test_the_iterations_are_scaled_and_so_is_the_time(tmp_path):
+    steps = {step.name: step for step in plan(Path("photos"), tmp_path, faces(*WEIGHTS))}
+    tenth = {step.name: step for step in plan(Path("photos"), tmp_path, faces(*WEIGHTS), 0.1)}
+    stage3 = "mobilenet_v2_stage3, run 1"
+    assert tenth[stage3].iterations == steps[stage3].iterations / 10
+    assert minutes_left(tenth[stage3], 1) == pytest.approx(minutes_left(steps[stage3], 1) / 10)
+    assert minutes_left(steps["lmdb_fresh"], 2.0) == steps["lmdb_fresh"].minutes / 2
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """Steps a, b that needs a, and c; all their results are there."""
+    steps = [
+        PlannedStep("a", ("program", "one"), 1, tmp_path / "a"),
+        PlannedStep("b", ("program", "two"), 1, tmp_path / "b", needs=("a",)),
+        PlannedStep("c", ("program", "three"), 1, tmp_path / "c"),
+    ]
+    for step in steps:
+        step.result.write_text("made")
+    return steps
+
+
+def done(path, steps):
+    progress = Progress(path, steps)
+    return "".join(step.name for step in steps if progress.has(step))
+
+
+def test_what_was_done_is_remembered_until_it_or_what_it_needs_changes(chain, tmp_path):
+    kept = tmp_path / "done.json"
+    assert done(kept, chain) == ""
+    progress = Progress(kept, chain)
+    for step in chain[:2]:
+        progress.add(step)
+    assert done(kept, chain) == "ab"
+    Progress(kept, chain).add(chain[2])
+    assert done(kept, chain) == "abc"
+    other = [replace(chain[0], command=("program", "other")), *chain[1:]]
+    assert done(kept, other) == "c"
+    assert done(kept, [chain[0], replace(chain[1], command=("x",)), chain[2]]) == "ac"
+    chain[2].result.unlink()
+    assert done(kept, chain) == "ab"
+    for text in ("", "[]", "{", json.dumps({"a": 1})):
+        kept.write_text(text)
+        assert done(kept, chain) == ""
+
+
+def test_the_machine_s_speed_is_told(tmp_path):
+    assert 0 < iteration_seconds(tmp_path, rounds=1) < 60
+
+
+def reproduce(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "facealign", "reproduce", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "GLOG_minloglevel": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("share", ["0", "1.5", "x"])
+def test_wrong_usage(share, tmp_path):
+    assert reproduce("--data", tmp_path, "--scale", share).returncode == 2
+
+
+def test_no_photos(tmp_path):
+    result = reproduce("--data", tmp_path, "--work", tmp_path / "work")
+    assert result.returncode == 1
+    assert result.stderr == f"error: {tmp_path}: no picture with 68 points in it\n"
+    assert not (tmp_path / "work").exists()
+
+
+def write_photos(folder, count):
+    """Photos of one person's face, anywhere, and landmarks that are about where a face has them."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for index in range(count):
+        picture = detection_pictures.background("coffee")
+        centre = rng.uniform((120, 120), (520, 360))
+        box = detection_pictures.paste(picture, centre, rng.uniform(90, 150), rng.uniform(-10, 10))
+        cv2.imwrite(str(folder / f"face{index}.png"), picture)
+        points = upright_face((box[:2] + box[2:]) / 2, box[2] - box[0])
+        lines = "\n".join(f"{x + 1:.3f} {y + 1:.3f}" for x, y in points)
+        (folder / f"face{index}.pts").write_text(f"version: 1\nn_points: 68\n{{\n{lines}\n}}\n")
+
+
+@pytest.mark.slow
+def test_all_of_it_on_a_few_photos_interrupted_once(tmp_path):
+    photos, work = tmp_path / "photos", tmp_path / "work"
+    write_photos(photos / "mine", 20)
+    (work / "lmdb_reference").mkdir(parents=True)
+    (work / "lmdb_reference" / "in_the_way").write_text("")
+    command = ("--data", photos, "--work", work, "--scale", "0.0005")
+    stopped = reproduce(*command)
+    assert stopped.returncode == 1
+    assert "error: lmdb_reference: failed" in stopped.stderr
+    assert f"[23/{STEPS}] mobilenet_v2_cascade: release: took" in stopped.stdout
+    (work / "lmdb_reference" / "in_the_way").unlink()
+    ended = reproduce(*command)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert ended.stdout.startswith(f"{STEPS - 23} of {STEPS} steps to do, in about ")
+    names = ["mobilenet_v2_stage1", "mobilenet_v2_stage2", "mobilenet_v2_stage3", "mobilenet_v2_cascade"]
+    for name in (*names, "vgg_shadow"):
+        for suffix in (".caffemodel", ".onnx", ".json", ".md"):
+            assert (work / "models" / f"{name}{suffix}").is_file()
+        assert read_results(work / "evaluations" / f"{name}.json")["subsets"]
+    assert len((work / "report.md").read_text()) > 500
+    again = reproduce(*command)
+    assert again.stdout.startswith(f"0 of {STEPS} steps to do")

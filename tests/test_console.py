@@ -1,0 +1,110 @@
+"""The edge of the programs: real processes, their exit codes, and one line on standard error."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def program(body, *arguments, **options):
+    """Run a program whose main function has this body, as those in tools/ are."""
+    code = (
+        "import os, sys, pathlib, signal\n"
+        "from facealign.errors import FaceAlignError\n"
+        "from facealign.io.atomic import replacing\n"
+        "from facealign.console import run\n"
+        "def main():\n" + "".join(f"    {line}\n" for line in body.splitlines()) + "run(main)\n"
+    )
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        text=True,
+        check=False,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": buffered, **options},
+    )
+
+
+def test_success_is_0_and_silent():
+    result = program("print('done')")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "done\n", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ("raise FaceAlignError('face.pts: 39 points, expected 68')", "face.pts: 39 points, expected 68"),
+        ("raise FaceAlignError('net: bad\\n  at line 3\\n')", "net: bad   at line 3"),
+        ("open('/absent/face.jpg')", "/absent/face.jpg: No such file or directory"),
+        ("raise OSError('no such camera')", "output: no such camera"),
+    ],
+)
+def test_an_expected_error_is_1_and_one_line(body, line):
+    result = program(body)
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", f"error: {line}\n")
+
+
+def test_ctrl_c_is_130():
+    result = program("os.kill(os.getpid(), signal.SIGINT)\nsignal.pause()")
+    assert (result.returncode, result.stderr) == (130, "interrupted\n")
+
+
+def test_wrong_usage_is_2():
+    body = "import argparse\nargparse.ArgumentParser(prog='tool').parse_args(['--no-such-option'])"
+    result = program(body)
+    assert result.returncode == 2
+    assert "usage: tool" in result.stderr
+
+
+def test_a_bug_is_not_hidden():
+    result = program("raise ZeroDivisionError('a bug')")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "ZeroDivisionError: a bug" in result.stderr
+
+
+def test_a_full_disk_names_the_output(tmp_path):
+    path = tmp_path / "out.json"
+    body = "with replacing(pathlib.Path(sys.argv[1])), open('/dev/full', 'w') as full: full.write('x')"
+    result = program(body, path)
+    assert (result.returncode, result.stderr) == (1, f"error: {path}: No space left on device\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "body", ["print('few')", "print('many' * 10**6)", "raise FaceAlignError(print('x') or 'bad')"]
+)
+def test_standard_output_on_a_full_disk_is_an_error_of_one_line(body):
+    with open("/dev/full", "w") as full:
+        result = program(body, stdout=full)
+    assert result.returncode == 1
+    expected = "bad" if "bad" in body else "output: No space left on device"
+    assert result.stderr == f"error: {expected}\n"
+
+
+def test_a_reader_who_leaves_is_an_error_of_one_line():
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        result = program("print('x' * 10**6)", stdout=writing)
+    finally:
+        os.close(writing)
+    assert (result.returncode, result.stderr) == (1, "error: standard output: closed by its reader\n")
+
+
+def test_opencv_is_quiet_unless_asked():
+    """Of a missing (a warning) or broken picture (an error) the program says itself what is wrong."""
+    body = (
+        "import cv2, numpy\n"
+        "assert cv2.imread('/absent/face.jpg') is None\n"
+        "assert cv2.imdecode(numpy.frombuffer(b'BM' + b'z' * 200, 'u1'), 1) is None\n"
+    )
+    without = {key: value for key, value in os.environ.items() if key != "OPENCV_LOG_LEVEL"}
+    assert program(body, env=without).stderr == ""
+    loud = program(body, env={**without, "OPENCV_LOG_LEVEL": "WARNING"}).stderr
+    assert "absent" in loud
+    assert "ERROR" in loud

@@ -1,1 +1,0 @@
-"""One short program per step of the way from photos to numbers."""
