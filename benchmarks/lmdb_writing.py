@@ -14,7 +14,7 @@ from facealign.crops.augmentation import Augmentation
 from facealign.crops.model_spec import ModelSpec
 from facealign.datasets.sample import Sample
 from facealign.errors import FaceAlignError
-from facealign.lmdb.jobs import Job, SampleSettings
+from facealign.lmdb.jobs import Job, PartRequest, SampleSettings
 from facealign.lmdb.sample_writer import write_training_part
 
 WORK = ROOT / "build" / "bench" / "lmdb"
@@ -72,7 +72,7 @@ def ours(listed: str, copies: int, workers: int, directory: str) -> Callable[[],
     def write() -> None:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        write_training_part(place, "train", jobs, copies, recipe, workers, as_they_are, fail)
+        write_training_part(PartRequest(place, "train", jobs, recipe, workers, as_they_are, fail), copies)
 
     return write
 

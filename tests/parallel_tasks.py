@@ -1,4 +1,4 @@
-"""What test_parallel has done in other processes, which import little for it."""
+"""What test_processes has done in other processes, which import little for it."""
 
 import os
 import signal
@@ -8,45 +8,56 @@ import cv2
 
 from facealign.errors import FaceAlignError
 
-_told = None
 
-
-def square(number):
+def square(_, number):
     """Later items are done sooner."""
     time.sleep(max(0, 0.02 * (6 - number)))
     return number * number
 
 
-def where(_):
+def where(context, _):
     time.sleep(0.05)  # so that others get their turn
-    return os.getpid(), cv2.getNumThreads(), _told
+    return os.getpid(), cv2.getNumThreads(), context
 
 
-def where_with_another(directory):
+def where_with_another(context, directory):
     """The same, but not before two processes are at it, so that one does not do all."""
     (directory / str(os.getpid())).touch()
     end = time.monotonic() + 60
     while len(list(directory.iterdir())) < 2 and time.monotonic() < end:
         time.sleep(0.01)
-    return where(None)
+    return where(context, None)
 
 
-def remember(first, second):
-    global _told
-    _told = first, second
+def nothing():
+    """No context."""
+
+
+class Pair:
+    """A context that must not leave its process."""
+
+    def __init__(self, first, second):
+        self.both = first, second
+
+    def __reduce__(self):
+        raise TypeError("a context is not sent")
+
+
+def pair_of(context, _):
+    return context.both
 
 
 def refuse():
     raise FaceAlignError("no such weights")
 
 
-def fail_at_five(number):
+def fail_at_five(_, number):
     if number == 5:
         raise LookupError("five")
     return number
 
 
-def die_at_five(number):
+def die_at_five(_, number):
     if number == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return number

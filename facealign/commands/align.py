@@ -221,7 +221,7 @@ def main() -> None:
         arguments.engine,
         detector=arguments.boxes is None,
         published=arguments.published,
-        cascade=second or False,
+        cascade=second,
     )
     if aligner.cascade_mismatch:
         print(f"warning: {second}: {aligner.cascade_mismatch}", file=sys.stderr)

@@ -117,7 +117,7 @@ def main() -> None:
         detector=detects,
         published=arguments.published,
         flip=arguments.flip,
-        cascade=second or False,
+        cascade=second,
     )
     if aligner.cascade_mismatch:
         print(f"warning: {second}: {aligner.cascade_mismatch}", file=sys.stderr)

@@ -38,7 +38,7 @@ from facealign.io.atomic import replacing
 from facealign.lmdb.context_crop_writer import face_record_bytes as face_bytes
 from facealign.lmdb.context_crop_writer import write_faces
 from facealign.lmdb.distillation import Teacher, taught
-from facealign.lmdb.jobs import Job, SampleSettings, described_settings, fingerprint
+from facealign.lmdb.jobs import Job, PartRequest, SampleSettings, described_settings, fingerprint
 from facealign.lmdb.meta import META, default_directory, write_meta
 from facealign.lmdb.pairs import pairs_bytes
 from facealign.lmdb.sample_writer import cut_bytes, open_first, write_training_part, write_validation_part
@@ -200,7 +200,7 @@ def main() -> None:
     if first is not None:
         shapes = np.stack([sample.points for sample in facing])
         spec = aligned_spec(spec, shapes, arguments.margin, first.spec.name)
-    recipe = SampleSettings(spec, arguments.augmentation, arguments.seed, first)
+    settings = SampleSettings(spec, arguments.augmentation, arguments.seed, first)
     unknown = set(arguments.copies_of) - {sample.subset for sample in found.samples}
     if unknown:
         raise FaceAlignError(
@@ -208,7 +208,7 @@ def main() -> None:
         )
     copies = [arguments.copies_of.get(job.sample.subset, arguments.copies) for job in train_jobs]
     samples = (0 if arguments.fresh else sum(copies)) + len(val_jobs)
-    cuts = sum((face_bytes if arguments.fresh else cut_bytes)(job, recipe) for job in train_jobs)
+    cuts = sum((face_bytes if arguments.fresh else cut_bytes)(job, settings) for job in train_jobs)
     output.parent.mkdir(parents=True, exist_ok=True)
     needed, free = pairs_bytes(samples, *size) + cuts, shutil.disk_usage(output.parent).free
     if free < needed:
@@ -236,31 +236,20 @@ def main() -> None:
         if teacher is not None:
             told = taught(train_jobs, teacher, arguments.workers)
             to_cut = list(wrap(told, len(train_jobs), "taught"))
+        request = PartRequest(partial, "train", to_cut, settings, arguments.workers, wrap, skip)
         if arguments.fresh:
-            train = write_faces(partial, "train", to_cut, recipe, arguments.workers, wrap, skip)
+            train = write_faces(request)
         else:
-            train = write_training_part(
-                partial,
-                "train",
-                to_cut,
-                arguments.copies,
-                recipe,
-                arguments.workers,
-                wrap,
-                skip,
-                arguments.copies_of,
-            )
+            train = write_training_part(request, arguments.copies, arguments.copies_of)
         parts = {"train": train}
         if val_jobs:
-            parts["val"] = write_validation_part(
-                partial, "val", val_jobs, recipe, arguments.workers, wrap, skip
-            )
+            parts["val"] = write_validation_part(dataclasses.replace(request, part="val", jobs=val_jobs))
         skipped = {name for part in parts.values() for name in part.skipped}
         used = [job for job in (*train_jobs, *val_jobs) if job.sample.relative not in skipped]
         write_meta(
             partial,
             {
-                **described_settings(recipe),
+                **described_settings(settings),
                 **({} if teacher is None else {"teacher": teacher.describe()}),
                 "fresh": arguments.fresh,
                 "copies": 1 if arguments.fresh else arguments.copies,

@@ -1,6 +1,7 @@
 """The crop of a second cascade stage, in which predicted landmarks lie on the mean shape."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -52,3 +53,11 @@ def aligned_square(points: FloatArray, spec: ModelSpec) -> FloatArray:
     size = np.array([spec.input_width, spec.input_height])
     corners = (size - 1) / 2 + max(size) / 2 * np.array([[-1.0], [1.0]])
     return apply(invert(aligned_transform(points, spec)), corners).ravel()
+
+
+def upright_box(points: FloatArray, spec: ModelSpec) -> FloatArray:
+    """An upright box (4,) as large as what `aligned_square` gives, and in the same place."""
+    low, high = aligned_square(points, spec).reshape(2, 2)
+    half = float(np.hypot(*(high - low))) / math.sqrt(8)
+    centre = (low + high) / 2
+    return np.concatenate([centre - half, centre + half])

@@ -81,21 +81,12 @@ def find_boxes(
     them, are then the same with Caffe and without, and OpenCV keeps to the one thread that a worker has.
     """
     engine = "onnx" if engine == "auto" else engine
-    return ordered_map(_find, samples, workers, _open, (engine, settings))
+    return ordered_map(_find, samples, workers, MtcnnDetector.open, (engine, settings))
 
 
-_detector: MtcnnDetector | None = None
-
-
-def _open(engine: str, settings: MtcnnSettings) -> None:
-    global _detector
-    _detector = MtcnnDetector.open(engine, settings)
-
-
-def _find(sample: Sample) -> FaceBox | FaceAlignError:
-    assert _detector is not None
+def _find(detector: MtcnnDetector, sample: Sample) -> FaceBox | FaceAlignError:
     try:
-        return find_box(sample, _detector)
+        return find_box(sample, detector)
     except FaceAlignError as error:
         return error
 

@@ -83,7 +83,7 @@ class FaceAligner:
         published: bool = False,
         mtcnn: MtcnnSettings | None = None,
         flip: bool = False,
-        cascade: str | Path | bool = False,
+        cascade: str | Path | bool | None = None,
     ) -> "FaceAligner":
         """Open weights (`.caffemodel` or `.onnx`); without any, the released ones.
 
@@ -99,7 +99,7 @@ class FaceAligner:
         weights = default_weights(engine) if weights is None else Path(weights)
         network, spec = open_engine(engine, weights, published)
         second = None
-        if cascade is not False:
+        if cascade:
             cascade = default_cascade(engine) if cascade is True else Path(cascade)
             parts = open_engine(engine, cascade)
             try:

@@ -9,9 +9,8 @@ network is turned as the face is.
 
 import dataclasses
 import hashlib
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,19 +19,19 @@ import numpy as np
 
 from facealign.arrays import FloatArray, Image
 from facealign.caffe_files.proto import caffe_pb2
-from facealign.crops.aligned import aligned_square
+from facealign.concurrency.processes import ordered_map
+from facealign.crops.aligned import aligned_square, upright_box
 from facealign.crops.augmentation import Augmentation
-from facealign.crops.context_crop import ContextCrop, most_bytes
+from facealign.crops.context_crop import ContextCrop, context_crop, most_bytes
 from facealign.crops.model_spec import ModelSpec
-from facealign.datasets.sample import Sample
 from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import square
 from facealign.geometry.landmarks import N_LANDMARKS
+from facealign.io.images import read_image
 from facealign.lmdb.datum import key_of
 from facealign.lmdb.environment import open_lmdb, open_new_lmdb
-from facealign.lmdb.jobs import Job, SampleSettings, Wrap, Written, by_folder, usable
+from facealign.lmdb.jobs import Job, PartRequest, SampleSettings, UsedFaces, Written
 from facealign.lmdb.pairs import PAGE
-from facealign.lmdb.sample_writer import cut_all
 
 FACES_A_COMMIT = 64
 """Faces written between two commits."""
@@ -83,39 +82,27 @@ def decode_face(data: bytes) -> FaceRecord:
     return FaceRecord(pixels, numbers[:4], numbers[4:].reshape(2, -1).T)
 
 
-def write_faces(
-    directory: Path,
-    part: str,
-    jobs: Sequence[Job],
-    recipe: SampleSettings,
-    workers: int,
-    wrap: Wrap,
-    on_skip: Callable[[FaceAlignError], None],
-) -> Written:
-    """The loose crop of every face, in their order, into the LMDB of `part` in `directory`.
+def write_faces(request: PartRequest) -> Written:
+    """The context crop of every face, in their order, into the LMDB of a part.
 
     Those for a cascade's second network are around the crops by the annotated landmarks: it is the layer's
     variation that stands for the first network's errors.
-    A photo that cannot be read is passed to `on_skip` and left out. Raises FaceAlignError when none is left,
-    or the disk is full.
+    Raises FaceAlignError when no photo can be read, or the disk is full.
     """
-    used: list[Sample] = []
-    skipped: list[str] = []
+    settings, faces = request.settings, UsedFaces(request)
     total = hashlib.sha256()
 
     def records() -> Iterator[tuple[bytes, bytes]]:
-        cutting = _without_first(recipe)
-        cuts = wrap(cut_all([_around(job, recipe) for job in jobs], cutting, workers), len(jobs), part)
-        for sample, cut in usable(jobs, cuts, on_skip, skipped):
-            key = key_of(len(used)) + f" {sample.subset}".encode()
-            value = encode_face(cut, recipe.spec)
+        crops = ordered_map(_cut, request.jobs, request.workers, _same, (settings,))
+        for number, (sample, crop) in enumerate(faces.of(crops, request.part)):
+            key = key_of(number) + f" {sample.subset}".encode()
+            value = encode_face(crop, settings.spec)
             total.update(key)
             total.update(value)
-            used.append(sample)
             yield key, value
 
-    room = 2 * sum(face_record_bytes(job, recipe) for job in jobs) + (1 << 20)
-    with open_new_lmdb(directory / f"{part}_faces", room) as environment:
+    room = 2 * sum(face_record_bytes(job, settings) for job in request.jobs) + (1 << 20)
+    with open_new_lmdb(request.directory / f"{request.part}_faces", room) as environment:
         waiting = records()
         more = True
         while more:
@@ -124,35 +111,34 @@ def write_faces(
                 for _, (key, value) in zip(range(FACES_A_COMMIT), waiting, strict=False):
                     transaction.put(key, value, append=True)
                     more = True
-    if not used:
-        raise FaceAlignError(f"no photo of the {part} part can be read")
-    return Written(by_folder(used), len(used), total.hexdigest(), skipped)
+    return faces.written(len(faces.samples), total.hexdigest())
 
 
-def face_record_bytes(job: Job, recipe: SampleSettings) -> int:
+def _same(settings: SampleSettings) -> SampleSettings:
+    return settings
+
+
+def _cut(settings: SampleSettings, job: Job) -> ContextCrop | FaceAlignError:
+    """The context crop of a face, or why its photo cannot be read."""
+    try:
+        image = read_image(job.sample.path, orient=False)
+    except FaceAlignError as error:
+        return error
+    return context_crop(image, job.sample.points, *_shown(job, settings), settings.augmentation)
+
+
+def _shown(job: Job, settings: SampleSettings) -> tuple[FloatArray, ModelSpec]:
+    """The box around which a face is cut, and how the crop that shows it is made."""
+    second = settings.second
+    if second is None:
+        return job.box, settings.spec
+    spec = dataclasses.replace(second, crop="square", mean_shape=(), box_scale=1.0, box_shift=(0.0, 0.0))
+    return upright_box(job.sample.points, second), spec
+
+
+def face_record_bytes(job: Job, settings: SampleSettings) -> int:
     """At most so many bytes on disk does the record of a face need."""
-    around, cutting = _around(job, recipe), _without_first(recipe)
-    return most_bytes(around.box, cutting.spec, cutting.augmentation) + 2 * PAGE
-
-
-def _around(job: Job, recipe: SampleSettings) -> Job:
-    """The face with an upright box as large and in the same place as the square that is shown of it."""
-    if recipe.second is None:
-        return job
-    low, high = aligned_square(job.sample.points, recipe.second).reshape(2, 2)
-    half = float(np.hypot(*(high - low))) / math.sqrt(8)
-    centre = (low + high) / 2
-    return dataclasses.replace(job, box=np.concatenate([centre - half, centre + half]))
-
-
-def _without_first(recipe: SampleSettings) -> SampleSettings:
-    """What cuts faces around such boxes."""
-    if recipe.second is None:
-        return recipe
-    spec = dataclasses.replace(
-        recipe.second, crop="square", mean_shape=(), after="", box_scale=1.0, box_shift=(0.0, 0.0)
-    )
-    return dataclasses.replace(recipe, spec=spec, first=None)
+    return most_bytes(*_shown(job, settings), settings.augmentation) + 2 * PAGE
 
 
 def read_faces(directory: Path, part: str) -> Iterator[tuple[str, FaceRecord]]:

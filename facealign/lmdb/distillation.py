@@ -38,7 +38,7 @@ class Teacher:
         Raises FaceAlignError when one is missing or unfit.
         """
         engine = engine_of(self.weights)
-        return FaceAligner.open(self.weights, engine, detector=False, flip=True, cascade=self.second or False)
+        return FaceAligner.open(self.weights, engine, detector=False, flip=True, cascade=self.second)
 
     def describe(self) -> dict[str, Any]:
         """As meta.json keeps it."""
@@ -46,23 +46,19 @@ class Teacher:
         return {"networks": [named(file) for file in files], "share": self.share}
 
 
-_aligner: FaceAligner
-_share: float
+def _open(teacher: Teacher) -> tuple[FaceAligner, float]:
+    return teacher.open(), teacher.share
 
 
-def _setup(teacher: Teacher) -> None:
-    global _aligner, _share
-    _aligner, _share = teacher.open(), teacher.share
-
-
-def _taught(job: Job) -> Job:
+def _taught(context: tuple[FaceAligner, float], job: Job) -> Job:
+    aligner, share = context
     try:
         image = read_image(job.sample.path, orient=False)
     except FaceAlignError:
         return job  # who cuts the face will say so
     with one_thread():  # whose sums do not depend on how many there are
-        (told,) = _aligner.landmarks_in(image, job.box[None])
-    points = job.sample.points + _share * (told - job.sample.points)
+        (told,) = aligner.landmarks_in(image, job.box[None])
+    points = job.sample.points + share * (told - job.sample.points)
     return dataclasses.replace(job, sample=dataclasses.replace(job.sample, points=points))
 
 
@@ -71,4 +67,4 @@ def taught(jobs: Sequence[Job], teacher: Teacher, workers: int) -> Iterator[Job]
 
     A face whose photo cannot be read stays as it is.
     """
-    return ordered_map(_taught, jobs, workers, _setup, (teacher,))
+    return ordered_map(_taught, jobs, workers, _open, (teacher,))

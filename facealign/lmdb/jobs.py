@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from facealign.crops.model_spec import ModelSpec
 from facealign.datasets.sample import Sample
 from facealign.errors import FaceAlignError
 
+Result = TypeVar("Result")
+PARTS = {"train": "training", "val": "validation"}
 Wrap = Callable[[Iterator[Any], int, str], Iterable[Any]]
 """(items, how many, what they are) -> the same items: where a progress bar goes."""
 
@@ -76,16 +78,50 @@ class Written:
     skipped: list[str]
 
 
-def usable(
-    jobs: Sequence[Job], made: Iterable[Any], on_skip: Callable[[FaceAlignError], None], skipped: list[str]
-) -> Iterator[tuple[Sample, Any]]:
-    """(sample, what was made of it) of each job; an error goes to `on_skip`, and its photo into `skipped`."""
-    for job, result in zip(jobs, made, strict=True):
-        if isinstance(result, FaceAlignError):
-            on_skip(result)
-            skipped.append(job.sample.relative)
-        else:
-            yield job.sample, result
+@dataclass(frozen=True)
+class PartRequest:
+    """A part of a data set that is to be written.
+
+    directory: of the data set; part: "train" or "val"; wrap: where progress is shown; on_skip: is given the
+    error of each photo that cannot be read, and may raise it.
+    """
+
+    directory: Path
+    part: str
+    jobs: Sequence[Job]
+    settings: SampleSettings
+    workers: int
+    wrap: Wrap
+    on_skip: Callable[[FaceAlignError], None]
+
+
+class UsedFaces:
+    """Which faces of a request were used, and which were skipped as their photo cannot be read."""
+
+    def __init__(self, request: PartRequest) -> None:
+        self._request = request
+        self.samples: list[Sample] = []
+        self.skipped: list[str] = []
+
+    def of(self, made: Iterator[Result | FaceAlignError], what: str) -> Iterator[tuple[Sample, Result]]:
+        """(sample, what was made of it) of each job that nothing is wrong with; what: is made, for progress.
+
+        Raises FaceAlignError at the end when there was none.
+        """
+        request = self._request
+        for job, result in zip(request.jobs, request.wrap(made, len(request.jobs), what), strict=True):
+            if isinstance(result, FaceAlignError):
+                request.on_skip(result)
+                self.skipped.append(job.sample.relative)
+            else:
+                self.samples.append(job.sample)
+                yield job.sample, result
+        if not self.samples:
+            raise FaceAlignError(f"no photo of the {PARTS[request.part]} part can be read")
+
+    def written(self, samples: int, sha256: str) -> Written:
+        """The account of a part of so many samples with that digest."""
+        return Written(by_folder(self.samples), samples, sha256, self.skipped)
 
 
 def by_folder(samples: Iterable[Sample]) -> dict[str, int]:

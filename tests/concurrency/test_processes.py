@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from facealign.concurrency.processes import ITEMS_A_WORKER, cores, ordered_map
+from facealign.concurrency.processes import ITEMS_A_WORKER, WorkerPool, cores, ordered_map
 from facealign.errors import FaceAlignError
 from tests.parallel_tasks import (
+    Pair,
     die_at_five,
     fail_at_five,
+    nothing,
+    pair_of,
     refuse,
-    remember,
     square,
     where,
     where_with_another,
@@ -29,27 +31,42 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_results_come_in_the_order_of_the_items(workers):
-    assert list(ordered_map(square, range(40), workers)) == [number * number for number in range(40)]
-    assert list(ordered_map(square, [], workers)) == []
+    assert list(ordered_map(square, range(40), workers, nothing)) == [number * number for number in range(40)]
+    assert list(ordered_map(square, [], workers, nothing)) == []
 
 
 def test_one_worker_is_this_process_and_more_are_others(tmp_path):
-    assert {pid for pid, *_ in ordered_map(where, range(3), 1)} == {os.getpid()}
-    others = set(ordered_map(where_with_another, [tmp_path] * 4, 2, remember, ("a", 2)))
+    assert {pid for pid, *_ in ordered_map(where, range(3), 1, nothing)} == {os.getpid()}
+    others = set(ordered_map(where_with_another, [tmp_path] * 4, 2, tuple, (("a", 2),)))
     assert len(others) == 2
     assert os.getpid() not in {pid for pid, *_ in others}
-    assert {told for *_, told in others} == {("a", 2)}  # setup comes first in every process
+    assert {context for *_, context in others} == {("a", 2)}
     # Else each would start a thread for every core.
     assert {threads for _, threads, _ in others} == {1}
 
 
-def test_setup_comes_first_in_this_process_too():
-    results = ordered_map(where, range(3), 1, remember, ("b", 3))
-    assert {told for *_, told in results} == {("b", 3)}
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_process_has_a_context_of_its_own(workers):
+    assert list(ordered_map(pair_of, range(5), workers, Pair, ("b", 3))) == [("b", 3)] * 5
+
+
+@pytest.mark.parametrize(("workers", "closed"), [(1, True), (2, False)])
+def test_the_context_of_this_process_is_closed_at_the_end(workers, closed):
+    seen = []
+
+    class Closing:
+        def close(self):
+            seen.append(True)
+
+    with WorkerPool(workers, Closing if workers == 1 else tuple) as pool:
+        assert list(pool.ordered_map(square, range(3))) == [0, 1, 4]
+        assert list(pool.ordered_map(square, range(2))) == [0, 1]
+        assert not seen
+    assert bool(seen) == closed
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_error_of_setup_is_the_caller_s(workers, capfd):
+def test_the_error_of_making_a_context_is_the_caller_s(workers, capfd):
     with pytest.raises(FaceAlignError, match="no such weights"):
         list(ordered_map(fail_at_five, range(20), workers, refuse))
     assert capfd.readouterr() == ("", "")
@@ -57,7 +74,7 @@ def test_the_error_of_setup_is_the_caller_s(workers, capfd):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_error_of_an_item_comes_in_its_turn(workers):
-    results = ordered_map(fail_at_five, range(20), workers)
+    results = ordered_map(fail_at_five, range(20), workers, nothing)
     assert list(itertools.islice(results, 5)) == [0, 1, 2, 3, 4]
     with pytest.raises(LookupError, match="five"):
         next(results)
@@ -66,7 +83,7 @@ def test_the_error_of_an_item_comes_in_its_turn(workers):
 
 def test_a_killed_worker_is_an_error_with_a_remedy():
     with pytest.raises(FaceAlignError, match=r"killed.*--workers"):
-        list(ordered_map(die_at_five, range(1000), 2))
+        list(ordered_map(die_at_five, range(1000), 2, nothing))
     assert multiprocessing.active_children() == []
 
 
@@ -81,7 +98,7 @@ def test_items_are_pulled_only_a_little_ahead(workers):
             pulled += 1
             yield pulled + 10
 
-    results = ordered_map(fail_at_five, items(), workers)
+    results = ordered_map(fail_at_five, items(), workers, nothing)
     ahead = 0 if workers == 1 else ITEMS_A_WORKER * workers - 1
     for taken in range(1, 60):
         assert next(results) == taken + 10
@@ -97,7 +114,7 @@ def test_an_error_of_the_items_themselves_is_the_caller_s():
         raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="gone"):
-        list(ordered_map(square, items(), 2))
+        list(ordered_map(square, items(), 2, nothing))
 
 
 def test_cores_are_those_this_process_may_use():
@@ -116,11 +133,11 @@ def program():
     body = (
         "import itertools\n"
         "from facealign.concurrency.processes import ordered_map\n"
-        "from tests.parallel_tasks import where\n"
+        "from tests.parallel_tasks import nothing, where\n"
         "from facealign.console import run\n"
         "def main():\n"
         "    print('started', flush=True)\n"
-        "    for pid, *_ in ordered_map(where, itertools.count(), 2): print(pid, flush=True)\n"
+        "    for pid, *_ in ordered_map(where, itertools.count(), 2, nothing): print(pid, flush=True)\n"
         "if __name__ == '__main__': run(main)\n"
     )
     return subprocess.Popen(

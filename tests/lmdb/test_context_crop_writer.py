@@ -29,7 +29,7 @@ from facealign.lmdb.context_crop_writer import (
     read_faces,
     write_faces,
 )
-from facealign.lmdb.jobs import FirstStage, Job, SampleSettings, described_settings
+from facealign.lmdb.jobs import FirstStage, Job, PartRequest, SampleSettings, described_settings
 from facealign.lmdb.sample_writer import write_validation_part
 from facealign.networks.data_layers import FreshSource, data_layers
 from tests.dotted_photos import MIRRORED, dots_at, ground_of, write_photo
@@ -61,14 +61,14 @@ def jobs_in(root):
 
 def build(directory, photos, workers=1, on_skip=never):
     directory.mkdir()
-    return write_faces(directory, "train", jobs_in(photos), RECIPE, workers, plain, on_skip)
+    return write_faces(PartRequest(directory, "train", jobs_in(photos), RECIPE, workers, plain, on_skip))
 
 
 @pytest.fixture(scope="module")
 def built(photos, tmp_path_factory):
     directory = tmp_path_factory.mktemp("built") / "lmdb"
     written = build(directory, photos)
-    write_validation_part(directory, "val", jobs_in(photos), RECIPE, 1, plain, never)
+    write_validation_part(PartRequest(directory, "val", jobs_in(photos), RECIPE, 1, plain, never))
     return directory, written
 
 
@@ -108,7 +108,7 @@ def second(photos):
 
 
 def test_a_second_network_s_square_is_turned_as_the_face_is(photos, second, tmp_path):
-    written = write_faces(tmp_path, "train", jobs_in(photos), second, 1, plain, never)
+    written = write_faces(PartRequest(tmp_path, "train", jobs_in(photos), second, 1, plain, never))
     assert written.samples == 6
     turned = []
     for _, face in read_faces(tmp_path, "train"):
@@ -124,7 +124,7 @@ def test_a_second_network_s_square_is_turned_as_the_face_is(photos, second, tmp_
 
 def test_caffe_shows_a_second_network_what_refining_will(photos, second, tmp_path):
     """Unvaried samples are the crops by the annotated landmarks; varied ones show what whole photos would."""
-    write_faces(tmp_path, "train", jobs_in(photos), second, 1, plain, never)
+    write_faces(PartRequest(tmp_path, "train", jobs_in(photos), second, 1, plain, never))
     still = Augmentation(0, 0, (1, 1), (0, 0), (0, 0))
     images, landmarks = samples_of_caffe(tmp_path, FreshSource(str(tmp_path), still), caffe_pb2.TRAIN, 6, 6)
     jobs = {ground: job for ground, job in enumerate(jobs_in(photos))}
@@ -222,14 +222,14 @@ def test_a_photo_that_cannot_be_read_is_left_out(photos, tmp_path):
     (tmp_path / "lmdb").mkdir()
     told = []
     jobs[2] = dataclasses.replace(jobs[2], sample=dataclasses.replace(jobs[2].sample, path=broken))
-    written = write_faces(tmp_path / "lmdb", "train", jobs, RECIPE, 1, plain, told.append)
+    written = write_faces(PartRequest(tmp_path / "lmdb", "train", jobs, RECIPE, 1, plain, told.append))
     assert [str(broken) in str(error) for error in told] == [True]
     assert written.skipped == [jobs[2].sample.relative]
     assert written.faces == {"faces": 3, "more": 2}
     assert [folder for folder, _ in read_faces(tmp_path / "lmdb", "train")] == ["faces"] * 3 + ["more"] * 2
     (tmp_path / "none").mkdir()
-    with pytest.raises(FaceAlignError, match="no photo of the train part"):
-        write_faces(tmp_path / "none", "train", [jobs[2]], RECIPE, 1, plain, told.append)
+    with pytest.raises(FaceAlignError, match="no photo of the training part"):
+        write_faces(PartRequest(tmp_path / "none", "train", [jobs[2]], RECIPE, 1, plain, told.append))
 
 
 def test_the_size_foretold_is_enough(built, photos):

@@ -19,7 +19,7 @@ from facealign.datasets.scan import scan
 from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import box_from_landmarks
 from facealign.io.images import read_image
-from facealign.lmdb.jobs import Job, SampleSettings, described_settings, fingerprint
+from facealign.lmdb.jobs import Job, PartRequest, SampleSettings, described_settings, fingerprint
 from facealign.lmdb.pairs import read_part
 from facealign.lmdb.sample_writer import CHUNK, write_training_part, write_validation_part
 from tests.dotted_photos import DOTS, MIRRORED, dots_at, dotted_photo, ground_of, write_photo
@@ -54,7 +54,9 @@ def photos(tmp_path_factory):
 def build(directory, photos, augmentation=CLEAN, copies=COPIES, seed=0, workers=1, spec=None, on_skip=never):
     directory.mkdir()
     recipe = SampleSettings(spec or ModelSpec(), augmentation, seed)
-    return write_training_part(directory, "train", jobs_in(photos), copies, recipe, workers, plain, on_skip)
+    return write_training_part(
+        PartRequest(directory, "train", jobs_in(photos), recipe, workers, plain, on_skip), copies
+    )
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +129,8 @@ def test_a_photo_is_taken_as_it_is_stored_whatever_its_orientation_tag_says(tmp_
     build(tmp_path / "lmdb", tmp_path, copies=4)
     val = tmp_path / "val"
     val.mkdir()
-    write_validation_part(
-        val, "val", jobs_in(tmp_path), SampleSettings(ModelSpec(), CLEAN, 0), 1, plain, never
-    )
+    settings = SampleSettings(ModelSpec(), CLEAN, 0)
+    write_validation_part(PartRequest(val, "val", jobs_in(tmp_path), settings, 1, plain, never))
     for directory, part in ((tmp_path / "lmdb", "train"), (val, "val")):
         assert 0 not in orders(*crops_of(directory, part))
 
@@ -156,19 +157,9 @@ def test_a_folder_may_have_copies_of_its_own(photos, tmp_path):
     for workers in (1, 2):
         directory = tmp_path / f"{workers}"
         directory.mkdir()
-        made[workers] = write_training_part(
-            *(
-                directory,
-                "train",
-                jobs_in(photos),
-                4,
-                SampleSettings(ModelSpec(), CLEAN, 0),
-                workers,
-                plain,
-                never,
-            ),
-            copies_of={"more": 11},
-        )
+        settings = SampleSettings(ModelSpec(), CLEAN, 0)
+        request = PartRequest(directory, "train", jobs_in(photos), settings, workers, plain, never)
+        made[workers] = write_training_part(request, 4, copies_of={"more": 11})
     assert made[1] == made[2]
     assert made[1].samples == 6 * 4 + 3 * 11
     crops, landmarks = crops_of(tmp_path / "1", "train")
@@ -299,7 +290,7 @@ def test_validation_faces_are_the_plain_crops_in_order(photos, tmp_path):
     jobs, recipe = jobs_in(photos), SampleSettings(ModelSpec(), Augmentation(), 0)
     one = tmp_path / "one"
     one.mkdir()
-    written = write_validation_part(one, "val", jobs, recipe, 1, plain, never)
+    written = write_validation_part(PartRequest(one, "val", jobs, recipe, 1, plain, never))
     crops, landmarks = crops_of(one, "val")
     assert written.samples == len(crops) == FACES
     for job, crop, points in zip(jobs, crops, landmarks, strict=True):
@@ -316,7 +307,7 @@ def test_validation_faces_are_the_plain_crops_in_order(photos, tmp_path):
     assert hashlib.sha256(everything).hexdigest() == written.sha256
     two = tmp_path / "two"
     two.mkdir()
-    assert write_validation_part(two, "val", jobs, recipe, 2, plain, never) == written
+    assert write_validation_part(PartRequest(two, "val", jobs, recipe, 2, plain, never)) == written
     assert contents(two) == values
 
 
@@ -344,7 +335,8 @@ def test_photos_that_cannot_be_read_are_reported_and_left_out(damaged, tmp_path,
     val = tmp_path / "val"
     val.mkdir()
     recipe = SampleSettings(ModelSpec(), CLEAN, 0)
-    plain_part = write_validation_part(val, "val", jobs_in(damaged), recipe, workers, plain, reported.append)
+    request = PartRequest(val, "val", jobs_in(damaged), recipe, workers, plain, reported.append)
+    plain_part = write_validation_part(request)
     assert plain_part.skipped == written.skipped
     assert len(reported) == 4
     assert [ground_of(crop) for crop in crops_of(val, "val")[0]] == [0, 1, 3, 4, 6, 7, 8]
@@ -362,16 +354,10 @@ def test_no_readable_photo_is_an_error(photos, tmp_path):
         path.write_bytes(b"")
     with pytest.raises(FaceAlignError, match="no photo of the training part"):
         build(tmp_path / "lmdb", root, on_skip=lambda error: None)
+    settings = SampleSettings(ModelSpec(), CLEAN, 0)
+    request = PartRequest(tmp_path, "val", jobs_in(root), settings, 1, plain, [].append)
     with pytest.raises(FaceAlignError, match="no photo of the validation part"):
-        write_validation_part(
-            tmp_path,
-            "val",
-            jobs_in(root),
-            SampleSettings(ModelSpec(), CLEAN, 0),
-            1,
-            plain,
-            lambda error: None,
-        )
+        write_validation_part(request)
 
 
 def test_the_loose_crops_are_gone_when_the_part_is_written(built):

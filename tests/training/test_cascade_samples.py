@@ -30,7 +30,7 @@ from facealign.inference.face_aligner import FaceAligner
 from facealign.inference.landmark_network import SecondStageNetwork
 from facealign.inference.model_zoo import default_weights
 from facealign.io.images import read_image
-from facealign.lmdb.jobs import SampleSettings
+from facealign.lmdb.jobs import PartRequest, SampleSettings
 from facealign.lmdb.pairs import read_part
 from facealign.lmdb.sample_writer import CHUNK, open_first, write_training_part, write_validation_part
 from facealign.networks import mobilenet_v2
@@ -97,7 +97,7 @@ def recipe_of(weights, jobs, augmentation=CLEAN, seed=0):
 def build(directory, jobs, recipe, copies, workers=1):
     directory.mkdir()
     settings = (recipe, workers, lambda items, total, what: items, lambda error: pytest.fail(str(error)))
-    return write_training_part(directory, "train", jobs, copies, *settings)
+    return write_training_part(PartRequest(directory, "train", jobs, *settings), copies)
 
 
 def samples_of(directory, part="train"):
@@ -188,7 +188,7 @@ def test_validation_samples_are_what_inference_shows_the_second_network(turned, 
     jobs = jobs_in(turned)
     recipe = recipe_of(default_weights("onnx"), jobs)
     settings = (recipe, 2, lambda items, total, what: items, lambda error: pytest.fail(str(error)))
-    write_validation_part(tmp_path, "val", jobs, *settings)
+    write_validation_part(PartRequest(tmp_path, "val", jobs, *settings))
     crops, landmarks = samples_of(tmp_path, "val")
     first = FaceAligner.open(default_weights("onnx"), "onnx", detector=False)
     for job, crop, points in zip(jobs, crops, landmarks, strict=True):

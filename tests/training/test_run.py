@@ -18,7 +18,7 @@ from facealign.geometry.boxes import box_from_landmarks
 from facealign.inference.face_aligner import FaceAligner
 from facealign.io.images import read_image
 from facealign.lmdb.datum import encode_image, encode_landmarks
-from facealign.lmdb.jobs import Job, described_settings
+from facealign.lmdb.jobs import Job, PartRequest, described_settings
 from facealign.lmdb.jobs import SampleSettings as LmdbRecipe
 from facealign.lmdb.meta import write_meta
 from facealign.lmdb.pairs import read_part, write_part
@@ -72,9 +72,11 @@ def data(photos, tmp_path_factory):
     recipe = LmdbRecipe(SPEC, Augmentation(), 0)
     parts = {
         "train": write_training_part(
-            directory, "train", jobs_in(photos / "train"), 6, recipe, 1, plain, never
+            PartRequest(directory, "train", jobs_in(photos / "train"), recipe, 1, plain, never), 6
         ),
-        "val": write_validation_part(directory, "val", jobs_in(photos / "val"), recipe, 1, plain, never),
+        "val": write_validation_part(
+            PartRequest(directory, "val", jobs_in(photos / "val"), recipe, 1, plain, never)
+        ),
     }
     described = {name: dataclasses.asdict(part) for name, part in parts.items()}
     write_meta(directory, {**described_settings(recipe), "parts": described})
