@@ -14,6 +14,7 @@ from facealign.arrays import Float32Array
 from facealign.caffe_files.net_shapes import Shape, trace
 from facealign.caffe_files.proto import caffe_pb2
 from facealign.errors import FaceAlignError
+from facealign.io.reading import read_bytes
 
 Blobs = dict[str, list[Float32Array]]
 """Layer name -> its weight arrays, in Caffe's order."""
@@ -30,14 +31,9 @@ def read_weights(path: Path) -> Blobs:
     Raises FaceAlignError on a missing, truncated or empty file, and on weights that are not finite.
     """
     net = caffe_pb2.NetParameter()
+    data = read_bytes(path, "expected weights (.caffemodel)")
     try:
-        net.ParseFromString(path.read_bytes())
-    except FileNotFoundError as error:
-        raise FaceAlignError(f"{path}: no such file; expected weights (.caffemodel)") from error
-    except IsADirectoryError as error:
-        raise FaceAlignError(f"{path}: a folder; expected weights (.caffemodel)") from error
-    except OSError as error:
-        raise FaceAlignError(f"{path}: cannot be read ({error.strerror})") from error
+        net.ParseFromString(data)
     except DecodeError as error:
         raise FaceAlignError(f"{path}: truncated, or not a caffemodel; fetch or train it again") from error
     return blobs_of(net, str(path))

@@ -9,18 +9,12 @@ from google.protobuf.message import Message
 from facealign.caffe_files.net_shapes import LayerError, trace
 from facealign.caffe_files.proto import caffe_pb2
 from facealign.errors import FaceAlignError
+from facealign.io.reading import read_text
 
 
 def read_net(path: Path) -> caffe_pb2.NetParameter:
     """Read a prototxt. Raises FaceAlignError, with the line where it is malformed or has an unknown field."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise FaceAlignError(f"{path}: no such file; expected a deploy prototxt") from error
-    except OSError as error:
-        raise FaceAlignError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise FaceAlignError(f"{path}: not a Caffe net: {error}") from error
+    text = read_text(path, "expected a deploy prototxt")
     net = caffe_pb2.NetParameter()
     parse_net(text, net, path)
     if not net.layer:

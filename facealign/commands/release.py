@@ -6,7 +6,6 @@ The caffemodel holds the deploy net with its weights and nothing of the machine 
 import argparse
 import dataclasses
 import hashlib
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -22,6 +21,7 @@ from facealign.evaluation.markdown_report import validation_by_data_set
 from facealign.evaluation.results_file import read_results
 from facealign.inference.landmark_network import LandmarkNetwork
 from facealign.io.atomic import replacing
+from facealign.io.reading import read_json
 from facealign.lmdb.meta import read_meta
 from facealign.lmdb.pairs import read_part
 from facealign.networks.recipes import Recipe, recipe_named
@@ -45,11 +45,11 @@ def main() -> None:
         "validation of the run's log)",
     )
     arguments = parser.parse_args()
+    described = read_json(arguments.run / RUN, "expected a run of `facealign train`")
     try:
-        described = json.loads((arguments.run / RUN).read_text(encoding="utf-8"))
         recipe = recipe_named(described["recipe"]["name"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FaceAlignError(f"{arguments.run / RUN}: not a run of facealign train ({error})") from error
+    except (KeyError, TypeError) as error:
+        raise FaceAlignError(f"{arguments.run / RUN}: not a run of `facealign train` ({error})") from error
     found = snapshots(arguments.run, recipe.stage)
     if not found:
         raise FaceAlignError(f"{arguments.run}: no whole snapshot of {recipe.stage} in it")

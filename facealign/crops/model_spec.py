@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from facealign.errors import FaceAlignError
+from facealign.io.reading import read_text
 
 METADATA_KEY = "facealign"
 
@@ -176,11 +177,7 @@ def load_spec(caffemodel: Path) -> ModelSpec:
     Raises FaceAlignError when there is none, or it is malformed, or its deploy net does not exist.
     """
     path = spec_path(caffemodel)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FaceAlignError(f"{path}: not a model description ({error})") from error
-    spec = ModelSpec.from_json(text, str(path))
+    spec = ModelSpec.from_json(read_text(path, "expected a model description"), str(path))
     if not spec.deploy:
         raise FaceAlignError(f"{path}: names no deploy net; expected a field `deploy`")
     deploy = (path.parent / spec.deploy).resolve()

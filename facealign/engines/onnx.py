@@ -11,6 +11,7 @@ from facealign.arrays import AnyArray, Float32Array
 from facealign.caffe_files.prototxt import one_line
 from facealign.crops.model_spec import METADATA_KEY, ModelSpec
 from facealign.errors import FaceAlignError
+from facealign.io.reading import read_bytes
 
 
 class OnnxEngine:
@@ -21,12 +22,7 @@ class OnnxEngine:
 
         Raises FaceAlignError when the file is missing, damaged, or holds what OpenCV cannot run.
         """
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError as error:
-            raise FaceAlignError(f"{path}: no such file; expected an ONNX model") from error
-        except OSError as error:
-            raise FaceAlignError(f"{path}: cannot be read ({error.strerror})") from error
+        data = read_bytes(path, "expected an ONNX model")
         try:
             model = onnx.load_from_string(data)
             onnx.checker.check_model(model)

@@ -7,6 +7,7 @@ from typing import Any
 
 from facealign.errors import FaceAlignError
 from facealign.io.atomic import replacing
+from facealign.io.reading import read_json
 
 
 def write_results(path: Path, data: Mapping[str, Any]) -> None:
@@ -17,12 +18,8 @@ def write_results(path: Path, data: Mapping[str, Any]) -> None:
 
 def read_results(path: Path) -> dict[str, Any]:
     """Read what `write_results` wrote. Raises FaceAlignError when `path` is no evaluation."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FaceAlignError(f"{path}: no such file; facealign evaluate writes it") from error
-    except (OSError, ValueError) as error:
-        raise FaceAlignError(f"{path}: not an evaluation ({error})") from error
-    if not isinstance(data, dict) or not isinstance(data.get("subsets"), dict):
-        raise FaceAlignError(f"{path}: not an evaluation: it has no `subsets`; facealign evaluate writes it")
+    hint = "expected an evaluation, which `facealign evaluate` writes"
+    data = read_json(path, hint)
+    if not isinstance(data.get("subsets"), dict):
+        raise FaceAlignError(f"{path}: not an evaluation: it has no `subsets`; {hint}")
     return data

@@ -6,6 +6,7 @@ import numpy as np
 
 from facealign.arrays import FloatArray
 from facealign.errors import FaceAlignError
+from facealign.io.reading import read_text
 
 
 def read_box_file(path: Path) -> list[FloatArray]:
@@ -14,12 +15,7 @@ def read_box_file(path: Path) -> list[FloatArray]:
     The file is 1-based; the boxes (4,) returned are 0-based. Raises FaceAlignError on a missing file, a line
     without four finite numbers, or a box without area.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise FaceAlignError(f"{path}: no such file; expected lines `x1 y1 x2 y2`") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise FaceAlignError(f"{path}: not a readable box file ({error})") from error
+    lines = read_text(path, "expected lines `x1 y1 x2 y2`").splitlines()
     boxes = []
     for number, line in enumerate(lines, start=1):
         words = line.replace(",", " ").split()

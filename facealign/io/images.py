@@ -7,6 +7,7 @@ import numpy as np
 
 from facealign.arrays import Image
 from facealign.errors import FaceAlignError
+from facealign.io.reading import read_bytes
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """What is taken for a picture in a folder."""
@@ -19,12 +20,7 @@ def read_image(path: Path, orient: bool = True) -> Image:
     turned in any case, and a WebP only by recent versions of OpenCV.)
     Raises FaceAlignError on a file that is missing, no picture, or truncated (which decoders fill with grey).
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise FaceAlignError(f"{path}: no such file; expected a picture") from error
-    except OSError as error:
-        raise FaceAlignError(f"{path}: cannot be read ({error.strerror})") from error
+    data = read_bytes(path, "expected an image")
     if not _is_whole(data):
         raise FaceAlignError(f"{path}: the picture is truncated; copy or fetch it again")
     flags = cv2.IMREAD_COLOR | (0 if orient else cv2.IMREAD_IGNORE_ORIENTATION)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from facealign.errors import FaceAlignError
+from facealign.io.reading import read_json
 
 META = "meta.json"
 
@@ -26,13 +27,8 @@ def write_meta(directory: Path, meta: dict[str, Any]) -> None:
 def read_meta(directory: Path) -> dict[str, Any]:
     """What `write_meta` wrote. Raises FaceAlignError when `directory` is no data set of ours."""
     path = directory / META
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FaceAlignError(f"{path}: no such file; make the LMDBs with `make lmdb DATA=ROOT`") from error
-    except (OSError, ValueError) as error:
-        raise FaceAlignError(f"{path}: not a description of LMDBs ({error}); make them again") from error
-    if not isinstance(meta, dict) or "spec" not in meta or not _are_parts(meta.get("parts")):
+    meta = read_json(path, "make the LMDBs with `make lmdb DATA=ROOT`")
+    if "spec" not in meta or not _are_parts(meta.get("parts")):
         raise FaceAlignError(f"{path}: not a description of LMDBs; make them again")
     return meta
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from facealign.errors import FaceAlignError
 from facealign.io.atomic import replacing
 from facealign.io.figures import figure_in
+from facealign.io.reading import read_text
 
 LOG = "log.csv"
 """The log's name in a run's folder."""
@@ -37,10 +38,7 @@ def read_log(path: Path, until: int | None = None) -> list[LogRow]:
     """
     if not path.exists():
         return []
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FaceAlignError(f"{path}: not a training log ({error}); move it away") from error
+    text = read_text(path, "expected a training log; move it away")
     lines = [line.split(",") for line in text.split("\n")]
     lines.pop()  # nothing, or what a crash cut short
     if not lines or lines[0] != COLUMNS:

@@ -24,6 +24,7 @@ from facealign.engines.pycaffe import why_no_gpu
 from facealign.errors import FaceAlignError
 from facealign.evaluation.metrics import NORMALISERS, nme
 from facealign.io.atomic import replacing
+from facealign.io.reading import read_json
 from facealign.lmdb.context_crop_writer import check_faces, cut_for
 from facealign.lmdb.meta import read_meta
 from facealign.lmdb.pairs import check_part, read_part
@@ -316,12 +317,7 @@ def _same_run(settings: Settings, description: Mapping[str, Any]) -> dict[str, A
     Raises FaceAlignError when that run had other settings.
     """
     path = settings.directory / RUN
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(before, dict):
-            raise ValueError("not a JSON object")
-    except (OSError, ValueError) as error:
-        raise FaceAlignError(f"{path}: cannot tell which run the snapshots are of ({error})") from error
+    before = read_json(path, "cannot tell which run the snapshots are of")
     now = json.loads(json.dumps(description))
     if isinstance(before.get("recipe"), dict):  # of a time, maybe, when recipes had fewer fields
         before["recipe"] = {**FIELDS_LEFT_OUT, **before["recipe"]}

@@ -403,7 +403,11 @@ TABLE = [
         ("a state of another net", state_of_another_net, "stage1_iter_1.solverstate: not Adam's state of"),
         ("a state without weights", remove(SAVED), "stage1_iter_1.caffemodel: No such file"),
         ("a state of other weights", other_net(SAVED), "stage1_iter_1.solverstate: not Adam's state of"),
-        ("a run of nobody's", file_instead("run/run.json", b"[]"), "run.json: cannot tell which run"),
+        (
+            "a run of nobody's",
+            file_instead("run/run.json", b"[]"),
+            "run.json: not a JSON object; cannot tell which run",
+        ),
         ("a log of words", edit("run/log.csv", "\n1,", "\none,"), "log.csv, line {edit}: .*'one'"),
     ),
     *rows(

@@ -174,7 +174,7 @@ def annotation_of_five(folder):
 def annotation_is_a_folder(folder):
     (folder / "b.pts").unlink()
     (folder / "b.pts").mkdir()
-    return "b.pts", "not a readable"
+    return "b.pts", "a folder, not a file"
 
 
 def annotation_not_finite(folder):
