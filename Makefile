@@ -128,11 +128,11 @@ test-opencv4: caffe ## what uses OpenCV, with the oldest version we support and 
 
 .PHONY: test-caffe
 test-caffe: $(STAMPS)/dev caffe ## upstream Caffe's own tests, C++ and Python, against our build (minutes to compile)
-	$(BIN)/python custom_caffe/test_upstream.py --venv $(VENV)
+	$(BIN)/python custom_caffe/checks/run_upstream_tests.py --venv $(VENV)
 
 .PHONY: test-pythons
 test-pythons: $(STAMPS)/dev caffe ## the wheel and the pycaffe tests with each Python >= 3.11 here and protobuf 4 to 7
-	$(BIN)/python custom_caffe/test_pythons.py $(ARGS)
+	$(BIN)/python custom_caffe/checks/try_pythons.py $(ARGS)
 
 .PHONY: lint
 lint: $(STAMPS)/dev ## ruff (format and rules), mypy --strict, and that packages use only those below them

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.caffe_types import Net, Solver
 from benchmarks.closeness import check_close, check_gradient
 from facealign.arrays import AnyArray
 from facealign.caffe_files import prototxt as p
@@ -120,7 +121,7 @@ def write_reference(directory: str) -> Callable[[], object]:
     caffe = import_caffe()
     folder = Path(directory)
     rng = np.random.default_rng(4)
-    deploy = caffe.Net(str(folder / f"{deploy_name(True, BATCH)}.prototxt"), str(WEIGHTS), caffe.TEST)
+    deploy: Net = caffe.Net(str(folder / f"{deploy_name(True, BATCH)}.prototxt"), str(WEIGHTS), caffe.TEST)
     # Soft blots, as unlike noise as pictures are.
     blots = rng.uniform(-1, 1, (BATCH, 4, 4, 3)).astype(np.float32)
     size = mobilenet_v2.SIZE[::-1]
@@ -160,7 +161,7 @@ def vgg_shadow_training(directory: str, stock: bool) -> Callable[[], object]:
     return iteration_of(_vgg_shadow_solver(folder, stock), reference)
 
 
-def iteration_of(solver, inputs: dict[str, AnyArray]) -> Callable[[], object]:  # type: ignore[no-untyped-def]
+def iteration_of(solver: Solver, inputs: dict[str, AnyArray]) -> Callable[[], object]:
     blobs = [(solver.net.blobs[name].data, inputs[name]) for name in ("data", "landmark")]
 
     def iteration() -> None:
@@ -179,12 +180,11 @@ def forward(directory: str, stock: bool, faces: int) -> Callable[[], object]:
     deploy = folder / f"{deploy_name(stock, faces)}.prototxt"
     if stock:
         caffe = import_caffe()
-        net = caffe.Net(str(deploy), str(WEIGHTS), caffe.TEST)
+        net: Net = caffe.Net(str(deploy), str(WEIGHTS), caffe.TEST)
 
         def call() -> AnyArray:
             net.blobs["data"].data[...] = data
-            output: AnyArray = net.forward()[mobilenet_v2.OUTPUT]
-            return output
+            return net.forward()[mobilenet_v2.OUTPUT]
     else:
         engine = CaffeEngine(deploy, WEIGHTS)
 
@@ -202,14 +202,16 @@ def check_results(found: dict[str, AnyArray], reference: dict[str, AnyArray]) ->
         check(found[name], reference[name], name)
 
 
-def stage2_solver(folder: Path, stock: bool, noise: bool):  # type: ignore[no-untyped-def]
-    solver = import_caffe().get_solver(str(folder / f"{net_name(stock, noise)}.solver.prototxt"))
+def stage2_solver(folder: Path, stock: bool, noise: bool) -> Solver:
+    solver: Solver = import_caffe().get_solver(str(folder / f"{net_name(stock, noise)}.solver.prototxt"))
     solver.net.copy_from(str(WEIGHTS))
     return solver
 
 
-def _vgg_shadow_solver(folder: Path, stock: bool):  # type: ignore[no-untyped-def]
-    return import_caffe().get_solver(str(folder / f"{vgg_shadow_name(stock)}.solver.prototxt"))
+def _vgg_shadow_solver(folder: Path, stock: bool) -> Solver:
+    path = folder / f"{vgg_shadow_name(stock)}.solver.prototxt"
+    solver: Solver = import_caffe().get_solver(str(path))
+    return solver
 
 
 def _vgg_shadow_results(folder: Path, stock: bool) -> dict[str, AnyArray]:
@@ -227,7 +229,7 @@ def _vgg_shadow_results(folder: Path, stock: bool) -> dict[str, AnyArray]:
     return results | {f"gradient/{layer}": blobs[0].diff.copy() for layer, blobs in net.params.items()}
 
 
-def _training_results(solver, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:  # type: ignore[no-untyped-def]
+def _training_results(solver: Solver, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
     net = solver.net
     for name in ("data", "landmark"):
         net.blobs[name].data[...] = inputs[name]

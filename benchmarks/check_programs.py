@@ -1,4 +1,4 @@
-"""The programs of custom_caffe/checks, compiled against the installed Caffe and run beside it."""
+"""The C++ programs of custom_caffe/checks, compiled against the installed Caffe and run beside it."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ CHECKS = CUSTOM_CAFFE / "checks"
 def include_option(directory: Path) -> str:
     """The compiler's option for headers, which `directory` gets by their names in Caffe's sources."""
     (directory / "caffe").mkdir()
-    for part in ("fusion", "kernels"):
+    for part in ("threads", "kernels"):
         (directory / "caffe" / part).symlink_to(CUSTOM_CAFFE / part)
     return f"-I{directory}"
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +32,7 @@ class Who:
 
     name: str
     kind: str
-    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, str | int] = field(default_factory=dict)
     python: Path | None = None
 
 

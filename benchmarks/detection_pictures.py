@@ -60,8 +60,9 @@ def paste(
     scale = side / longer
     # Made smaller first, as a camera would see it: a warp alone takes no means.
     near = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else 1)
-    affine = cv2.getRotationMatrix2D(tuple((middle + 0.5) * scale - 0.5), angle, 1.0)
-    affine[:, 2] += centre - ((middle + 0.5) * scale - 0.5)
+    x, y = (middle + 0.5) * scale - 0.5
+    affine = np.asarray(cv2.getRotationMatrix2D((x, y), angle, 1.0), np.float64)
+    affine[:, 2] += centre - (x, y)
     seen = cv2.warpAffine(near, affine, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
     half = AROUND * side / 2
     left, top = np.maximum(np.floor(centre - half).astype(int), 0)

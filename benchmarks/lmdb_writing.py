@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from facealign.datasets.sample import Sample
 from facealign.errors import FaceAlignError
 from facealign.lmdb.jobs import Job, PartRequest, SampleSettings
 from facealign.lmdb.sample_writer import write_training_part
+
+Item = TypeVar("Item")
 
 WORK = ROOT / "build" / "bench" / "lmdb"
 FACES, COPIES, WORKERS = 2000, 30, 2
@@ -77,7 +79,7 @@ def ours(listed: str, copies: int, workers: int, directory: str) -> Callable[[],
     return write
 
 
-def as_they_are(items: Iterator[Any], total: int, what: str) -> Iterator[Any]:
+def as_they_are(items: Iterator[Item], total: int, what: str) -> Iterator[Item]:
     return items
 
 

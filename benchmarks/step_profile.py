@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import caffe_nets
+from benchmarks.caffe_types import Net
 from benchmarks.check_programs import command, compiled
 from benchmarks.measure import quartiles
 from benchmarks.training import WORK, prepare
@@ -67,7 +68,7 @@ def shares(report: str) -> dict[str, float]:
     return {name: 100 * value / total for name, value in found.items()}
 
 
-def multiply_adds(net) -> tuple[int, int]:  # type: ignore[no-untyped-def]
+def multiply_adds(net: Net) -> tuple[int, int]:
     """Of products and of depthwise filters in an iteration, by the shapes of a training net in Caffe.
 
     Forward, and backward for weights and inputs; the first convolution of a block is computed twice, as its

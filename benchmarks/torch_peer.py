@@ -127,22 +127,14 @@ def noisy(data: Tensor) -> Tensor:
 
 def adam(net: MobileNetV2) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """Stage 2's solver: rates and decays by parameter as in its prototxt."""
-    groups = [
-        {
-            "params": [parameter],
-            "lr": 1e-4 * (2 if name.startswith(("conv1/1", "fc")) and name.endswith("/1") else 1),
-            "weight_decay": 0.0 if name == "conv1/1" else 5e-4,
-        }
-        for name, parameter in parameters(net).items()
-    ]
-    merged: dict[tuple[object, object], dict[str, object]] = {}
-    for group in groups:  # one a kind, since each is a call
-        key = (group["lr"], group["weight_decay"])
-        if key in merged:
-            merged[key]["params"] += group["params"]  # type: ignore[operator]
-        else:
-            merged[key] = group
-    optimizer = torch.optim.Adam(list(merged.values()), betas=(0.9, 0.999), eps=1e-8, fused=True)
+    kinds: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters(net).items():
+        rate = 1e-4 * (2 if name.startswith(("conv1/1", "fc")) and name.endswith("/1") else 1)
+        decay = 0.0 if name == "conv1/1" else 5e-4
+        kinds.setdefault((rate, decay), []).append(parameter)
+    # One group a kind, since each is a call.
+    groups = [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in kinds.items()]
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
     inverse = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 + 1e-5 * step) ** -0.75)
     return optimizer, inverse
 

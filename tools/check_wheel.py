@@ -85,9 +85,9 @@ def make_root(place: Path, suite: str) -> Path:
 def debian_mirror() -> str:
     """The archive that apt takes its packages from here."""
     sys.path.insert(0, str(HERE / "custom_caffe"))
-    from builder.source import debian_mirrors  # type: ignore[import-not-found]  # not a package of ours
+    from builder.source import debian_mirrors
 
-    return str(debian_mirrors()[0])
+    return debian_mirrors()[0]
 
 
 def remove(root: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from facealign.arrays import FloatArray
 from facealign.commands.make_lmdb import jobs_of
 from facealign.console import run
 from facealign.crops.aligned import MARGIN, aligned_spec
@@ -56,8 +57,10 @@ def main() -> None:
     spec = aligned_spec(aligner.spec, np.stack([sample.points for sample in training]), arguments.margin)
     _, known_jobs, new_jobs = jobs_of(arguments.boxes, known, validation)
 
-    def told(job: Job) -> np.ndarray:
-        return aligner.landmarks_in(read_image(job.sample.path, orient=False), job.box[None])[0]
+    def told(job: Job) -> FloatArray:
+        image = read_image(job.sample.path, orient=False)
+        landmarks: FloatArray = aligner.landmarks_in(image, job.box[None])[0]
+        return landmarks
 
     for name, jobs in (("new", new_jobs), ("trained on", known_jobs)):
         if not jobs:

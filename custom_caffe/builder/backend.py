@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from builder import packages, wheel
 from builder.common import BuildError
@@ -13,7 +13,9 @@ from builder.compile import Interpreter
 
 
 def build_wheel(
-    wheel_directory: str, config_settings: dict[str, Any] | None = None, metadata_directory: str | None = None
+    wheel_directory: str,
+    config_settings: Mapping[str, object] | None = None,
+    metadata_directory: str | None = None,
 ) -> str:
     """Build the wheel, or take it if it is up to date, and put it into wheel_directory; returns its name."""
     try:
@@ -27,6 +29,6 @@ def build_wheel(
     return built.name
 
 
-def build_sdist(sdist_directory: str, config_settings: dict[str, Any] | None = None) -> str:
+def build_sdist(sdist_directory: str, config_settings: Mapping[str, object] | None = None) -> str:
     """There is no source distribution: the wheel is built from the repository."""
     raise SystemExit("caffe build: error: only wheels are built; use 'pip wheel ./custom_caffe'")

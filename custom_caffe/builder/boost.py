@@ -7,7 +7,7 @@ import re
 import shutil
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from builder import source
 from builder.common import HERE, BuildError, build_directory, capture, hash_files, run_logged, say
@@ -35,9 +35,15 @@ def bundled(version: tuple[int, int]) -> Path | None:
     return _build_tree(version) / f"{_NAME}{version[0]}{version[1]}.so.{read_lock()['commit']}"
 
 
-def read_lock() -> dict[str, Any]:
+class BoostLock(source.Lock):
+    """Also the version of the headers, as they spell it."""
+
+    headers: str
+
+
+def read_lock() -> BoostLock:
     """The contents of boost.lock."""
-    return tomllib.loads((_FILES / "boost.lock").read_text())
+    return cast(BoostLock, tomllib.loads((_FILES / "boost.lock").read_text()))
 
 
 def definitions(version: tuple[int, int]) -> list[str]:

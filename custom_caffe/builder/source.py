@@ -13,17 +13,27 @@ import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from builder.common import HERE, BuildError, capture, hash_files, say
 
 Place = dict[str, str]
 
 
-def read_lock(part: str | None = None) -> dict[str, Any]:
+class Lock(TypedDict):
+    """What is fetched, where it may be taken from, and how it is recognised: see upstream.lock."""
+
+    name: str
+    commit: str
+    files: list[str]
+    sha256: str
+    place: list[Place]
+
+
+def read_lock(part: str | None = None) -> Lock:
     """The contents of upstream.lock; given a part, with its files and hash in place of the main ones."""
     lock = tomllib.loads((HERE / "upstream.lock").read_text())
-    return {**lock, **lock[part]} if part else lock
+    return cast(Lock, {**lock, **lock[part]} if part else lock)
 
 
 def tree_hash(root: Path, entries: list[str]) -> str:
@@ -43,7 +53,7 @@ def tree_hash(root: Path, entries: list[str]) -> str:
     return hash_files(root, files)
 
 
-def verify(root: Path, place: str, lock: dict[str, Any]) -> None:
+def verify(root: Path, place: str, lock: Lock) -> None:
     """Raise BuildError, naming the place, unless the tree at root is the locked one."""
     try:
         found = tree_hash(root, lock["files"])
@@ -56,7 +66,7 @@ def verify(root: Path, place: str, lock: dict[str, Any]) -> None:
         )
 
 
-def fetch(destination: Path, lock: dict[str, Any] | None = None) -> None:
+def fetch(destination: Path, lock: Lock | None = None) -> None:
     """Put the verified files of a lock, or else of upstream.lock, into the new directory `destination`.
 
     The places are tried in order. Raises BuildError, saying why each failed, if none serves. A local

@@ -13,7 +13,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from builder import boost, source
 from builder import compile as compiling
@@ -24,10 +24,23 @@ INFO = "caffe/build_info.json"
 """The file in the wheel that tells what it was built from."""
 
 
-def project() -> dict[str, Any]:
+Project = TypedDict(
+    "Project",
+    {
+        "name": str,
+        "version": str,
+        "description": str,
+        "readme": str,
+        "requires-python": str,
+        "dependencies": list[str],
+        "scripts": dict[str, str],
+    },
+)
+
+
+def project() -> Project:
     """The [project] table of pyproject.toml."""
-    table: dict[str, Any] = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
-    return table
+    return cast(Project, tomllib.loads((HERE / "pyproject.toml").read_text())["project"])
 
 
 def distribution(variant: Variant = CPU) -> str:
@@ -113,7 +126,6 @@ def installed_key(interpreter: compiling.Interpreter) -> str | None:
 def metadata(variant: Variant) -> str:
     """The METADATA file."""
     table = project()
-    readme: str = table["readme"]
     lines = [
         "Metadata-Version: 2.4",
         f"Name: {table['name']}",
@@ -125,7 +137,7 @@ def metadata(variant: Variant) -> str:
         "License-File: NOTICE",
         "Description-Content-Type: text/markdown",
     ]
-    return "\n".join(lines) + "\n\n" + (HERE / readme).read_text()
+    return "\n".join(lines) + "\n\n" + (HERE / table["readme"]).read_text()
 
 
 def write_wheel(

@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
-#include "caffe/fusion/floats.hpp"
 #include "caffe/kernels/block_kernels.hpp"
 #include "caffe/kernels/isa.hpp"
 #include "caffe/kernels/levels.hpp"
+#include "caffe/threads/scratch.hpp"
 
 namespace caffe {
 

@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "caffe/fusion/floats.hpp"
 #include "caffe/fusion/inner_blobs.hpp"
 #include "caffe/fusion/seen_blobs.hpp"
-#include "caffe/fusion/threads.hpp"
 #include "caffe/kernels/window_kernels.hpp"
+#include "caffe/threads/for_each.hpp"
+#include "caffe/threads/scratch.hpp"
 
 namespace caffe {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <vector>
 
-#include "caffe/fusion/threads.hpp"
+#include "caffe/threads/for_each.hpp"
 
 namespace caffe {
 

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "caffe/blob.hpp"
-#include "caffe/fusion/floats.hpp"
 #include "caffe/fusion/seen_blobs.hpp"
 #include "caffe/kernels/block_kernels.hpp"
+#include "caffe/threads/scratch.hpp"
 
 namespace caffe {
 

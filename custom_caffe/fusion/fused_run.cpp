@@ -1,7 +1,6 @@
 #include "caffe/fusion/fused_run.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -9,8 +8,9 @@
 #include "caffe/fusion/fused_blocks.hpp"
 #include "caffe/fusion/inner_blobs.hpp"
 #include "caffe/fusion/net_reader.hpp"
-#include "caffe/fusion/threads.hpp"
 #include "caffe/net.hpp"
+#include "caffe/steps/upstream_only.hpp"
+#include "caffe/threads/for_each.hpp"
 
 namespace caffe {
 
@@ -392,14 +392,9 @@ class Finder : public NetReader {
 
 }  // namespace
 
-bool FusionWanted() {
-  const char* setting = std::getenv("CAFFE_FUSE");
-  return setting == nullptr || string(setting) != "0";
-}
-
 template <>
 vector<shared_ptr<FusedRun> > FindFusedRuns(const Net<float>& net) {
-  return FusionWanted() ? Finder(net).Find() : vector<shared_ptr<FusedRun> >();
+  return UpstreamOnly() ? vector<shared_ptr<FusedRun> >() : Finder(net).Find();
 }
 
 template <>

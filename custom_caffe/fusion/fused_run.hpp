@@ -33,10 +33,8 @@ class FusedRun {
   virtual void HandOver() = 0;
 };
 
-/// Whether what can be fused is: unless the environment has CAFFE_FUSE=0.
-bool FusionWanted();
-
-/// The runs of a net that can be fused; none if it is not wanted or Dtype is not float.
+/// The runs of a net that can be fused; none where upstream's code alone is wanted (UpstreamOnly) or Dtype is not
+/// float.
 template <typename Dtype>
 std::vector<shared_ptr<FusedRun> > FindFusedRuns(const Net<Dtype>& net);
 

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <vector>
 
-#include "caffe/fusion/threads.hpp"
+#include "caffe/threads/for_each.hpp"
 
 namespace caffe {
 

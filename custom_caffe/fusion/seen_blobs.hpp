@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "caffe/blob.hpp"
-#include "caffe/fusion/floats.hpp"
+#include "caffe/threads/scratch.hpp"
 
 namespace caffe {
 

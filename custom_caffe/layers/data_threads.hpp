@@ -29,7 +29,7 @@ inline int DataThreads() {
 
 // Calls make(n, &worker) for each n below `count`, on a thread for each of `workers`. The threads end with
 // the work: one costs some microseconds, a batch milliseconds, and what does not last need not be looked
-// after when a process forks or a net goes. Not ForEach's threads (fusion/threads.hpp): those serve one caller
+// after when a process forks or a net goes. Not ForEach's threads (threads/for_each.hpp): those serve one caller
 // at a time, which is the solver.
 template <typename Worker, typename Make>
 void ShareOut(size_t count, std::vector<Worker>* workers, const Make& make) {

@@ -6,9 +6,9 @@
 #include <numeric>
 #include <vector>
 
-#include "caffe/fusion/threads.hpp"
 #include "caffe/kernels/random_kernels.hpp"
 #include "caffe/layers/noise_layer.hpp"
+#include "caffe/threads/for_each.hpp"
 #include "caffe/util/math_functions.hpp"
 
 namespace caffe {

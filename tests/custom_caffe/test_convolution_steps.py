@@ -1,4 +1,4 @@
-"""Convolution by our steps (fusion/convolution_steps.hpp), by upstream's engine and by a sum in float64."""
+"""Convolution by our steps (steps/convolution_steps.hpp), by upstream's engine and by a sum in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutions by Winograd's F(4x4, 3x3) (fusion/winograd.hpp) against sums in float64."""
+"""Convolutions by Winograd's F(4x4, 3x3) (steps/winograd.hpp) against sums in float64."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Build the wheel for several Pythons and run the pycaffe tests, upstream's and ours, with several protobufs.
 
-python custom_caffe/test_pythons.py                              every Python from 3.11 on that is found here
-python custom_caffe/test_pythons.py --python /opt/python3.12 --protobuf 5 6
+python custom_caffe/checks/try_pythons.py                        every Python from 3.11 on that is here
+python custom_caffe/checks/try_pythons.py --python /opt/python3.12 --protobuf 5 6
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from builder import packages, upstream_tests, wheel
 from builder.common import HERE, BuildError, build_directory, capture, say
 from builder.compile import Interpreter

@@ -1,13 +1,13 @@
-#include "caffe/fusion/convolution_steps.hpp"
+#include "caffe/steps/convolution_steps.hpp"
 
 #include <algorithm>
 #include <vector>
 
-#include "caffe/fusion/floats.hpp"
-#include "caffe/fusion/fused_run.hpp"
-#include "caffe/fusion/threads.hpp"
-#include "caffe/fusion/winograd.hpp"
 #include "caffe/kernels/block_kernels.hpp"
+#include "caffe/steps/upstream_only.hpp"
+#include "caffe/steps/winograd.hpp"
+#include "caffe/threads/for_each.hpp"
+#include "caffe/threads/scratch.hpp"
 
 namespace caffe {
 
@@ -23,7 +23,7 @@ const size_t kPartFloats = 1 << 24;  // or fewer, for them to have no more float
 
 bool Supported(const ConvolutionShape& s) {
   return s.group == 1 && s.stride_h == 1 && s.stride_w == 1 && s.out_height() * s.out_width() >= kLeastPixels &&
-         FusionWanted();
+         !UpstreamOnly();
 }
 
 // Of the thread that calls.
@@ -194,14 +194,14 @@ vector<float> BackwardWeights(const ConvolutionShape& s, const float* weights) {
 
 }  // namespace
 
-bool FusedConvolution(const ConvolutionShape& shape, int num, const float* bottom, const float* weight,
+bool ThreadedConvolution(const ConvolutionShape& shape, int num, const float* bottom, const float* weight,
     const float* bias, float* top) {
   if (!Supported(shape)) { return false; }
   Convolve(shape, num, bottom, weight, bias, top);
   return true;
 }
 
-bool FusedConvolutionGradient(const ConvolutionShape& shape, int num, const float* top_diff, const float* bottom,
+bool ThreadedConvolutionGradient(const ConvolutionShape& shape, int num, const float* top_diff, const float* bottom,
     const float* weight, float* weight_diff, float* bias_diff, float* bottom_diff) {
   if (!Supported(shape)) { return false; }
   if (weight_diff != nullptr || bias_diff != nullptr) {

@@ -1,5 +1,5 @@
-#ifndef CAFFE_FUSION_CONVOLUTION_STEPS_HPP_
-#define CAFFE_FUSION_CONVOLUTION_STEPS_HPP_
+#ifndef CAFFE_STEPS_CONVOLUTION_STEPS_HPP_
+#define CAFFE_STEPS_CONVOLUTION_STEPS_HPP_
 
 namespace caffe {
 
@@ -13,7 +13,7 @@ struct ConvolutionShape {
 };
 
 // Each does its work and returns true, or does nothing and returns false where the caller's own way is the better:
-// for doubles, strides, groups and outputs of a few pixels, or if fusion is not wanted (see FusionWanted).
+// for doubles, strides, groups and outputs of a few pixels, or where upstream's code alone is wanted (UpstreamOnly).
 //
 // Threads share out bands of rows of all the images (ForEach). No matrix of patches is written: with a copy of a
 // band's rows that has the zeros around them, a filter's taps are that copy from different places on. Where a sum
@@ -21,20 +21,20 @@ struct ConvolutionShape {
 
 /// top (num x outputs x out_height x out_width) = bottom (num x channels x height x width) convolved with weight
 /// (outputs x channels x kernel_h x kernel_w), plus bias (outputs), if it is not NULL.
-bool FusedConvolution(const ConvolutionShape& shape, int num, const float* bottom, const float* weight,
+bool ThreadedConvolution(const ConvolutionShape& shape, int num, const float* bottom, const float* weight,
     const float* bias, float* top);
-inline bool FusedConvolution(const ConvolutionShape&, int, const double*, const double*, const double*, double*) {
+inline bool ThreadedConvolution(const ConvolutionShape&, int, const double*, const double*, const double*, double*) {
   return false;
 }
 
 /// Adds to weight_diff and bias_diff, and writes bottom_diff; any of them may be NULL.
-bool FusedConvolutionGradient(const ConvolutionShape& shape, int num, const float* top_diff, const float* bottom,
+bool ThreadedConvolutionGradient(const ConvolutionShape& shape, int num, const float* top_diff, const float* bottom,
     const float* weight, float* weight_diff, float* bias_diff, float* bottom_diff);
-inline bool FusedConvolutionGradient(const ConvolutionShape&, int, const double*, const double*, const double*,
+inline bool ThreadedConvolutionGradient(const ConvolutionShape&, int, const double*, const double*, const double*,
     double*, double*, double*) {
   return false;
 }
 
 }  // namespace caffe
 
-#endif  // CAFFE_FUSION_CONVOLUTION_STEPS_HPP_
+#endif  // CAFFE_STEPS_CONVOLUTION_STEPS_HPP_

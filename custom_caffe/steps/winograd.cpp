@@ -1,12 +1,12 @@
-#include "caffe/fusion/winograd.hpp"
+#include "caffe/steps/winograd.hpp"
 
 #include <algorithm>
 #include <vector>
 
-#include "caffe/fusion/floats.hpp"
-#include "caffe/fusion/threads.hpp"
 #include "caffe/kernels/block_kernels.hpp"
 #include "caffe/kernels/winograd_kernels.hpp"
+#include "caffe/threads/for_each.hpp"
+#include "caffe/threads/scratch.hpp"
 
 namespace caffe {
 

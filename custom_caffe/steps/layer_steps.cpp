@@ -1,13 +1,13 @@
-#include "caffe/fusion/fused_steps.hpp"
+#include "caffe/steps/layer_steps.hpp"
 
 #include <algorithm>
 #include <cfloat>
 #include <vector>
 
 #include "caffe/kernels/block_kernels.hpp"
-#include "caffe/fusion/floats.hpp"
-#include "caffe/fusion/fused_run.hpp"
-#include "caffe/fusion/threads.hpp"
+#include "caffe/steps/upstream_only.hpp"
+#include "caffe/threads/for_each.hpp"
+#include "caffe/threads/scratch.hpp"
 
 namespace caffe {
 
@@ -33,8 +33,8 @@ void Transpose(const float* from, int rows, int columns, float* to) {
 
 }  // namespace
 
-bool FusedAdam(int count, float rate, float beta1, float beta2, float e, float* g, float* m, float* v) {
-  if (!FusionWanted()) { return false; }
+bool ThreadedAdam(int count, float rate, float beta1, float beta2, float e, float* g, float* m, float* v) {
+  if (UpstreamOnly()) { return false; }
   ForEach(Parts(count, kValues), [&](int part, int) {
     const int begin = part * kValues;
     block_kernels().adam(std::min(kValues, count - begin), rate, beta1, beta2, e, g + begin, m + begin, v + begin);
@@ -42,8 +42,9 @@ bool FusedAdam(int count, float rate, float beta1, float beta2, float e, float* 
   return true;
 }
 
-bool FusedInnerProduct(int m, int n, int k, const float* bottom, const float* weight, const float* bias, float* top) {
-  if (m < kLeastRows || !FusionWanted()) { return false; }
+bool ThreadedInnerProduct(int m, int n, int k, const float* bottom, const float* weight, const float* bias,
+    float* top) {
+  if (m < kLeastRows || UpstreamOnly()) { return false; }
   std::vector<float> transposed(static_cast<size_t>(n) * k), start(n, 0.f);
   Transpose(weight, n, k, transposed.data());
   if (bias != nullptr) { start.assign(bias, bias + n); }
@@ -55,8 +56,8 @@ bool FusedInnerProduct(int m, int n, int k, const float* bottom, const float* we
   return true;
 }
 
-bool FusedWeightGradient(int m, int n, int k, const float* top_diff, const float* bottom, float* weight_diff) {
-  if (m < kLeastRows || !FusionWanted()) { return false; }
+bool ThreadedWeightGradient(int m, int n, int k, const float* top_diff, const float* bottom, float* weight_diff) {
+  if (m < kLeastRows || UpstreamOnly()) { return false; }
   ForEach(Parts(n, kRows), [&](int part, int) {
     const size_t row = static_cast<size_t>(part) * kRows;
     block_kernels().multiply(std::min<int>(kRows, n - row), k, m, top_diff + row, 1, n, bottom, k,
@@ -65,8 +66,8 @@ bool FusedWeightGradient(int m, int n, int k, const float* top_diff, const float
   return true;
 }
 
-bool FusedBottomGradient(int m, int n, int k, const float* top_diff, const float* weight, float* bottom_diff) {
-  if (m < kLeastRows || !FusionWanted()) { return false; }
+bool ThreadedBottomGradient(int m, int n, int k, const float* top_diff, const float* weight, float* bottom_diff) {
+  if (m < kLeastRows || UpstreamOnly()) { return false; }
   ForEach(Parts(m, kRows), [&](int part, int) {
     const size_t row = static_cast<size_t>(part) * kRows;
     block_kernels().multiply(std::min<int>(kRows, m - row), k, n, top_diff + row * n, n, 1, weight, k,
@@ -75,8 +76,8 @@ bool FusedBottomGradient(int m, int n, int k, const float* top_diff, const float
   return true;
 }
 
-bool FusedRelu(int count, const float* bottom, float slope, float* top) {
-  if (!FusionWanted()) { return false; }
+bool ThreadedRelu(int count, const float* bottom, float slope, float* top) {
+  if (UpstreamOnly()) { return false; }
   ForEach(Parts(count, kValues), [&](int part, int) {
     // As fast as memory is, whatever the instruction set.
     const int end = std::min(count, (part + 1) * kValues);
@@ -87,8 +88,8 @@ bool FusedRelu(int count, const float* bottom, float slope, float* top) {
   return true;
 }
 
-bool FusedReluGradient(int count, const float* bottom, float slope, const float* top_diff, float* bottom_diff) {
-  if (!FusionWanted()) { return false; }
+bool ThreadedReluGradient(int count, const float* bottom, float slope, const float* top_diff, float* bottom_diff) {
+  if (UpstreamOnly()) { return false; }
   ForEach(Parts(count, kValues), [&](int part, int) {
     const int begin = part * kValues;
     block_kernels().relu_gradient(std::min(kValues, count - begin), bottom + begin, slope, top_diff + begin,
@@ -97,8 +98,8 @@ bool FusedReluGradient(int count, const float* bottom, float slope, const float*
   return true;
 }
 
-bool FusedMaxPooling(const PoolingShape& s, int images, const float* bottom, float* top, int* mask) {
-  if (!FusionWanted()) { return false; }
+bool ThreadedMaxPooling(const PoolingShape& s, int images, const float* bottom, float* top, int* mask) {
+  if (UpstreamOnly()) { return false; }
   ForEach(images, [&](int i, int) {
     const float* image = bottom + static_cast<size_t>(i) * s.height * s.width;
     size_t to = static_cast<size_t>(i) * s.out_height * s.out_width;
@@ -125,9 +126,9 @@ bool FusedMaxPooling(const PoolingShape& s, int images, const float* bottom, flo
   return true;
 }
 
-bool FusedMaxPoolingGradient(const PoolingShape& s, int images, const float* top_diff, const int* mask,
+bool ThreadedMaxPoolingGradient(const PoolingShape& s, int images, const float* top_diff, const int* mask,
     float* bottom_diff) {
-  if (!FusionWanted()) { return false; }
+  if (UpstreamOnly()) { return false; }
   const size_t size = static_cast<size_t>(s.height) * s.width;
   const size_t windows = static_cast<size_t>(s.out_height) * s.out_width;
   ForEach(images, [&](int i, int) {

@@ -1,5 +1,5 @@
-#ifndef CAFFE_FUSION_FLOATS_HPP_
-#define CAFFE_FUSION_FLOATS_HPP_
+#ifndef CAFFE_THREADS_SCRATCH_HPP_
+#define CAFFE_THREADS_SCRATCH_HPP_
 
 #include <cstddef>
 #include <new>
@@ -40,4 +40,4 @@ inline int RoundUp(int value, int size) { return Parts(value, size) * size; }
 
 }  // namespace caffe
 
-#endif  // CAFFE_FUSION_FLOATS_HPP_
+#endif  // CAFFE_THREADS_SCRATCH_HPP_

@@ -1,5 +1,5 @@
-#ifndef CAFFE_FUSION_THREADS_HPP_
-#define CAFFE_FUSION_THREADS_HPP_
+#ifndef CAFFE_THREADS_FOR_EACH_HPP_
+#define CAFFE_THREADS_FOR_EACH_HPP_
 
 #include <functional>
 
@@ -19,4 +19,4 @@ void ForEach(int count, const std::function<void(int, int)>& work);
 
 }  // namespace caffe
 
-#endif  // CAFFE_FUSION_THREADS_HPP_
+#endif  // CAFFE_THREADS_FOR_EACH_HPP_

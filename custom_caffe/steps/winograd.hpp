@@ -1,7 +1,7 @@
-#ifndef CAFFE_FUSION_WINOGRAD_HPP_
-#define CAFFE_FUSION_WINOGRAD_HPP_
+#ifndef CAFFE_STEPS_WINOGRAD_HPP_
+#define CAFFE_STEPS_WINOGRAD_HPP_
 
-#include "caffe/fusion/convolution_steps.hpp"
+#include "caffe/steps/convolution_steps.hpp"
 
 namespace caffe {
 
@@ -13,7 +13,7 @@ namespace caffe {
 /// Whether that is the faster way for `num` images.
 bool WinogradPays(const ConvolutionShape& shape, int num);
 
-/// What FusedConvolution computes.
+/// What ThreadedConvolution computes.
 void WinogradConvolution(const ConvolutionShape& shape, int num, const float* bottom, const float* weight,
     const float* bias, float* top);
 
@@ -23,4 +23,4 @@ void WinogradWeightGradient(const ConvolutionShape& shape, int num, const float*
 
 }  // namespace caffe
 
-#endif  // CAFFE_FUSION_WINOGRAD_HPP_
+#endif  // CAFFE_STEPS_WINOGRAD_HPP_

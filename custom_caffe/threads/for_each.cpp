@@ -1,4 +1,4 @@
-#include "caffe/fusion/threads.hpp"
+#include "caffe/threads/for_each.hpp"
 
 #include <pthread.h>
 

@@ -1,6 +1,6 @@
 """Run upstream Caffe's own tests against our build: the C++ ones, and pycaffe's with what is in .venv.
 
-python custom_caffe/test_upstream.py --venv .venv
+python custom_caffe/checks/run_upstream_tests.py --venv .venv
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from builder import packages, upstream_tests, wheel
 from builder.common import BuildError
 from builder.compile import Interpreter
