@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from facealign.console import run
 from facealign.datasets.box_variation import SIZES, box_moves
-from facealign.datasets.scan import scan
+from facealign.datasets.scan import faces_in
 from facealign.detection.mtcnn import MtcnnDetector
 from facealign.errors import FaceAlignError
 from facealign.io.images import read_image
@@ -24,9 +24,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.every < 1:
         parser.error("--every: expected 1 or more")
-    samples = scan(arguments.data).samples[:: arguments.every]
-    if not samples:
-        raise FaceAlignError(f"{arguments.data}: no picture with 68 points in it")
+    samples = faces_in(arguments.data).samples[:: arguments.every]
     detector = MtcnnDetector.open("onnx")
     found = [
         box_moves(detector.detect, read_image(sample.path, orient=False), sample.points)

@@ -15,9 +15,8 @@ from facealign.commands.make_lmdb import jobs_of
 from facealign.console import run
 from facealign.crops.aligned import MARGIN, aligned_spec
 from facealign.datasets.crop_variation import crop_moves
-from facealign.datasets.scan import scan
+from facealign.datasets.scan import faces_in
 from facealign.datasets.split import split
-from facealign.errors import FaceAlignError
 from facealign.inference.face_aligner import FaceAligner
 from facealign.io.images import read_image
 from facealign.lmdb.jobs import Job
@@ -47,9 +46,7 @@ def main() -> None:
         parser.error("--every: expected 1 or more")
     if not 0 <= arguments.margin < 0.5:
         parser.error("--margin: expected 0 or more and less than 0.5")
-    samples = scan(arguments.data).samples
-    if not samples:
-        raise FaceAlignError(f"{arguments.data}: no picture with 68 points in it")
+    samples = faces_in(arguments.data).samples
     training, validation = split(samples, 0.1, 0)
     folders = {sample.subset for sample in validation}
     known = [sample for sample in training if sample.subset in folders][:: arguments.every]

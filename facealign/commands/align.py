@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tqdm import tqdm
 from facealign.arrays import FloatArray, Image
 from facealign.concurrency.processes import cores
 from facealign.concurrency.threads import ThreadedStep, overlapped
+from facealign.engines.opening import KINDS
 from facealign.errors import FaceAlignError
 from facealign.inference.drawing import draw_face
 from facealign.inference.face_aligner import Face, FaceAligner
@@ -41,7 +42,7 @@ def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="default: out")
     parser.add_argument(
         "--engine",
-        choices=("auto", "caffe", "onnx"),
+        choices=KINDS,
         default="auto",
         help="auto (default): pycaffe when it is installed, else ONNX through OpenCV; MTCNN in OpenCV",
     )
@@ -150,55 +151,59 @@ def record(file: Path, image: Image, faces: Sequence[Face]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Work:
-    """An image on its way. file: of the image; picture: where it goes; the rest comes step by step.
-
-    data: what `picture` will hold; record: what landmarks.json will.
-    """
+    """An image to be done. file: of the image; picture: where it goes with its faces drawn."""
 
     file: Path
     picture: Path
-    image: Image | None = None
-    boxes: Sequence[FloatArray] = ()
-    scores: list[float] | None = None
-    faces: Sequence[Face] = ()
-    data: bytes = b""
-    record: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The image (h, w, 3) of a Work, and boxes (4,) of its faces, with the detector's scores if it has any."""
+
+    work: Work
+    image: Image
+    boxes: Sequence[FloatArray]
+    scores: Sequence[float] | None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What is written of an image: the bytes of its picture, and its entry in landmarks.json."""
+
+    data: bytes
+    record: dict[str, Any]
 
 
 def steps(aligner: FaceAligner, boxes: Path | None) -> tuple[ThreadedStep, ...]:
-    """What is done with a Work: read the image, find the faces, align them, draw. Errors name the file."""
+    """From a Work to what is Done: read the image, find the faces, align them, draw. Errors name the file."""
 
-    def read(work: Work) -> Work:
-        return replace(work, image=read_image(work.file))
+    def read(work: Work) -> tuple[Work, Image]:
+        return work, read_image(work.file)
 
-    def find(work: Work) -> Work:
-        assert work.image is not None
+    def find(opened: tuple[Work, Image]) -> Found:
+        work, image = opened
         if boxes is not None:
-            return replace(work, boxes=read_box_file(boxes / f"{work.file.stem}.txt"))
+            return Found(work, image, read_box_file(boxes / f"{work.file.stem}.txt"), None)
         assert aligner.detector is not None
-        found = aligner.detector.detect(work.image)
-        return replace(work, boxes=[one.box for one in found], scores=[one.score for one in found])
+        found = aligner.detector.detect(image)
+        return Found(work, image, [one.box for one in found], [one.score for one in found])
 
-    def align(work: Work) -> Work:
-        assert work.image is not None
+    def align(found: Found) -> tuple[Found, list[Face]]:
         try:
-            return replace(work, faces=aligner.align(work.image, list(work.boxes), work.scores))
+            return found, aligner.align(found.image, found.boxes, found.scores)
         except FaceAlignError as error:
             if boxes is None:
                 raise
-            raise FaceAlignError(f"{boxes / f'{work.file.stem}.txt'}: {error}") from error
+            raise FaceAlignError(f"{boxes / f'{found.work.file.stem}.txt'}: {error}") from error
 
-    def draw_and_record(work: Work) -> Work:
-        assert work.image is not None
-        return replace(
-            work,
-            image=None,
-            data=encoded(work.picture, work.image, work.faces),
-            record=record(work.file, work.image, work.faces),
-        )
+    def draw(aligned: tuple[Found, list[Face]]) -> Done:
+        found, faces = aligned
+        picture = encoded(found.work.picture, found.image, faces)
+        return Done(picture, record(found.work.file, found.image, faces))
 
     # A network runs one image at a time.
-    return (read, cores()), (find, 1), (align, 1), (draw_and_record, cores())
+    return (read, cores()), (find, 1), (align, 1), (draw, cores())
 
 
 def main() -> None:

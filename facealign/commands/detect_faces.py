@@ -23,8 +23,9 @@ from facealign.datasets.detected_boxes import (
     write_boxes,
 )
 from facealign.datasets.sample import Sample
-from facealign.datasets.scan import scan
+from facealign.datasets.scan import faces_in
 from facealign.detection.mtcnn import MtcnnSettings
+from facealign.engines.opening import KINDS
 from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import landmark_box
 from facealign.io.markdown import table
@@ -34,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, menpo/, any folder")
     parser.add_argument("--output", type=Path, default=Path("data/boxes.json"), metavar="FILE")
-    parser.add_argument("--engine", choices=("auto", "caffe", "onnx"), default="onnx", help="default: onnx")
+    parser.add_argument("--engine", choices=KINDS, default="onnx", help="default: onnx")
     parser.add_argument("--min-face", type=float, default=40, metavar="PIXELS", help="default: 40")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one a core")
     parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
@@ -47,11 +48,9 @@ def main() -> None:
         parser.error(f"--min-face: {error}")
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that what was found is kept
-    found = scan(arguments.data, strict=arguments.strict)
+    found = faces_in(arguments.data, strict=arguments.strict)
     for _, reason in found.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
-    if not found.samples:
-        raise FaceAlignError(f"{arguments.data}: no picture with 68 points in it")
     kept = known_boxes(arguments.output, settings)
     faces = {
         sample.relative: kept[sample.relative]

@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from facealign.datasets.detected_boxes import read_boxes
 from facealign.datasets.sample import Sample
-from facealign.datasets.scan import scan
+from facealign.datasets.scan import faces_in
 from facealign.datasets.validation_300w import in_validation
+from facealign.engines.opening import KINDS
 from facealign.errors import FaceAlignError
 from facealign.evaluation.ced_plot import plot_ced
 from facealign.evaluation.figures import results
@@ -72,7 +73,7 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="average with the landmarks of the mirrored crop: two runs a face; the method's name says so",
     )
-    parser.add_argument("--engine", choices=("auto", "caffe", "onnx"), default="auto", help="default: auto")
+    parser.add_argument("--engine", choices=KINDS, default="auto", help="default: auto")
     parser.add_argument(
         "--boxes",
         default="mtcnn",
@@ -98,11 +99,9 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = arguments_of()
-    found = scan(arguments.data, strict=arguments.strict)
+    found = faces_in(arguments.data, strict=arguments.strict)
     for file, reason in found.skipped:
         print(f"skipped: {reason if file in reason else f'{file}: {reason}'}", file=sys.stderr)
-    if not found.samples:
-        raise FaceAlignError(f"{arguments.data}: no image with 68 points in it; expected a 300-W tree")
     samples, validation = chosen(found.samples, arguments.validation_of, arguments.all)
     samples = limit_per_folder(samples, arguments.limit)
     if arguments.weights is None:

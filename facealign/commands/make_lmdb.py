@@ -27,7 +27,7 @@ from facealign.crops.aligned import MARGIN, aligned_spec
 from facealign.crops.augmentation import Augmentation
 from facealign.datasets.detected_boxes import boxes_for, read_boxes
 from facealign.datasets.sample import Sample
-from facealign.datasets.scan import scan
+from facealign.datasets.scan import faces_in
 from facealign.datasets.split import split
 from facealign.datasets.validation_300w import in_validation
 from facealign.engines.pycaffe import single_threaded_blas
@@ -187,11 +187,9 @@ def main() -> None:
         _, first = open_first(arguments.after)
     if teacher is not None:
         teacher.open()
-    found = scan(arguments.data, strict=arguments.strict)
+    found = faces_in(arguments.data, strict=arguments.strict)
     for _, reason in found.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
-    if not found.samples:
-        raise FaceAlignError(f"{arguments.data}: no picture with 68 points in it")
     training, validation = split(found.samples, arguments.validation, arguments.seed)
     facing = [sample for sample in training if eye_distance(sample.points) >= arguments.min_eye_distance]
     if not facing:

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from facealign.datasets.scan import scan
+from facealign.datasets.scan import faces_in
 from facealign.engines.pycaffe import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.evaluation.markdown_report import markdown
@@ -40,9 +40,7 @@ def main() -> None:
     if not 0 < arguments.scale <= 1:
         parser.error("--scale: expected more than 0, and 1 or less")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    found = scan(arguments.data)
-    if not found.samples:
-        raise FaceAlignError(f"{arguments.data}: no picture with 68 points in it")
+    found = faces_in(arguments.data)
     steps = plan(arguments.data, arguments.work, found.samples, arguments.scale)
     progress = Progress(arguments.work / "done.json", steps)
     single_threaded_blas()

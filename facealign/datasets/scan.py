@@ -68,6 +68,15 @@ def scan(root: Path, strict: bool = False) -> Scan:
     return result
 
 
+def faces_in(root: Path, strict: bool = False) -> Scan:
+    """What `scan` finds. Raises FaceAlignError, as that does, and when there is no face among it."""
+    found = scan(root, strict)
+    if not found.samples:
+        reason = f" ({found.skipped[0][1]})" if found.skipped else ""
+        raise FaceAlignError(f"{root}: no image with 68 points in a .pts file beside it{reason}")
+    return found
+
+
 def _folders(root: Path) -> Iterator[tuple[Path, str, PurePosixPath]]:
     """(folder, subset, path relative to the folder of data sets) of `root` and all below it."""
     whole = root.resolve()

@@ -432,7 +432,7 @@ TABLE = [
         *(("evaluate",), "faces"),
         ("no faces", remove("faces"), ": no such folder"),
         ("67 points", points(67), "/a.pts: 67 points, expected 68"),
-        ("39 points", points(39), ": no image with 68 points in it"),
+        ("39 points", points(39), ": no image with 68 points"),
         ("points of words", edit("faces/a.pts", "271.0", "27l.0"), "/a.pts, line 4: .*'27l.0"),
     ),
     *rows(

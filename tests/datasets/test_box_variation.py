@@ -91,4 +91,4 @@ def test_wrong_usage(tmp_path):
     assert variation("--data", tmp_path, "--every", 0).returncode == 2
     nothing = variation("--data", tmp_path)
     assert nothing.returncode == 1
-    assert nothing.stderr == f"error: {tmp_path}: no picture with 68 points in it\n"
+    assert nothing.stderr == f"error: {tmp_path}: no image with 68 points in a .pts file beside it\n"

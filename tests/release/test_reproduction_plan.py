@@ -127,7 +127,7 @@ def test_wrong_usage(share, tmp_path):
 def test_no_photos(tmp_path):
     result = reproduce("--data", tmp_path, "--work", tmp_path / "work")
     assert result.returncode == 1
-    assert result.stderr == f"error: {tmp_path}: no picture with 68 points in it\n"
+    assert result.stderr == f"error: {tmp_path}: no image with 68 points in a .pts file beside it\n"
     assert not (tmp_path / "work").exists()
 
 
