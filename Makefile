@@ -18,7 +18,7 @@ CUDNN ?=
 NCCL ?=
 COPIES ?= 30
 # 1: samples varied anew each time, from loose crops.
-FRESH ?=
+ON_THE_FLY ?=
 SEED ?= 0
 BOXES ?= data/boxes.json
 WEIGHTS ?=
@@ -71,15 +71,15 @@ demo: $(STAMPS)/demo ## faces in, pictures and landmarks.json out, with the rele
 	$(BIN)/python demo.py --images build/demo/photos --output $(OUT)/demo $(ARGS)
 
 .PHONY: lmdb
-lmdb: $(STAMPS)/train ## make lmdb [DATA=data] [COPIES=30|FRESH=1] [SEED=0]: find the faces, write the LMDBs for training
+lmdb: $(STAMPS)/train ## make lmdb [DATA=data] [COPIES=30|ON_THE_FLY=1] [SEED=0]: find the faces, write the LMDBs for training
 	$(needs_data)
 	$(BIN)/facealign detect-faces --data $(DATA) --output $(BOXES)
 	$(BIN)/facealign make-lmdb --data $(DATA) --boxes $(BOXES) --seed $(SEED) \
-		$(if $(FRESH),--fresh,--copies $(COPIES)) $(ARGS)
+		$(if $(ON_THE_FLY),--on-the-fly,--copies $(COPIES)) $(ARGS)
 
 .PHONY: train
-train: $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2|3|cascade [ITERATIONS=N] [FRESH=1] [DEVICE=gpu]: train, or go on where it stopped
-	$(BIN)/facealign train --stage $(STAGE) --device $(DEVICE) --seed $(SEED) $(if $(FRESH),--fresh) \
+train: $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2|3|cascade [ITERATIONS=N] [ON_THE_FLY=1] [DEVICE=gpu]: train, or go on where it stopped
+	$(BIN)/facealign train --stage $(STAGE) --device $(DEVICE) --seed $(SEED) $(if $(ON_THE_FLY),--on-the-fly) \
 		$(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
 
 .PHONY: evaluate

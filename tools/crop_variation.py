@@ -1,7 +1,7 @@
 """Measure how the second crops of a cascade vary: by a first network's landmarks, not by the annotated ones.
 
 On faces that are new to it, the validation part, and on some that it was trained on. As on new ones should
-samples of `facealign make-lmdb --fresh --after` vary.
+samples of `facealign make-lmdb --on-the-fly --after` vary.
 """
 
 import argparse

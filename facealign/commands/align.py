@@ -159,7 +159,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Found:
-    """The image (h, w, 3) of a Work, and boxes (4,) of its faces, with the detector's scores if it has any."""
+    """The image (h, w, 3) of a Work, boxes (4,) of its faces, with the detector's scores if it has any."""
 
     work: Work
     image: Image

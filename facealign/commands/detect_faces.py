@@ -15,10 +15,10 @@ from tqdm import tqdm
 from facealign.concurrency.processes import cores
 from facealign.datasets.detected_boxes import (
     FaceBox,
+    checksum_of,
     described,
     find_boxes,
     read_boxes,
-    stamp_of,
     unreadable,
     write_boxes,
 )
@@ -55,7 +55,7 @@ def main() -> None:
     faces = {
         sample.relative: kept[sample.relative]
         for sample in found.samples
-        if sample.relative in kept and kept[sample.relative].stamp == stamp_of(sample)
+        if sample.relative in kept and kept[sample.relative].stamp == checksum_of(sample)
     }
     for sample in found.samples:
         if sample.relative in faces and faces[sample.relative].source == "unreadable":

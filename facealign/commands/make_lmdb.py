@@ -1,9 +1,9 @@
 """Write the LMDBs for training from annotated photos and their boxes (facealign detect-faces).
 
 Every training face gives COPIES samples, varied by flip, shift, scale, rotation and noise, all shuffled once;
-with --fresh one loose crop, which Caffe varies anew each time. Every validation face gives one sample, not
+with --on-the-fly one loose crop, which Caffe varies anew each time. Every validation face gives one sample, not
 varied; 300-W's validation part is fixed (facealign/validation_part.py). With --after the samples are for the
-second network of a cascade: cut by the landmarks that the first one tells on such varied crops; with --fresh
+second network of a cascade: cut by the landmarks that the first one tells on such varied crops; with --on-the-fly
 too by the annotated ones, and the variation stands for the first one's errors. The same seed gives the same
 bytes, whatever the number of workers.
 """
@@ -37,7 +37,7 @@ from facealign.geometry.landmarks import eye_distance
 from facealign.io.atomic import replacing
 from facealign.lmdb.context_crop_writer import face_record_bytes as face_bytes
 from facealign.lmdb.context_crop_writer import write_faces
-from facealign.lmdb.distillation import Teacher, taught
+from facealign.lmdb.distillation import Teacher, distilled
 from facealign.lmdb.jobs import Job, PartRequest, SampleSettings, described_settings, fingerprint
 from facealign.lmdb.meta import META, default_directory, write_meta
 from facealign.lmdb.pairs import pairs_bytes
@@ -61,9 +61,9 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--network", choices=BUILDERS, default="mobilenet_v2", help="whose input size")
     parser.add_argument("--copies", type=int, metavar="N", help=f"samples a face (default: {COPIES})")
     parser.add_argument(
-        "--fresh",
+        "--on-the-fly",
         action="store_true",
-        help="one loose crop a face, that AugmentedFaceData varies anew for each sample (train.py --fresh)",
+        help="one loose crop a face, that AugmentedFaceData varies anew for each sample (train.py --on-the-fly)",
     )
     parser.add_argument(
         "--copies-of",
@@ -121,7 +121,7 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         "cascade by the weights of its first and its second (.onnx or .caffemodel)",
     )
     parser.add_argument(
-        "--teacher-share",
+        "--distillation-weight",
         type=float,
         default=0.5,
         metavar="SHARE",
@@ -130,8 +130,8 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one a core")
     parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
     arguments = parser.parse_args(command)
-    if arguments.fresh and (arguments.copies is not None or arguments.copies_of):
-        parser.error("--fresh: makes no copies; weigh the folders by `facealign train --weigh`")
+    if arguments.on_the_fly and (arguments.copies is not None or arguments.copies_of):
+        parser.error("--on-the-fly: makes no copies; weigh the folders by `facealign train --weigh`")
     if arguments.after is None and arguments.margin is not None:
         parser.error("--margin: is for --after")
     arguments.margin = MARGIN if arguments.margin is None else arguments.margin
@@ -139,8 +139,8 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         parser.error("--margin: expected 0 or more and less than 0.5")
     if len(arguments.teacher) > 2:
         parser.error("--teacher: expected one network, or the two of a cascade")
-    if not 0 <= arguments.teacher_share <= 1:
-        parser.error("--teacher-share: expected 0 to 1")
+    if not 0 <= arguments.distillation_weight <= 1:
+        parser.error("--distillation-weight: expected 0 to 1")
     arguments.copies = COPIES if arguments.copies is None else arguments.copies
     for name, low in (("workers", 1), ("copies", 1), ("seed", 0)):
         if getattr(arguments, name) < low:
@@ -174,12 +174,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that what is half-written goes
     spec, first = spec_of(arguments.network), None
     size = spec.size
-    output = arguments.output or default_directory(size, arguments.fresh, arguments.after is not None)
+    output = arguments.output or default_directory(size, arguments.on_the_fly, arguments.after is not None)
     check_replaceable(output)
     teacher = None
     if arguments.teacher:
         second = arguments.teacher[1] if len(arguments.teacher) > 1 else None
-        teacher = Teacher(arguments.teacher[0], second, arguments.teacher_share)
+        teacher = Teacher(arguments.teacher[0], second, arguments.distillation_weight)
     if arguments.after is not None or teacher is not None:
         single_threaded_blas()
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # Caffe's other threads: workers have the cores
@@ -205,8 +205,8 @@ def main() -> None:
             f"{arguments.data}: no folder {', '.join(sorted(unknown))} for --copies-of in it"
         )
     copies = [arguments.copies_of.get(job.sample.subset, arguments.copies) for job in train_jobs]
-    samples = (0 if arguments.fresh else sum(copies)) + len(val_jobs)
-    cuts = sum((face_bytes if arguments.fresh else cut_bytes)(job, settings) for job in train_jobs)
+    samples = (0 if arguments.on_the_fly else sum(copies)) + len(val_jobs)
+    cuts = sum((face_bytes if arguments.on_the_fly else cut_bytes)(job, settings) for job in train_jobs)
     output.parent.mkdir(parents=True, exist_ok=True)
     needed, free = pairs_bytes(samples, *size) + cuts, shutil.disk_usage(output.parent).free
     if free < needed:
@@ -223,7 +223,7 @@ def main() -> None:
                 items,
                 total=total,
                 desc=what,
-                unit="face" if what in ("cut", "taught") or arguments.fresh else "sample",
+                unit="face" if what in ("cut", "distilled") or arguments.on_the_fly else "sample",
             )
         )
 
@@ -232,10 +232,10 @@ def main() -> None:
         partial.mkdir()
         to_cut = train_jobs
         if teacher is not None:
-            told = taught(train_jobs, teacher, arguments.workers)
-            to_cut = list(wrap(told, len(train_jobs), "taught"))
+            told = distilled(train_jobs, teacher, arguments.workers)
+            to_cut = list(wrap(told, len(train_jobs), "distilled"))
         request = PartRequest(partial, "train", to_cut, settings, arguments.workers, wrap, skip)
-        if arguments.fresh:
+        if arguments.on_the_fly:
             train = write_faces(request)
         else:
             train = write_training_part(request, arguments.copies, arguments.copies_of)
@@ -249,8 +249,8 @@ def main() -> None:
             {
                 **described_settings(settings),
                 **({} if teacher is None else {"teacher": teacher.describe()}),
-                "fresh": arguments.fresh,
-                "copies": 1 if arguments.fresh else arguments.copies,
+                "fresh": arguments.on_the_fly,
+                "copies": 1 if arguments.on_the_fly else arguments.copies,
                 "copies_of": arguments.copies_of,
                 "validation_faces": [
                     job.sample.relative for job in val_jobs if job.sample.relative not in skipped
@@ -271,7 +271,7 @@ def main() -> None:
     if len(facing) < len(training):
         print(f"{output}: {len(training) - len(facing)} faces turned away left out (--min-eye-distance)")
     for name, part in parts.items():
-        kind = "loose crops" if name == "train" and arguments.fresh else "samples"
+        kind = "loose crops" if name == "train" and arguments.on_the_fly else "samples"
         print(f"{output}: {name}: {part.samples} {kind} of {sum(part.faces.values())} faces")
 
 

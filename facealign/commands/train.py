@@ -16,11 +16,11 @@ from tqdm import tqdm
 from facealign.engines.pycaffe import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.lmdb.meta import default_directory
-from facealign.networks.data_layers import LOOKS, MAX_DEFORM, deformation
+from facealign.networks.data_layers import MAX_ELASTIC, PHOTOMETRIC, elastic_deformation
 from facealign.networks.recipes import RECIPES, Recipe, recipe_named
 from facealign.networks.registry import spec_of
 from facealign.training.log import LOG, plot_log
-from facealign.training.preparation import Fresh, PreparedRun, Settings, prepare
+from facealign.training.preparation import OnTheFly, PreparedRun, Settings, prepare
 from facealign.training.run import Saved, TrainingStep, Validation, train
 from facealign.training.snapshots import newest_weights
 
@@ -42,28 +42,30 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         "--data",
         type=Path,
         metavar="DIR",
-        help="LMDBs (default: data/lmdb, lmdb_70x60, lmdb_fresh, lmdb_cascade...)",
+        help="LMDBs (default: data/lmdb, lmdb_70x60, lmdb_on_the_fly, lmdb_cascade...)",
     )
-    parser.add_argument("--fresh", action="store_true", help="vary each sample anew (make_lmdb.py --fresh)")
+    parser.add_argument(
+        "--on-the-fly", action="store_true", help="vary each sample anew (make_lmdb.py --on-the-fly)"
+    )
     parser.add_argument(
         "--weigh",
         nargs="+",
         default=[],
         metavar="FOLDER=WEIGHT",
-        help="with --fresh: how often samples come from which folder of photos; *=WEIGHT: from all others",
+        help="with --on-the-fly: how often samples come from which folder of photos; *=WEIGHT: from all others",
     )
     parser.add_argument(
-        "--looks",
+        "--photometric",
         action="store_true",
-        help="with --fresh: change light and colours too, blur, and cover parts",
+        help="with --on-the-fly: change light and colours too, blur, and cover parts",
     )
     parser.add_argument(
-        "--deform",
+        "--elastic",
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="with --fresh: bend the crops smoothly, moving their parts by up to this share of the side "
-        f"(root mean square, up to {MAX_DEFORM})",
+        help="with --on-the-fly: bend the crops smoothly, moving their parts by up to this share of the side "
+        f"(root mean square, up to {MAX_ELASTIC})",
     )
     parser.add_argument("--run", type=Path, metavar="DIR", help="where the run lives (default: runs/RECIPE)")
     parser.add_argument("--iterations", type=int, metavar="N", help="in all (default: the recipe's)")
@@ -89,10 +91,10 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')}: expected {low} or more")
     if arguments.base_lr is not None and not 0 < arguments.base_lr < math.inf:
         parser.error("--base-lr: expected more than 0")
-    if (arguments.weigh or arguments.looks or arguments.deform) and not arguments.fresh:
-        parser.error("--weigh, --looks and --deform are for --fresh")
-    if not 0 <= arguments.deform <= MAX_DEFORM:
-        parser.error(f"--deform: expected 0 to {MAX_DEFORM}")
+    if (arguments.weigh or arguments.photometric or arguments.elastic) and not arguments.on_the_fly:
+        parser.error("--weigh, --photometric and --elastic are for --on-the-fly")
+    if not 0 <= arguments.elastic <= MAX_ELASTIC:
+        parser.error(f"--elastic: expected 0 to {MAX_ELASTIC}")
     weights = {}
     for text in arguments.weigh:
         folder, _, number = text.rpartition("=")
@@ -139,12 +141,12 @@ def main() -> None:
     spec = spec_of(recipe.network)
     size = spec.size
     changes = {
-        **(LOOKS if arguments.looks else {}),
-        **(deformation(arguments.deform) if arguments.deform else {}),
+        **(PHOTOMETRIC if arguments.photometric else {}),
+        **(elastic_deformation(arguments.elastic) if arguments.elastic else {}),
     }
     settings = Settings(
         recipe=recipe,
-        data=arguments.data or default_directory(size, arguments.fresh, recipe.second_level),
+        data=arguments.data or default_directory(size, arguments.on_the_fly, recipe.second_level),
         directory=directory,
         iterations=arguments.iterations or recipe.max_iter,
         start=None if resumes else starting_weights(recipe, arguments.weights),
@@ -153,7 +155,7 @@ def main() -> None:
         validate_every=arguments.validate_every,
         gpu=arguments.device == "gpu",
         restart=arguments.restart,
-        fresh=Fresh(arguments.weigh, changes) if arguments.fresh else None,
+        on_the_fly=OnTheFly(arguments.weigh, changes) if arguments.on_the_fly else None,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     single_threaded_blas()

@@ -72,7 +72,7 @@ class ModelSpec:
         return self.input_height, self.input_width
 
     @property
-    def is_second_level(self) -> bool:
+    def is_second_stage(self) -> bool:
         """Whether it is of the second network of a cascade, which needs the landmarks of a first."""
         return self.crop == "aligned"
 
@@ -112,7 +112,7 @@ class ModelSpec:
             raise FaceAlignError(f"{where}: the input's sides, landmarks and box_scale must be above 0")
         if not 0 < spec.share <= 1:
             raise FaceAlignError(f"{where}: share is {spec.share:g}, expected more than 0, at most 1")
-        numbers = 2 * spec.landmarks * spec.is_second_level
+        numbers = 2 * spec.landmarks * spec.is_second_stage
         if len(spec.mean_shape) != numbers or (numbers and len(set(spec.mean_shape)) == 1):
             raise FaceAlignError(
                 f"{where}: mean_shape has {len(spec.mean_shape)} numbers, expected {numbers} for crop "

@@ -40,7 +40,7 @@ class FaceBox:
     stamp: str
 
 
-def stamp_of(sample: Sample) -> str:
+def checksum_of(sample: Sample) -> str:
     """Changes when the sample's photo or annotation does: a checksum of each."""
     return f"{zlib.crc32(sample.path.read_bytes()):08x}-{zlib.crc32(sample.points.tobytes()):08x}"
 
@@ -64,13 +64,13 @@ def find_box(sample: Sample, detector: MtcnnDetector) -> FaceBox:
         source="landmarks" if best is None else "mtcnn",
         score=None if best is None else found[best].score,
         overlap=0.0 if best is None else float(overlap(box, landmark_box(sample.points))),
-        stamp=stamp_of(sample),
+        stamp=checksum_of(sample),
     )
 
 
 def unreadable(sample: Sample) -> FaceBox:
     """What stands in the file for a photo that cannot be read, so that it is known and not looked for."""
-    return FaceBox(box_from_landmarks(sample.points), "unreadable", None, 0.0, stamp_of(sample))
+    return FaceBox(box_from_landmarks(sample.points), "unreadable", None, 0.0, checksum_of(sample))
 
 
 def find_boxes(
@@ -142,7 +142,7 @@ def boxes_for(samples: Iterable[Sample], faces: Mapping[str, FaceBox], where: st
     result = []
     for sample in samples:
         face = faces.get(sample.relative)
-        if face is None or face.stamp != stamp_of(sample):
+        if face is None or face.stamp != checksum_of(sample):
             state = "no box" if face is None else "the box of another picture or annotation"
             raise FaceAlignError(
                 f"{sample.path}: {state} in {where}; run `facealign detect-faces` on this data"

@@ -59,7 +59,7 @@ class FaceAligner:
         another size than its input, or a second network.
         """
         self.net = LandmarkNetwork(engine, spec, flip)
-        if spec.is_second_level:
+        if spec.is_second_stage:
             raise FaceAlignError(
                 f"{spec.name}: is the second network of a cascade, which needs another's "
                 "landmarks; give it as the cascade's"

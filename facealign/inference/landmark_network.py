@@ -91,7 +91,7 @@ class SecondStageNetwork(LandmarkNetwork):
     def __init__(self, engine: Engine, spec: ModelSpec, flip: bool = False) -> None:
         """Raises FaceAlignError when `spec` describes no second network."""
         super().__init__(engine, spec, flip)
-        if not spec.is_second_level:
+        if not spec.is_second_stage:
             raise FaceAlignError(
                 f"{spec.name}: is no second network of a cascade: its crop is {spec.crop!r}, not 'aligned'"
             )

@@ -51,7 +51,7 @@ class FaceRecord:
 def encode_face(cut: ContextCrop, spec: ModelSpec) -> bytes:
     """A loose crop as the Datum of a record, for the network of `spec`."""
     pixels = cut.pixels[..., :3]
-    if spec.is_second_level:
+    if spec.is_second_stage:
         shown = aligned_square(cut.points, spec)
     else:
         shown = square(cut.box, spec.box_scale, spec.box_shift)
@@ -147,7 +147,10 @@ def read_faces(directory: Path, part: str) -> Iterator[tuple[str, FaceRecord]]:
     Raises FaceAlignError when the database is missing or damaged, naming the face that is.
     """
     path = directory / f"{part}_faces"
-    with open_lmdb(path, "make lmdb FRESH=1 DATA=ROOT") as environment, environment.begin() as transaction:
+    with (
+        open_lmdb(path, "make lmdb ON_THE_FLY=1 DATA=ROOT") as environment,
+        environment.begin() as transaction,
+    ):
         for key, value in transaction.cursor():
             name = key.decode()
             try:

@@ -50,7 +50,7 @@ def _open(teacher: Teacher) -> tuple[FaceAligner, float]:
     return teacher.open(), teacher.share
 
 
-def _taught(context: tuple[FaceAligner, float], job: Job) -> Job:
+def _distilled(context: tuple[FaceAligner, float], job: Job) -> Job:
     aligner, share = context
     try:
         image = read_image(job.sample.path, orient=False)
@@ -62,9 +62,9 @@ def _taught(context: tuple[FaceAligner, float], job: Job) -> Job:
     return dataclasses.replace(job, sample=dataclasses.replace(job.sample, points=points))
 
 
-def taught(jobs: Sequence[Job], teacher: Teacher, workers: int) -> Iterator[Job]:
+def distilled(jobs: Sequence[Job], teacher: Teacher, workers: int) -> Iterator[Job]:
     """The faces of `jobs`, in their order, with landmarks moved towards what `teacher` tells in their boxes.
 
     A face whose photo cannot be read stays as it is.
     """
-    return ordered_map(_taught, jobs, workers, _open, (teacher,))
+    return ordered_map(_distilled, jobs, workers, _open, (teacher,))

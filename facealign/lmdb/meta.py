@@ -10,13 +10,13 @@ from facealign.io.reading import read_json
 META = "meta.json"
 
 
-def default_directory(size: tuple[int, int], fresh: bool = False, cascade: bool = False) -> Path:
+def default_directory(size: tuple[int, int], on_the_fly: bool = False, cascade: bool = False) -> Path:
     """Where a data set lives if nobody says: crops of (height, width), or loose ones, to be varied.
 
     cascade: crops for the second network of a cascade.
     """
     shape = "" if size == (64, 64) else f"_{size[0]}x{size[1]}"
-    return Path(f"data/lmdb{shape}{'_cascade' if cascade else ''}{'_fresh' if fresh else ''}")
+    return Path(f"data/lmdb{shape}{'_cascade' if cascade else ''}{'_on_the_fly' if on_the_fly else ''}")
 
 
 def write_meta(directory: Path, meta: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ class Change:
     high: float = 0.0
 
 
-LOOKS: dict[str, Change] = {
+PHOTOMETRIC: dict[str, Change] = {
     "shade": Change(0.3, 0.1, 0.5),
     "channel_gain": Change(0.3, 0.8, 1.2),
     "contrast": Change(0.5, 0.6, 1.4),
@@ -38,28 +38,28 @@ LOOKS: dict[str, Change] = {
     "occlusion": Change(0.2, 0.1, 0.4),
 }
 """Changes of looks that leave the landmarks where they are, by AugmentedFaceData's names for them."""
-MAX_DEFORM = 0.05
+MAX_ELASTIC = 0.05
 """The strongest deformation that AugmentedFaceData takes: a stronger one folds crops at times."""
 
 
-def deformation(strongest: float) -> dict[str, Change]:
+def elastic_deformation(strongest: float) -> dict[str, Change]:
     """Other proportions of the face, by AugmentedFaceData's name for it: four samples of five are bent.
 
-    strongest: root mean square of the moves along each axis, a share of the crop's side, at most MAX_DEFORM.
+    strongest: root mean square of the moves along each axis, a share of the crop's side, at most MAX_ELASTIC.
     """
     return {"deform": Change(0.8, 0.0, strongest)}
 
 
 @dataclass(frozen=True)
-class FreshSource:
-    """The loose crops of `facealign make-lmdb --fresh` in `directory`, varied anew for each sample.
+class OnTheFlySource:
+    """The loose crops of `facealign make-lmdb --on-the-fly` in `directory`, varied anew for each sample.
 
     weights: how often samples come from which folder of photos ("*": each other one together; none: each face
-    once a round); changes: LOOKS, a deformation, or both; first_sample: the number of the first one to make,
+    once a round); changes: PHOTOMETRIC, a deformation, or both; first_sample: the number of the first one to make,
     where a run goes on.
     """
 
-    directory: str = "data/lmdb_fresh"
+    directory: str = "data/lmdb_on_the_fly"
     augmentation: Augmentation = field(default_factory=Augmentation)
     changes: Mapping[str, Change] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class MemorySource:
     """Batches that the program puts into the blobs `data` and `landmark` itself."""
 
 
-DataSource = LmdbSource | FreshSource | ImageListSource | Hdf5Source | MemorySource
+DataSource = LmdbSource | OnTheFlySource | ImageListSource | Hdf5Source | MemorySource
 
 
 def data_layers(
@@ -96,7 +96,7 @@ def data_layers(
 ) -> list[caffe_pb2.LayerParameter]:
     """Layers whose tops are `data` (n, 3, height, width) and `landmark` (n, 136, ...), for both phases.
 
-    pad_ratio is for image lists only. Fresh samples are validated on the pair of LMDBs beside them.
+    pad_ratio is for image lists only. OnTheFly samples are validated on the pair of LMDBs beside them.
     """
     if isinstance(source, MemorySource):
         return [
@@ -110,9 +110,9 @@ def data_layers(
         ]
     layers = []
     for phase, part in ((caffe_pb2.TRAIN, "train"), (caffe_pb2.TEST, "val")):
-        if isinstance(source, FreshSource) and phase == caffe_pb2.TRAIN:
+        if isinstance(source, OnTheFlySource) and phase == caffe_pb2.TRAIN:
             layers.append(_fresh(source, batch_size, size))
-        elif isinstance(source, LmdbSource | FreshSource):
+        elif isinstance(source, LmdbSource | OnTheFlySource):
             for top in ("data", "landmark"):
                 kind = "images" if top == "data" else "landmarks"
                 layer = _layer(top, "Data", [top], phase)
@@ -142,7 +142,7 @@ def data_layers(
     return layers
 
 
-def _fresh(source: FreshSource, batch_size: int, size: tuple[int, int]) -> caffe_pb2.LayerParameter:
+def _fresh(source: OnTheFlySource, batch_size: int, size: tuple[int, int]) -> caffe_pb2.LayerParameter:
     layer = _layer("data", "AugmentedFaceData", ["data", "landmark"], caffe_pb2.TRAIN)
     _normalise(layer)
     message, settings = layer.augmented_face_data_param, source.augmentation

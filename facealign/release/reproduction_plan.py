@@ -24,16 +24,16 @@ MILD = ("--shift", "0.04", "--scale", "0.95", "1.08", "--rotate", "-15", "15", "
 """How stage 3's samples vary."""
 AS_FIRST = ("--shift", "0.02", "--scale", "0.95", "1.05", "--rotate", "-4", "4", "--noise", "0", "5")
 """How the second network's vary: a little more than tools/crop_variation.py finds after stage 3."""
-ALIGNED = ("--fresh", *AS_FIRST, "--after")
+ALIGNED = ("--on-the-fly", *AS_FIRST, "--after")
 """Loose crops for a second network; the first one's file follows."""
 STAGE3, CASCADE = "mobilenet_v2/stage3", "mobilenet_v2/cascade"
-BENT = ("--looks", "--deform", "0.03")
+ELASTIC = ("--photometric", "--elastic", "0.03")
 """How samples of the long runs are changed beyond that."""
 OF_300W = ("afw", "helen/trainset", "lfpw/trainset")
 """What is measured is annotated as these are: they end a training, without mirror images."""
-END = ("--looks", "--base-lr", "0.0003")
+END = ("--photometric", "--base-lr", "0.0003")
 """How the first round's runs end it."""
-TAUGHT_END = ("--looks", "--deform", "0.02", "--base-lr", "0.001")
+DISTILLED_END = ("--photometric", "--elastic", "0.02", "--base-lr", "0.001")
 """How the second round's do, on HELEN's small copies too, as the teacher has a say in their landmarks."""
 
 
@@ -103,7 +103,7 @@ class _Steps:
     def drawn(self, *names: str) -> tuple[str, ...]:
         """Arguments of a training on fresh samples of these folders, those that are there; none: of all."""
         present = [name for name in names if name in self.folders]
-        return ("--fresh", "--weigh", *weights_of(present or self.folders))
+        return ("--on-the-fly", "--weigh", *weights_of(present or self.folders))
 
     def lmdb(self, name: str, minutes: float, *arguments: str, made: Sequence[Weights] = ()) -> None:
         """made: weights that the arguments name."""
@@ -176,11 +176,11 @@ class _FirstRound:
 
 def _first_round(steps: _Steps) -> _FirstRound:
     recipe, end = recipe_named(STAGE3), (*steps.drawn(*OF_300W), *END)
-    steps.lmdb("lmdb_fresh", 0.3, "--fresh", *MILD)
-    steps.lmdb("lmdb_finish", 0.3, "--fresh", "--flip", "0", *MILD)
-    run = PlannedRun("mobilenet_v2_stage3, run 1", "lmdb_fresh", 64_000, 55, steps.drawn())
+    steps.lmdb("lmdb_on_the_fly", 0.3, "--on-the-fly", *MILD)
+    steps.lmdb("lmdb_finish", 0.3, "--on-the-fly", "--flip", "0", *MILD)
+    run = PlannedRun("mobilenet_v2_stage3, run 1", "lmdb_on_the_fly", 64_000, 55, steps.drawn())
     stage3 = steps.train(recipe, run, None)
-    run = PlannedRun("mobilenet_v2_stage3, run 2", "lmdb_fresh", 60_000, 55, (*steps.drawn(), *BENT))
+    run = PlannedRun("mobilenet_v2_stage3, run 2", "lmdb_on_the_fly", 60_000, 55, (*steps.drawn(), *ELASTIC))
     stage3 = steps.train(recipe, run, stage3)
     run = PlannedRun("teacher_stage3", "lmdb_finish", 3_000, 3, end)
     first = steps.release(recipe, run, steps.train(recipe, run, stage3), "teacher")
@@ -188,7 +188,7 @@ def _first_round(steps: _Steps) -> _FirstRound:
     recipe = recipe_named(CASCADE)
     steps.lmdb("lmdb_cascade", 0.3, *ALIGNED, str(first.path), made=[first])
     steps.lmdb("lmdb_cascade_finish", 0.3, "--flip", "0", *ALIGNED, str(first.path), made=[first])
-    less_bent = (*steps.drawn(), "--looks", "--deform", "0.02")
+    less_bent = (*steps.drawn(), "--photometric", "--elastic", "0.02")
     run = PlannedRun("mobilenet_v2_cascade, run 1", "lmdb_cascade", 18_000, 17, less_bent)
     cascade = steps.train(recipe, run, first.caffemodel)
     run = PlannedRun("teacher_cascade", "lmdb_cascade_finish", 1_500, 1.5, end)
@@ -197,22 +197,24 @@ def _first_round(steps: _Steps) -> _FirstRound:
 
 
 def _second_round(steps: _Steps, before: _FirstRound) -> None:
-    recipe, end = recipe_named(STAGE3), (*steps.drawn(*OF_300W, "helen_256"), *TAUGHT_END)
+    recipe, end = recipe_named(STAGE3), (*steps.drawn(*OF_300W, "helen_256"), *DISTILLED_END)
     taught = ("--teacher", *(str(weights.path) for weights in before.teacher))
-    steps.lmdb("lmdb_taught", 0.7, "--fresh", *MILD, *taught, made=before.teacher)
-    steps.lmdb("lmdb_taught_finish", 0.7, "--fresh", "--flip", "0", *MILD, *taught, made=before.teacher)
-    again = (*steps.drawn(), *BENT, "--base-lr", "0.002")
-    run = PlannedRun("mobilenet_v2_stage3, run 3", "lmdb_taught", 45_000, 42, again)
+    steps.lmdb("lmdb_distilled", 0.7, "--on-the-fly", *MILD, *taught, made=before.teacher)
+    steps.lmdb(
+        "lmdb_distilled_finish", 0.7, "--on-the-fly", "--flip", "0", *MILD, *taught, made=before.teacher
+    )
+    again = (*steps.drawn(), *ELASTIC, "--base-lr", "0.002")
+    run = PlannedRun("mobilenet_v2_stage3, run 3", "lmdb_distilled", 45_000, 42, again)
     stage3 = steps.train(recipe, run, before.stage3)
-    run = PlannedRun("mobilenet_v2_stage3", "lmdb_taught_finish", 5_000, 5, end)
+    run = PlannedRun("mobilenet_v2_stage3", "lmdb_distilled_finish", 5_000, 5, end)
     first = steps.measured(recipe, run, stage3)
 
     recipe = recipe_named(CASCADE)
-    run = PlannedRun("mobilenet_v2_cascade, run 2", "lmdb_cascade", 60_000, 55, (*steps.drawn(), *BENT))
+    run = PlannedRun("mobilenet_v2_cascade, run 2", "lmdb_cascade", 60_000, 55, (*steps.drawn(), *ELASTIC))
     cascade = steps.train(recipe, run, before.cascade)
     last = ("--flip", "0", *ALIGNED, str(first.path), *taught)
-    steps.lmdb("lmdb_taught_cascade_finish", 0.7, *last, made=[first, *before.teacher])
-    run = PlannedRun("mobilenet_v2_cascade", "lmdb_taught_cascade_finish", 5_000, 5, end)
+    steps.lmdb("lmdb_distilled_cascade_finish", 0.7, *last, made=[first, *before.teacher])
+    run = PlannedRun("mobilenet_v2_cascade", "lmdb_distilled_cascade_finish", 5_000, 5, end)
     steps.measured(recipe, run, cascade, first)
 
 

@@ -28,7 +28,7 @@ from facealign.io.reading import read_json
 from facealign.lmdb.context_crop_writer import check_faces, cut_for
 from facealign.lmdb.meta import read_meta
 from facealign.lmdb.pairs import check_part, read_part
-from facealign.networks.data_layers import Change, DataSource, FreshSource, LmdbSource
+from facealign.networks.data_layers import Change, DataSource, LmdbSource, OnTheFlySource
 from facealign.networks.recipes import FIELDS_LEFT_OUT, Recipe
 from facealign.networks.registry import BUILDERS, spec_of
 from facealign.networks.solver import solver as solver_of
@@ -61,8 +61,8 @@ if len(arguments) > 3:
 
 
 @dataclass(frozen=True)
-class Fresh:
-    """Samples varied anew each time: weights of the folders of photos, further changes; see FreshSource."""
+class OnTheFly:
+    """Samples varied anew each time: weights of the folders of photos, further changes; see OnTheFlySource."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
     changes: Mapping[str, Change] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Settings:
     display_every: int = 20
     gpu: bool = False
     restart: bool = False
-    fresh: Fresh | None = None
+    on_the_fly: OnTheFly | None = None
 
 
 @dataclass
@@ -231,7 +231,7 @@ def _spec(settings: Settings, meta: Mapping[str, Any]) -> ModelSpec:
                 f"{where}: samples with {name} {getattr(made, name)}, {recipe.network} wants "
                 f"{getattr(wanted, name)}; use `facealign make-lmdb --network {recipe.network}`"
             )
-    if made.is_second_level != recipe.second_level:
+    if made.is_second_stage != recipe.second_level:
         way = "with" if recipe.second_level else "without"
         raise FaceAlignError(
             f"{where}: samples with crop {made.crop!r}, not for {recipe.name}; make others with "
@@ -243,29 +243,29 @@ def _spec(settings: Settings, meta: Mapping[str, Any]) -> ModelSpec:
 
 def _check_samples(settings: Settings, spec: ModelSpec) -> None:
     """Raises FaceAlignError when the training part cannot be read, or has no folder that is weighed."""
-    data, fresh = settings.data, settings.fresh
-    if fresh is None:
+    data, sampling = settings.data, settings.on_the_fly
+    if sampling is None:
         _read_part(data, "train", spec, limit=1)
         check_part(data, "train")
         return
     folders = check_faces(data, "train")
-    unknown = [name for name in fresh.weights if name != "*" and name not in folders]
+    unknown = [name for name in sampling.weights if name != "*" and name not in folders]
     if unknown:
         raise FaceAlignError(f"{data}: no faces of {', '.join(unknown)}; there are {', '.join(folders)}")
-    if "*" in fresh.weights and not folders.keys() - fresh.weights.keys():
+    if "*" in sampling.weights and not folders.keys() - sampling.weights.keys():
         raise FaceAlignError(f"{data}: each folder has a weight of its own; none is left for '*'")
 
 
 def _source(settings: Settings, meta: Mapping[str, Any], done: int) -> DataSource:
     """Where the train net takes its samples from; fresh ones from where the run goes on."""
     directory = str(settings.data.resolve())
-    if settings.fresh is None:
+    if settings.on_the_fly is None:
         return LmdbSource(directory)
-    return FreshSource(
+    return OnTheFlySource(
         directory,
         cut_for(meta, settings.data),
-        settings.fresh.changes,
-        settings.fresh.weights,
+        settings.on_the_fly.changes,
+        settings.on_the_fly.weights,
         settings.seed,
         done * settings.recipe.batch_size,
     )
@@ -304,7 +304,7 @@ def _description(settings: Settings, meta: Mapping[str, Any]) -> dict[str, Any]:
         "recipe": dataclasses.asdict(settings.recipe),
         "data_sha256": {name: part["sha256"] for name, part in meta["parts"].items()},
         "seed": settings.seed,
-        "fresh": dataclasses.asdict(settings.fresh) if settings.fresh else None,
+        "fresh": dataclasses.asdict(settings.on_the_fly) if settings.on_the_fly else None,
         "samples": {name: meta[name] for name in SAMPLES if name in meta},
         "start": origin(settings.start) if settings.start else None,
         "iterations": settings.iterations,

@@ -21,7 +21,7 @@ from skimage.data import astronaut
 
 from facealign.caffe_files.proto import caffe_pb2
 from facealign.crops.model_spec import ModelSpec
-from facealign.datasets.detected_boxes import FaceBox, stamp_of, write_boxes
+from facealign.datasets.detected_boxes import FaceBox, checksum_of, write_boxes
 from facealign.datasets.pts import write_pts
 from facealign.datasets.scan import scan
 from facealign.lmdb.datum import encode_image, encode_landmarks
@@ -74,7 +74,7 @@ def whole(tmp_path_factory):
 def write_face_boxes(place):
     """boxes.json, as facealign detect-faces would for the photo that is there now."""
     (sample,) = scan(place / "faces").samples
-    box = FaceBox(np.array([170.0, 65, 275, 190]), "mtcnn", 0.9, 0.7, stamp_of(sample))
+    box = FaceBox(np.array([170.0, 65, 275, 190]), "mtcnn", 0.9, 0.7, checksum_of(sample))
     write_boxes(place / "boxes.json", {}, {sample.relative: box})
 
 

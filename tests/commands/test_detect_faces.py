@@ -402,7 +402,7 @@ def failure(*arguments):
 def test_data_without_faces_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     output = tmp_path / "boxes.json"
-    assert "empty: no picture with 68 points" in failure("--data", tmp_path / "empty", "--output", output)
+    assert "empty: no image with 68 points" in failure("--data", tmp_path / "empty", "--output", output)
     assert "absent: no such folder" in failure("--data", tmp_path / "absent", "--output", output)
     assert not output.exists()
 

@@ -23,7 +23,7 @@ from facealign.crops.augmentation import Augmentation
 from facealign.crops.context_crop import most_bytes
 from facealign.crops.model_spec import ModelSpec
 from facealign.crops.square import crop_face
-from facealign.datasets.detected_boxes import FaceBox, stamp_of, write_boxes
+from facealign.datasets.detected_boxes import FaceBox, checksum_of, write_boxes
 from facealign.datasets.pts import write_pts
 from facealign.datasets.scan import scan
 from facealign.errors import FaceAlignError
@@ -256,7 +256,7 @@ def test_boxes_of_the_detector_are_used_and_described(few, tmp_path):
     for number, sample in enumerate(samples):
         box = np.add(box_from_landmarks(sample.points), (7.5, 3.25, 11, 5.5)).round(3)
         source, score = ("landmarks", None) if number == 0 else ("mtcnn", 0.9)
-        boxes[sample.relative] = FaceBox(box, source, score, 0.8, stamp_of(sample))
+        boxes[sample.relative] = FaceBox(box, source, score, 0.8, checksum_of(sample))
     write_boxes(tmp_path / "boxes.json", settings, boxes)
     result = small(few, tmp_path / "out", "--boxes", tmp_path / "boxes.json")
     assert result.returncode == 0, result.stderr
@@ -500,12 +500,12 @@ def test_faces_turned_away_are_not_trained_on_but_may_validate(tmp_path):
         ["--copies-of", "afw=0"],
         ["--copies-of", "afw=1", "=3"],
         ["--copies-of", "afw=-1"],
-        ["--fresh", "--copies", "3"],
-        ["--fresh", "--copies-of", "afw=1"],
+        ["--on-the-fly", "--copies", "3"],
+        ["--on-the-fly", "--copies-of", "afw=1"],
         ["--teacher"],
         ["--teacher", "one.onnx", "two.onnx", "three.onnx"],
-        ["--teacher", "one.onnx", "--teacher-share", "1.5"],
-        ["--teacher", "one.onnx", "--teacher-share", "nan"],
+        ["--teacher", "one.onnx", "--distillation-weight", "1.5"],
+        ["--teacher", "one.onnx", "--distillation-weight", "nan"],
     ],
     ids=" ".join,
 )
@@ -568,7 +568,7 @@ def test_folders_are_weighed_by_copies_of_their_own(tree, tmp_path):
 
 def test_fresh_faces_are_those_of_the_samples_in_an_lmdb_of_loose_crops(made, tree, tmp_path):
     output = tmp_path / "fresh"
-    result = tool("--data", tree, "--output", output, "--fresh", "--workers", 2, *COMMON)
+    result = tool("--data", tree, "--output", output, "--on-the-fly", "--workers", 2, *COMMON)
     assert result.returncode == 0, result.stderr
     names = ["meta.json", "train_faces", "val_images", "val_landmarks"]
     assert sorted(entry.name for entry in output.iterdir()) == names
@@ -591,17 +591,27 @@ def test_fresh_faces_are_those_of_the_samples_in_an_lmdb_of_loose_crops(made, tr
 def test_a_teacher_moves_the_landmarks_to_train_on_and_no_others(few, tmp_path):
     """By loose crops, which hold the landmarks as they are; of samples, that they are others."""
     networks = [ROOT / "models" / f"mobilenet_v2_{name}.onnx" for name in ("stage3", "cascade")]
-    taught = ("--teacher", *networks, "--teacher-share", 0.25)
+    taught = ("--teacher", *networks, "--distillation-weight", 0.25)
     made = {}
-    for name, arguments in (("plain", ()), ("taught", taught), ("two", (*taught, "--workers", 2))):
-        command = ("--data", few, "--output", tmp_path / name, "--fresh", "--workers", 1, *COMMON, *arguments)
+    for name, arguments in (("plain", ()), ("distilled", taught), ("two", (*taught, "--workers", 2))):
+        command = (
+            "--data",
+            few,
+            "--output",
+            tmp_path / name,
+            "--on-the-fly",
+            "--workers",
+            1,
+            *COMMON,
+            *arguments,
+        )
         result = tool(*command)
         assert result.returncode == 0, result.stderr
         made[name] = {ground_of(face.pixels): face for _, face in read_faces(tmp_path / name, "train")}
-    assert contents(tmp_path / "two") == contents(tmp_path / "taught")
+    assert contents(tmp_path / "two") == contents(tmp_path / "distilled")
     aligner = FaceAligner.open(networks[0], "onnx", detector=False, flip=True, cascade=networks[1])
     for ground, plain in made["plain"].items():
-        moved = made["taught"][ground]
+        moved = made["distilled"][ground]
         np.testing.assert_array_equal(moved.pixels, plain.pixels)
         np.testing.assert_array_equal(moved.square, plain.square)
         sample = photo_of(few, ground)
@@ -611,17 +621,19 @@ def test_a_teacher_moves_the_landmarks_to_train_on_and_no_others(few, tmp_path):
         wanted = (told - sample.points) * 0.25 * reduced
         np.testing.assert_allclose(moved.points - plain.points, wanted, atol=1e-3)
     for name in ("val_images", "val_landmarks"):
-        assert entries(tmp_path / "taught", name) == entries(tmp_path / "plain", name)
-    told, plain = meta_of(tmp_path / "taught"), meta_of(tmp_path / "plain")
+        assert entries(tmp_path / "distilled", name) == entries(tmp_path / "plain", name)
+    told, plain = meta_of(tmp_path / "distilled"), meta_of(tmp_path / "plain")
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in networks]
     assert [network["sha256"] for network in told["teacher"]["networks"]] == digests
     assert told["teacher"]["share"] == 0.25
     assert told["source_sha256"] == plain["source_sha256"]
 
     samples = ("--copies", 1, "--flip", 0, "--shift", 0, "--scale", 1, 1, "--rotate", 0, 0, "--noise", 0, 0)
-    for name, arguments in (("plain", ()), ("taught", taught)):
+    for name, arguments in (("plain", ()), ("distilled", taught)):
         assert small(few, tmp_path / name, *samples, *arguments).returncode == 0
-    (images, annotated), (same, moved) = (read_part(tmp_path / name, "train") for name in ("plain", "taught"))
+    (images, annotated), (same, moved) = (
+        read_part(tmp_path / name, "train") for name in ("plain", "distilled")
+    )
     np.testing.assert_array_equal(images, same)
     assert (np.abs(annotated - moved).max(axis=1) > 1e-3).all()
 
@@ -633,7 +645,7 @@ def test_a_teacher_that_is_none_is_one_line(few, tmp_path):
 
 def test_a_folder_without_faces_or_of_test_faces_only_is_an_error(tree, tmp_path):
     (tmp_path / "nothing").mkdir()
-    assert "no picture with 68 points" in failure(small(tmp_path / "nothing", tmp_path / "out"))
+    assert "no image with 68 points" in failure(small(tmp_path / "nothing", tmp_path / "out"))
     assert "no such folder" in failure(small(tmp_path / "absent", tmp_path / "out"))
     shutil.copytree(tree / "300w" / "ibug", tmp_path / "tests" / "300w" / "ibug")
     assert "no face is left to train on" in failure(small(tmp_path / "tests", tmp_path / "out"))

@@ -261,7 +261,7 @@ def test_another_seed_needs_restart_which_begins_anew(finished, data, tmp_path):
 @pytest.fixture(scope="module")
 def fresh(data):
     """Loose crops of the same faces."""
-    arguments = ("--fresh", "--validation", "0.25", "--boxes", "landmarks", "--workers", "1")
+    arguments = ("--on-the-fly", "--validation", "0.25", "--boxes", "landmarks", "--workers", "1")
     output = data.parent / "fresh"
     subprocess.run(
         [
@@ -277,7 +277,18 @@ def fresh(data):
 
 def test_samples_varied_anew_train_and_go_on_where_they_were(fresh, data, tmp_path):
     directory = tmp_path / "run"
-    common = ("--stage", 1, "--run", directory, "--fresh", "--looks", "--deform", 0.02, "--weigh", "photos=2")
+    common = (
+        "--stage",
+        1,
+        "--run",
+        directory,
+        "--on-the-fly",
+        "--photometric",
+        "--elastic",
+        0.02,
+        "--weigh",
+        "photos=2",
+    )
     common += ("--base-lr", 0.0021)
     arguments = (*common, "--data", fresh, "--snapshot-every", 2, "--validate-every", 2)
     first = tool(*arguments, "--iterations", 2)
@@ -300,14 +311,14 @@ def test_samples_varied_anew_train_and_go_on_where_they_were(fresh, data, tmp_pa
     assert same_weights(again / last, directory / last)
     # what would be another run, or cannot be one
     rate = ("--base-lr", 0.0021)
-    other = tool("--stage", 1, "--run", again, "--data", fresh, "--fresh", *rate, "--iterations", 4)
+    other = tool("--stage", 1, "--run", again, "--data", fresh, "--on-the-fly", *rate, "--iterations", 4)
     assert "holds a run with another way to vary samples; use --restart" in failure(other)
-    run = ("--stage", 1, "--run", tmp_path / "none", "--fresh")
+    run = ("--stage", 1, "--run", tmp_path / "none", "--on-the-fly")
     assert "no faces of menpo; there are photos" in failure(
         tool(*run, "--data", fresh, "--weigh", "menpo=1", "photos=1")
     )
     assert "none is left for '*'" in failure(tool(*run, "--data", fresh, "--weigh", "*=1", "photos=1"))
-    assert "train_faces: no LMDB; make it with `make lmdb FRESH=1" in failure(tool(*run, "--data", data))
+    assert "train_faces: no LMDB; make it with `make lmdb ON_THE_FLY=1" in failure(tool(*run, "--data", data))
     assert "train_images: no LMDB" in failure(tool(*run[:-1], "--data", fresh))
 
 
@@ -340,16 +351,16 @@ def test_the_plain_command_trains_with_what_was_written(finished):
         ["--stage", "1", "--device", "tpu"],
         ["--stage", "1", "--base-lr", "0"],
         ["--stage", "1", "--base-lr", "nan"],
-        ["--stage", "1", "--looks"],
-        ["--stage", "1", "--deform", "0.02"],
-        ["--stage", "1", "--fresh", "--deform", "0.06"],
-        ["--stage", "1", "--fresh", "--deform", "nan"],
+        ["--stage", "1", "--photometric"],
+        ["--stage", "1", "--elastic", "0.02"],
+        ["--stage", "1", "--on-the-fly", "--elastic", "0.06"],
+        ["--stage", "1", "--on-the-fly", "--elastic", "nan"],
         ["--stage", "1", "--weigh", "photos=1"],
-        ["--stage", "1", "--fresh", "--weigh", "photos"],
-        ["--stage", "1", "--fresh", "--weigh", "=1"],
-        ["--stage", "1", "--fresh", "--weigh", "photos=-1"],
-        ["--stage", "1", "--fresh", "--weigh", "photos=inf"],
-        ["--stage", "1", "--fresh", "--weigh", "photos=0"],
+        ["--stage", "1", "--on-the-fly", "--weigh", "photos"],
+        ["--stage", "1", "--on-the-fly", "--weigh", "=1"],
+        ["--stage", "1", "--on-the-fly", "--weigh", "photos=-1"],
+        ["--stage", "1", "--on-the-fly", "--weigh", "photos=inf"],
+        ["--stage", "1", "--on-the-fly", "--weigh", "photos=0"],
     ],
     ids=" ".join,
 )

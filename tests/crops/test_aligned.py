@@ -165,7 +165,7 @@ def test_the_description_keeps_the_shape_to_a_thousandth_of_a_pixel():
     spec = ModelSpec(crop="aligned", mean_shape=numbers_of(mean))
     again = ModelSpec.from_json(spec.to_json(), "here")
     assert again == spec
-    assert again.is_second_level
+    assert again.is_second_stage
     np.testing.assert_allclose(shape_of(again), mean, atol=5.1e-4)
 
 
@@ -182,7 +182,7 @@ def test_many_shapes_at_once_are_each_alone():
 def test_the_spec_of_a_second_network_holds_the_mean_shape():
     shapes = np.stack([face(np.random.default_rng(seed), 3) for seed in range(4)])
     spec = aligned_spec(ModelSpec(stage="x"), shapes, 0.2)
-    assert (spec.stage, spec.is_second_level) == ("x", True)
+    assert (spec.stage, spec.is_second_stage) == ("x", True)
     np.testing.assert_allclose(shape_of(spec), mean_shape(shapes, (64, 64), 0.2), atol=6e-4)
 
 

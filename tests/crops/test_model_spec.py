@@ -36,14 +36,14 @@ specs = st.builds(
 @given(specs)
 def test_json_round_trip(spec):
     assert ModelSpec.from_json(spec.to_json(), "here") == spec
-    assert not spec.is_second_level
+    assert not spec.is_second_stage
 
 
 @given(st.lists(numbers, min_size=136, max_size=136, unique=True))
 def test_json_round_trip_of_a_second_level(shape):
     spec = ModelSpec(crop="aligned", mean_shape=tuple(shape))
     assert ModelSpec.from_json(spec.to_json(), "here") == spec
-    assert spec.is_second_level
+    assert spec.is_second_stage
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from facealign.datasets.detected_boxes import (
     FaceBox,
     best_match,
     boxes_for,
+    checksum_of,
     described,
     find_box,
     find_boxes,
     read_boxes,
-    stamp_of,
     unreadable,
     write_boxes,
 )
@@ -65,7 +65,7 @@ def test_the_box_of_a_face(photos, detector):
     assert (found.source, found.score) == ("mtcnn", detection.score)
     assert found.overlap == pytest.approx(overlap(detection.box, landmark_box(FACE)), abs=1e-6)
     assert found.overlap > 0.5
-    assert found.stamp == stamp_of(sample)
+    assert found.stamp == checksum_of(sample)
 
 
 @pytest.mark.parametrize("name", ["c", "d"], ids=["nobody_is_found", "somebody_else_is_found"])
@@ -74,7 +74,7 @@ def test_a_missed_face_gets_the_box_of_its_landmarks_marked_as_such(name, photos
     found = find_box(sample, detector)
     np.testing.assert_array_equal(found.box, box_from_landmarks(sample.points))
     assert (found.source, found.score, found.overlap) == ("landmarks", None, 0.0)
-    assert found.stamp == stamp_of(sample)
+    assert found.stamp == checksum_of(sample)
 
 
 def test_the_photo_is_read_without_its_orientation(tmp_path, detector):
@@ -304,7 +304,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 
 def listed(folder):
     samples = scan(folder).samples
-    return {sample.relative: dataclasses.replace(BOX, stamp=stamp_of(sample)) for sample in samples}
+    return {sample.relative: dataclasses.replace(BOX, stamp=checksum_of(sample)) for sample in samples}
 
 
 def test_boxes_for_samples(photos):
@@ -339,7 +339,7 @@ def test_a_sample_without_a_box_is_named(photos):
 
 
 def test_a_stamp_is_the_same_each_time_and_wherever_the_data_lie(photos, tmp_path):
-    stamps = [stamp_of(sample) for sample in scan(photos).samples]
+    stamps = [checksum_of(sample) for sample in scan(photos).samples]
     assert len(set(stamps)) == 4
     photos.rename(tmp_path / "moved")
-    assert [stamp_of(sample) for sample in scan(tmp_path / "moved").samples] == stamps
+    assert [checksum_of(sample) for sample in scan(tmp_path / "moved").samples] == stamps

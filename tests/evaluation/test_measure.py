@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from facealign.datasets.detected_boxes import FaceBox, stamp_of
+from facealign.datasets.detected_boxes import FaceBox, checksum_of
 from facealign.datasets.scan import scan
 from facealign.errors import FaceAlignError
 from facealign.evaluation.figures import breakdown, figures, results
@@ -229,9 +229,9 @@ def test_listed_boxes(root):
     first, second, third, fourth = scan(root).samples[:4]
     box = np.array([1.0, 2.0, 30.0, 40.0])
     faces = {
-        first.relative: FaceBox(box, "mtcnn", 0.99, 0.7, stamp_of(first)),
-        second.relative: FaceBox(box, "landmarks", None, 0.0, stamp_of(second)),
-        fourth.relative: FaceBox(box, "unreadable", None, 0.0, stamp_of(fourth)),
+        first.relative: FaceBox(box, "mtcnn", 0.99, 0.7, checksum_of(first)),
+        second.relative: FaceBox(box, "landmarks", None, 0.0, checksum_of(second)),
+        fourth.relative: FaceBox(box, "unreadable", None, 0.0, checksum_of(fourth)),
     }
     find = listed_box(faces, "faces.json")
     image = np.zeros((200, 240, 3), np.uint8)
@@ -244,7 +244,9 @@ def test_listed_boxes(root):
 
 def test_the_box_of_another_picture_is_refused(root):
     sample = scan(root).samples[0]
-    faces = {sample.relative: FaceBox(np.array([1.0, 2.0, 30.0, 40.0]), "mtcnn", 0.99, 0.7, stamp_of(sample))}
+    faces = {
+        sample.relative: FaceBox(np.array([1.0, 2.0, 30.0, 40.0]), "mtcnn", 0.99, 0.7, checksum_of(sample))
+    }
     with sample.path.open("ab") as picture:
         picture.write(b"more")
     with pytest.raises(FaceAlignError, match=sample.path.name):

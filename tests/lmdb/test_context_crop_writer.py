@@ -31,7 +31,7 @@ from facealign.lmdb.context_crop_writer import (
 )
 from facealign.lmdb.jobs import FirstStage, Job, PartRequest, SampleSettings, described_settings
 from facealign.lmdb.sample_writer import write_validation_part
-from facealign.networks.data_layers import FreshSource, data_layers
+from facealign.networks.data_layers import OnTheFlySource, data_layers
 from tests.dotted_photos import MIRRORED, dots_at, ground_of, write_photo
 
 RECIPE = SampleSettings(ModelSpec(box_scale=1.2, box_shift=(0.0, 0.05)), Augmentation(noise_std=(0, 0)), 0)
@@ -126,7 +126,9 @@ def test_caffe_shows_a_second_network_what_refining_will(photos, second, tmp_pat
     """Unvaried samples are the crops by the annotated landmarks; varied ones show what whole photos would."""
     write_faces(PartRequest(tmp_path, "train", jobs_in(photos), second, 1, plain, never))
     still = Augmentation(0, 0, (1, 1), (0, 0), (0, 0))
-    images, landmarks = samples_of_caffe(tmp_path, FreshSource(str(tmp_path), still), caffe_pb2.TRAIN, 6, 6)
+    images, landmarks = samples_of_caffe(
+        tmp_path, OnTheFlySource(str(tmp_path), still), caffe_pb2.TRAIN, 6, 6
+    )
     jobs = {ground: job for ground, job in enumerate(jobs_in(photos))}
     for image, points in zip(images, landmarks, strict=True):
         job = jobs.pop(ground_of(image))
@@ -143,7 +145,9 @@ def test_caffe_shows_a_second_network_what_refining_will(photos, second, tmp_pat
             photo = ContextCrop(read_image(job.sample.path, orient=False), job.sample.points, job.box)
             opened.put(key, encode_face(photo, second.spec))
     loose, uncut = (
-        samples_of_caffe(tmp_path, FreshSource(str(path), RECIPE.augmentation, seed=1), caffe_pb2.TRAIN, 60)
+        samples_of_caffe(
+            tmp_path, OnTheFlySource(str(path), RECIPE.augmentation, seed=1), caffe_pb2.TRAIN, 60
+        )
         for path in (tmp_path, whole)
     )
     np.testing.assert_allclose(loose[1], uncut[1], atol=1e-3)
@@ -182,7 +186,7 @@ def samples_of_caffe(tmp_path, source, phase, count, batch=10):
 
 
 def test_caffe_s_samples_have_every_dot_at_its_landmark(built, tmp_path):
-    source = FreshSource(str(built[0]), RECIPE.augmentation, seed=3)
+    source = OnTheFlySource(str(built[0]), RECIPE.augmentation, seed=3)
     images, landmarks = samples_of_caffe(tmp_path, source, caffe_pb2.TRAIN, 60)
     orders = Counter()
     for image, points in zip(images, landmarks, strict=True):
@@ -198,17 +202,17 @@ def test_caffe_s_samples_have_every_dot_at_its_landmark(built, tmp_path):
 
 
 def test_weights_choose_folders_and_a_run_goes_on_where_it_was(built, tmp_path):
-    source = FreshSource(str(built[0]), RECIPE.augmentation, weights={"more": 1.0}, seed=3)
+    source = OnTheFlySource(str(built[0]), RECIPE.augmentation, weights={"more": 1.0}, seed=3)
     images, landmarks = samples_of_caffe(tmp_path, source, caffe_pb2.TRAIN, 20)
     assert set(map(ground_of, images)) == {4, 5}
-    rest = FreshSource(str(built[0]), RECIPE.augmentation, weights={"more": 1.0}, seed=3, first_sample=10)
+    rest = OnTheFlySource(str(built[0]), RECIPE.augmentation, weights={"more": 1.0}, seed=3, first_sample=10)
     again = samples_of_caffe(tmp_path, rest, caffe_pb2.TRAIN, 10)
     np.testing.assert_array_equal(again[0], images[10:])
     np.testing.assert_array_equal(again[1], landmarks[10:])
 
 
 def test_validation_is_on_the_pair_of_lmdbs_beside_them(built, tmp_path):
-    source = FreshSource(str(built[0]), RECIPE.augmentation)
+    source = OnTheFlySource(str(built[0]), RECIPE.augmentation)
     images, landmarks = samples_of_caffe(tmp_path, source, caffe_pb2.TEST, 6, batch=6)
     assert list(map(ground_of, images)) == list(range(6))
     for image, points in zip(images, landmarks, strict=True):
@@ -261,7 +265,7 @@ def test_a_record_that_is_no_face_is_named(built, tmp_path, value, message):
 
 
 def test_what_is_missing_is_one_line(tmp_path):
-    with pytest.raises(FaceAlignError, match="train_faces: no LMDB; make it with `make lmdb FRESH=1"):
+    with pytest.raises(FaceAlignError, match="train_faces: no LMDB; make it with `make lmdb ON_THE_FLY=1"):
         check_faces(tmp_path, "train")
     lmdb.open(str(tmp_path / "train_faces")).close()
     with pytest.raises(FaceAlignError, match="holds no face"):

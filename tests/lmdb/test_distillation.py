@@ -11,7 +11,7 @@ from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import box_from_landmarks
 from facealign.inference.face_aligner import FaceAligner
 from facealign.io.images import read_image
-from facealign.lmdb.distillation import Teacher, taught
+from facealign.lmdb.distillation import Teacher, distilled
 from facealign.lmdb.jobs import Job
 from tests.dotted_photos import write_photo
 
@@ -31,7 +31,7 @@ def jobs(tmp_path_factory):
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_landmarks_move_by_the_share_towards_what_the_networks_tell(jobs, second, share):
     aligner = FaceAligner.open(FIRST, "onnx", detector=False, flip=True, cascade=second)
-    for before, after in zip(jobs, taught(jobs, Teacher(FIRST, second, share), 1), strict=True):
+    for before, after in zip(jobs, distilled(jobs, Teacher(FIRST, second, share), 1), strict=True):
         (told,) = aligner.landmarks_in(read_image(before.sample.path, orient=False), before.box[None])
         wanted = (1 - share) * before.sample.points + share * told
         np.testing.assert_allclose(after.sample.points, wanted, atol=1e-9)
@@ -40,13 +40,13 @@ def test_landmarks_move_by_the_share_towards_what_the_networks_tell(jobs, second
 
 
 def test_the_number_of_workers_does_not_matter(jobs):
-    one, two = ([job.sample.points for job in taught(jobs, Teacher(FIRST, SECOND), n)] for n in (1, 2))
+    one, two = ([job.sample.points for job in distilled(jobs, Teacher(FIRST, SECOND), n)] for n in (1, 2))
     np.testing.assert_array_equal(one, two)
 
 
 def test_a_face_whose_photo_cannot_be_read_stays_for_who_cuts_it(jobs, tmp_path):
     gone = replace(jobs[0], sample=replace(jobs[0].sample, path=tmp_path / "gone.jpg"))
-    kept, moved = taught([gone, jobs[1]], Teacher(FIRST), 1)
+    kept, moved = distilled([gone, jobs[1]], Teacher(FIRST), 1)
     assert kept is gone
     assert not np.array_equal(moved.sample.points, jobs[1].sample.points)
 

@@ -16,12 +16,12 @@ from facealign.crops.augmentation import Augmentation
 from facealign.engines.pycaffe import import_caffe
 from facealign.networks import mobilenet_v2, vgg_shadow
 from facealign.networks.data_layers import (
-    LOOKS,
+    PHOTOMETRIC,
     Change,
-    FreshSource,
     Hdf5Source,
     ImageListSource,
     LmdbSource,
+    OnTheFlySource,
     data_layers,
 )
 from facealign.networks.recipes import RECIPES
@@ -70,10 +70,10 @@ def test_lmdbs_come_in_pairs():
 
 
 def test_fresh_samples_vary_as_asked_and_validation_does_not():
-    source = FreshSource(
+    source = OnTheFlySource(
         "somewhere/fresh",
         Augmentation(0.25, 0.02, (0.95, 1.05), (-10, 20), (1, 2)),
-        {**LOOKS, "blur": Change(0.5, 0.25, 2)},
+        {**PHOTOMETRIC, "blur": Change(0.5, 0.25, 2)},
         {"afw": 2.0, "*": 1.0},
         7,
         640,
@@ -90,7 +90,7 @@ def test_fresh_samples_vary_as_asked_and_validation_does_not():
     numbers += [found.rotate_min, found.rotate_max, found.noise_std_min, found.noise_std_max]
     assert numbers == pytest.approx([0.25, 0.02, 0.95, 1.05, -10, 20, 1, 2])
     assert (found.blur.probability, found.blur.low, found.blur.high) == (0.5, 0.25, 2)
-    for name in LOOKS:
+    for name in PHOTOMETRIC:
         assert getattr(found, name).probability > 0
     pair = in_caffe_s_schema(data_layers(LmdbSource("somewhere/fresh"), 64, (70, 60)))
     assert test == [layer for layer in pair if phase(layer) == TEST]
@@ -131,7 +131,7 @@ def test_every_source_feeds_the_same_net(name):
     kinds = ("Data", "ImageFloatData", "HDF5Data", "AugmentedFaceData")
     for source, count in (
         (LmdbSource(), 4),
-        (FreshSource(), 3),
+        (OnTheFlySource(), 3),
         (ImageListSource(), 2),
         (Hdf5Source(), 2),
     ):

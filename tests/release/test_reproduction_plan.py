@@ -64,7 +64,7 @@ def test_the_iterations_are_scaled_and_so_is_the_time(tmp_path):
     stage3 = "mobilenet_v2_stage3, run 1"
     assert tenth[stage3].iterations == steps[stage3].iterations / 10
     assert minutes_left(tenth[stage3], 1) == pytest.approx(minutes_left(steps[stage3], 1) / 10)
-    assert minutes_left(steps["lmdb_fresh"], 2.0) == steps["lmdb_fresh"].minutes / 2
+    assert minutes_left(steps["lmdb_on_the_fly"], 2.0) == steps["lmdb_on_the_fly"].minutes / 2
 
 
 @pytest.fixture

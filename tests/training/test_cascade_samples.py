@@ -241,7 +241,7 @@ def program(*arguments, **options):
 def make(photos, *arguments, **options):
     return program(
         *("make-lmdb", "--data", photos, "--boxes", "landmarks", "--min-eye-distance", 0),
-        *("--validation", 0.3, "--workers", 1, *(() if "--fresh" in arguments else ("--copies", 4))),
+        *("--validation", 0.3, "--workers", 1, *(() if "--on-the-fly" in arguments else ("--copies", 4))),
         *arguments,
         **options,
     )
@@ -335,7 +335,7 @@ def test_wrong_ways_are_one_line(photos, tmp_path, arguments, code, said):
 
 def test_a_second_network_trains_on_loose_crops(photos, erring, tmp_path):
     """They are cut by the annotation; those that validate by what the first network tells."""
-    result = make(photos, "--after", erring, "--fresh", "--output", tmp_path / "lmdb")
+    result = make(photos, "--after", erring, "--on-the-fly", "--output", tmp_path / "lmdb")
     assert result.returncode == 0, result.stderr
     meta = json.loads((tmp_path / "lmdb" / "meta.json").read_text())
     assert meta["fresh"]
@@ -343,6 +343,6 @@ def test_a_second_network_trains_on_loose_crops(photos, erring, tmp_path):
     assert meta["after"]["weights"] == erring.name
     run = tmp_path / "run"
     settings = ("--run", run, "--iterations", 1, "--weights", START)
-    result = program("train", "--stage", "cascade", "--fresh", "--data", tmp_path / "lmdb", *settings)
+    result = program("train", "--stage", "cascade", "--on-the-fly", "--data", tmp_path / "lmdb", *settings)
     assert result.returncode == 0, result.stderr
-    assert load_spec(run / "cascade_iter_1.caffemodel").is_second_level
+    assert load_spec(run / "cascade_iter_1.caffemodel").is_second_stage
