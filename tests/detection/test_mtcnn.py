@@ -81,7 +81,7 @@ def test_the_astronaut(face):
 
 
 def test_landmarks_stand_in_for_the_detector(detector, face):
-    """Where MTCNN misses a face, a box is made of landmarks: about the one that it gives where it does not."""
+    """Where MTCNN misses a face, a box is made of landmarks: about the one that it would give."""
     aligner = FaceAligner.open(MODELS / "mobilenet_v2_stage3.onnx", "onnx", detector=False, flip=True)
     for picture, box in (
         (PHOTO, face.box),
@@ -404,6 +404,15 @@ def test_the_coordinates_of_a_window():
     assert found.score == pytest.approx(0.9)
 
 
+def test_windows_of_different_levels_are_not_compared_by_their_places_there():
+    """The same row and column of two levels are two places of the picture: two faces."""
+    windows = [(120, 20, 20, 0.9), (60, 20, 20, 0.8)]
+    cascade = MtcnnDetector(Scripted(windows), Scripted(), Scripted(), MtcnnSettings(factor=0.5))
+    found = np.array([one.box for one in cascade.detect(BLANK)])
+    edges = np.array([[40 / 0.3, 40 / 0.3 + 40], [40 / 0.15, 40 / 0.15 + 80]]) - 0.5
+    np.testing.assert_allclose(found[np.argsort(found[:, 0])], edges[:, [0, 0, 1, 1]], atol=1e-4)
+
+
 def test_every_net_moves_the_box_and_the_first_two_are_followed_by_a_square():
     """PNet lowers and narrows the window of side 40, RNet widens it, ONet moves its left edge."""
     cascade = MtcnnDetector(
@@ -572,6 +581,20 @@ def test_a_cut_is_sampled_at_exact_coordinates():
     y = corner[:, 1:] + side * part - 0.5
     np.testing.assert_allclose(windows[:, 0], np.broadcast_to(x[:, None, :], (40, 24, 24)), atol=0.07)
     np.testing.assert_allclose(windows[:, 1], np.broadcast_to(y[:, :, None], (40, 24, 24)), atol=0.07)
+
+
+def test_a_level_that_is_wider_than_it_should_be_is_sampled_by_both_its_scales():
+    """Sides are whole numbers of pixels: those of a level are not reduced by quite the same factor."""
+    scale = np.array([0.5, 0.4])
+    # What `as_seen` makes of these values are the places in the original, of x in red and y in green.
+    y, x = (np.mgrid[:80, :150].astype(np.float32) + 0.5) / scale[::-1, None, None] - 0.5
+    pixels = np.dstack([x, y, x])[..., ::-1] * 128 + 127.5
+    boxes = np.array([[40.0, 30, 80, 70], [150, 100, 190, 140]])
+    windows = cut([Level(np.ascontiguousarray(pixels, dtype=np.float32), scale)], boxes, 16)
+    part = (np.arange(16) + 0.5) / 16 * 40 - 0.5
+    for window, (left, top, _, _) in zip(windows, boxes, strict=True):
+        np.testing.assert_allclose(window[0], np.broadcast_to(left + part, (16, 16)), atol=0.1)
+        np.testing.assert_allclose(window[1], np.broadcast_to(top + part[:, None], (16, 16)), atol=0.1)
 
 
 def test_a_cut_is_taken_from_the_smallest_level_that_shows_enough():
