@@ -49,6 +49,11 @@ def test_a_box_that_goes_with_the_face_does_not_vary(photo):
     np.testing.assert_allclose(moves, [[0, 0, 1]] * 3, atol=2e-3)
 
 
+def test_the_photo_is_made_smaller_and_larger_by_what_the_documentation_says():
+    text = " ".join((ROOT / "docs" / "data.md").read_text().split())
+    assert f"in the mirror and in the photo at {SIZES[0]} and {SIZES[1]} times its size" in text
+
+
 def test_a_place_is_found_again_to_a_fiftieth_of_a_pixel(photo):
     """Pixels are squares: made smaller or larger, their middles move by parts of half a pixel."""
     moves = box_moves(detector(), *photo)

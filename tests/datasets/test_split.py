@@ -246,6 +246,24 @@ def faces(folder, numbers):
     return [sample(f"300w/{folder}/{number}_1.jpg") for number in numbers]
 
 
+@pytest.mark.parametrize(
+    ("folder", "tests"),
+    [
+        ("afw", False),
+        ("helen/trainset", False),
+        ("lfpw/trainset", False),
+        ("helen/testset", True),
+        ("lfpw/testset", True),
+        ("ibug", True),
+    ],
+)
+def test_the_folders_of_the_release_and_which_of_them_test(folder, tests):
+    face = sample(f"300w/{folder}/image_1.png")
+    assert face.is_300w
+    assert face.is_test is tests
+    assert not sample(f"mine/{folder}/image_1.png").is_300w
+
+
 def test_the_fixed_part_is_balanced_and_does_not_depend_on_seed_share_or_who_else_is_here():
     listed = [face for folder, numbers in PHOTOS.items() for face in faces(folder, numbers)]
     # In AFW a photo has several faces: 55 photos hold the hundred.
