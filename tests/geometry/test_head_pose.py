@@ -1,5 +1,6 @@
 """Head pose against a head turned by known angles and projected by hand."""
 
+import dataclasses
 import itertools
 import warnings
 
@@ -67,8 +68,10 @@ def test_signs_are_those_of_the_picture():
     assert crop_pose(leaned, SIZE).roll > 20
 
 
-def test_a_level_head_has_no_angles():
+def test_a_level_head_has_no_angles_and_keeps_them():
     pose = crop_pose(photograph(turned(0, 0, 0)), SIZE)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        pose.yaw = 5.0
     assert [pose.yaw, pose.pitch, pose.roll] == pytest.approx([0, 0, 0], abs=0.01)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from facealign.geometry import similarity
 from facealign.geometry.affine import apply
 from facealign.geometry.landmarks import MIRROR
 from facealign.geometry.similarity import fit_similarity, mean_shape
@@ -40,6 +41,16 @@ def test_the_mean_does_not_depend_on_how_the_first_face_or_all_of_them_lie(degre
     np.testing.assert_allclose(
         mean_shape(leaned(faces, degrees, 0.2, (-9, 4)), SIZE, MARGIN), mean, atol=1e-6
     )
+
+
+def test_a_face_is_upright_before_any_other_is_laid_on_it(monkeypatch):
+    """The rounds would make good for an angle that is wrong at first, but not within as few of them."""
+    monkeypatch.setattr(similarity, "ROUNDS", 0)
+    face = upright_face() + np.random.default_rng(2).normal(0, 0.05, (68, 2))
+    first = mean_shape(face[None], SIZE, MARGIN)
+    for degrees in range(-180, 180, 15):
+        turned = leaned(face, degrees, 5.0, (40, 70))
+        np.testing.assert_allclose(mean_shape(turned[None], SIZE, MARGIN), first, atol=1e-9)
 
 
 def test_the_mean_of_a_face_and_its_mirror_image_is_halfway():
