@@ -31,14 +31,14 @@ NETS = {
 
 
 def refused(call, path):
-    """The one line that says what is wrong; it begins with the file."""
+    """What the one line says after the file with which it begins, as that path holds the test's name."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(FaceAlignError) as caught:
             call()
     message = str(caught.value)
     assert is_one_line(message, path)
-    return message
+    return message.removeprefix(str(path))
 
 
 def is_one_line(message, path):
@@ -318,7 +318,7 @@ def test_a_deploy_net_that_cannot_be_is_told_with_the_line(old, new, message, tm
     text = text_format.MessageToString(NETS["pnet"])
     assert read_deploy_text(path, text) == NETS["pnet"]
     found = refused(lambda: read_deploy_text(path, text.replace(old, new, 1)), path)
-    assert re.match(rf"{re.escape(str(path))}, {message}", found), found
+    assert re.match(f", {message}", found), found
 
 
 def read_deploy_text(path, text):

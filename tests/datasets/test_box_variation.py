@@ -49,6 +49,35 @@ def test_a_box_that_goes_with_the_face_does_not_vary(photo):
     np.testing.assert_allclose(moves, [[0, 0, 1]] * 3, atol=2e-3)
 
 
+def test_the_photo_is_made_smaller_and_larger_by_what_the_documentation_says():
+    text = " ".join((ROOT / "docs" / "data.md").read_text().split())
+    assert f"in the mirror and in the photo at {SIZES[0]} and {SIZES[1]} times its size" in text
+
+
+def test_a_place_is_found_again_to_a_fiftieth_of_a_pixel(photo):
+    """Pixels are squares: made smaller or larger, their middles move by parts of half a pixel."""
+    moves = box_moves(detector(), *photo)
+    assert np.abs(moves[:, :2]).max() * 120 < 0.02
+
+
+@pytest.mark.parametrize(("left", "right", "size"), [(-8.0, 8.04, SIZES[0]), (-8.04, 8.0, SIZES[1])])
+def test_the_face_is_looked_for_where_the_photo_s_pixels_went(photo, left, right, size):
+    """Of two boxes on either side of the face, nearly as far, the nearer one is the face's.
+
+    If a pixel's number were multiplied by the size, a fifteenth of a pixel off, it would be the other.
+    """
+
+    def both(image):
+        box = bright_part(image)
+        apart = (left, right) if abs(image.shape[1] - 260 * size) < 1 else (0, 300)
+        return [SimpleNamespace(box=box + np.array([move, 0, move, 0])) for move in apart]
+
+    image, points = photo
+    moves = box_moves(both, image, points - 0.5)  # whose middle is that of the bright part's pixels
+    nearer = left if abs(left) < abs(right) else right
+    assert moves[1 + SIZES.index(size), 0] * 120 * size == pytest.approx(nearer, abs=0.03)
+
+
 def test_a_box_beside_the_face_moves_in_the_mirror_by_twice_that(photo):
     moves = box_moves(detector(lambda image, box: box + 9.0 * np.array([1, 0, 1, 0])), *photo)
     np.testing.assert_allclose(moves[0], [-18 / 120, 0, 1], atol=2e-3)

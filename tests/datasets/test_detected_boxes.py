@@ -246,6 +246,7 @@ def without(key):
         pytest.param(changed(box="1 2 3 4"), id="box_of_words"),
         pytest.param(changed(box=None), id="box_of_nothing"),
         pytest.param(changed(box=[1, 2, 1, 40]), id="box_without_area"),
+        pytest.param(changed(box=[1, 2, 30, 2]), id="box_without_height"),
         pytest.param(changed(box=[30, 2, 1, 40]), id="box_inside_out"),
         pytest.param(changed(box=[1, 2, 30, float("nan")]), id="box_not_finite"),
         pytest.param(changed(box=[1, 2, 30, 10**400]), id="box_too_large"),
@@ -291,15 +292,31 @@ def test_a_file_cut_anywhere_is_named(path):
     whole = path.read_bytes()
     for size in range(0, len(whole) - 2, 7):
         path.write_bytes(whole[:size])
-        with pytest.raises(FaceAlignError, match=r"boxes\.json"):
+        with pytest.raises(FaceAlignError, match=r"boxes\.json: not a file of .*make it again"):
             read_boxes(path)
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     with pytest.raises(FaceAlignError, match=r"absent\.json: no such file; .*detect-faces"):
         read_boxes(tmp_path / "absent.json")
-    with pytest.raises(FaceAlignError, match=tmp_path.name):
+    with pytest.raises(FaceAlignError, match=f"/{tmp_path.name}: not a file of .*Is a directory"):
         read_boxes(tmp_path)
+
+
+def test_without_a_choice_boxes_are_found_in_opencv_by_this_process(photos, monkeypatch, detector):
+    """They are then the same with Caffe and without."""
+    opened = []
+
+    def open_(engine, settings):
+        opened.append((engine, settings))
+        return detector
+
+    monkeypatch.setattr(MtcnnDetector, "open", open_)
+    samples = scan(photos).samples[:1]
+    for arguments in ((), ("auto",), ("caffe",)):
+        (found,) = find_boxes(samples, MtcnnSettings(), *arguments)
+        assert found.source == "mtcnn"
+    assert opened == [(engine, MtcnnSettings()) for engine in ("onnx", "onnx", "caffe")]
 
 
 def listed(folder):

@@ -232,7 +232,7 @@ def test_a_profile_needs_no_picture_and_is_no_sample(tmp_path):
 def test_a_root_that_is_no_folder_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     for name in ("absent", "file"):
-        with pytest.raises(FaceAlignError, match=name):
+        with pytest.raises(FaceAlignError, match=f"/{name}: no such folder"):
             scan(tmp_path / name)
     assert scan(tmp_path).samples == []
 

@@ -1,5 +1,6 @@
 """Validation faces: nobody is on both sides, whatever the data sets are."""
 
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -245,6 +246,24 @@ def faces(folder, numbers):
     return [sample(f"300w/{folder}/{number}_1.jpg") for number in numbers]
 
 
+@pytest.mark.parametrize(
+    ("folder", "tests"),
+    [
+        ("afw", False),
+        ("helen/trainset", False),
+        ("lfpw/trainset", False),
+        ("helen/testset", True),
+        ("lfpw/testset", True),
+        ("ibug", True),
+    ],
+)
+def test_the_folders_of_the_release_and_which_of_them_test(folder, tests):
+    face = sample(f"300w/{folder}/image_1.png")
+    assert face.is_300w
+    assert face.is_test is tests
+    assert not sample(f"mine/{folder}/image_1.png").is_300w
+
+
 def test_the_fixed_part_is_balanced_and_does_not_depend_on_seed_share_or_who_else_is_here():
     listed = [face for folder, numbers in PHOTOS.items() for face in faces(folder, numbers)]
     # In AFW a photo has several faces: 55 photos hold the hundred.
@@ -261,6 +280,22 @@ def test_the_fixed_part_is_balanced_and_does_not_depend_on_seed_share_or_who_els
         assert training == others
     assert all(in_validation(face) for face in listed)
     assert not any(in_validation(face) for face in OTHERS)
+
+
+def test_the_fixed_part_is_the_one_that_all_figures_were_measured_on():
+    """Another photo in it would be a face trained on by the released networks, and other figures.
+
+    Its SHA-256 is that of the list as it was when they were trained; the ids are sorted, a line each.
+    """
+    lines = sorted(f"{folder}/{number}" for folder, numbers in PHOTOS.items() for number in numbers)
+    assert len(lines) == len(set(lines)) == 55 + 91 + 100
+    digest = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    assert digest == "a86d95bcc8c6b3b8da6065cd014802eb06f4ca7d07016c684891cd8d17a3b472"
+    # It was made of each set's first photos by the SHA-256 of their group: all are of its lowest part.
+    for folder, lowest in (("afw", 0.29), ("helen/trainset", 0.12), ("lfpw/trainset", 0.15)):
+        groups = {face.group for face in faces(folder, PHOTOS[folder])}
+        hashes = [hashlib.sha256(group.encode()).digest() for group in groups]
+        assert max(int.from_bytes(each[:4], "big") for each in hashes) < lowest * 2**32
 
 
 def test_share_0_writes_no_validation_part_and_still_does_not_train_on_it():

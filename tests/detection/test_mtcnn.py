@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import cv2
@@ -13,7 +14,8 @@ from facealign.detection.mtcnn import LARGEST, MtcnnDetector, MtcnnSettings
 from facealign.engines.caffe import CaffeEngine
 from facealign.engines.onnx import OnnxEngine
 from facealign.errors import FaceAlignError
-from facealign.geometry.boxes import overlap
+from facealign.geometry.boxes import box_from_landmarks, overlap
+from facealign.inference.face_aligner import FaceAligner
 
 PHOTO = np.ascontiguousarray(astronaut()[:, :, ::-1])
 POINTS = np.array([[202.5, 100.5], [246.0, 103.0], [223.5, 127.0], [202.0, 139.0], [246.0, 139.5]])
@@ -46,6 +48,9 @@ def mapped(affine, points):
     return (flat @ np.asarray(affine)[:, :2].T + np.asarray(affine)[:, 2]).reshape(np.shape(points))
 
 
+MODELS = Path(__file__).parents[2] / "models"
+
+
 def off(box, expected):
     """How far the edges of a box are from the expected ones, as a fraction of the latter's width."""
     return np.abs(box - expected).max() / (expected[2] - expected[0])
@@ -58,6 +63,17 @@ def test_the_astronaut(face):
     assert off(face.box, np.array([180.0, 65, 267, 177])) < 0.1
     eyes = np.linalg.norm(POINTS[1] - POINTS[0])
     assert np.linalg.norm(face.points - POINTS, axis=1).max() < 0.1 * eyes
+
+
+def test_landmarks_stand_in_for_the_detector(detector, face):
+    """Where MTCNN misses a face, a box is made of landmarks: about the one that it would give."""
+    aligner = FaceAligner.open(MODELS / "mobilenet_v2_stage3.onnx", "onnx", detector=False, flip=True)
+    for picture, box in (
+        (PHOTO, face.box),
+        (PHOTO[:, ::-1], face.box[[2, 1, 0, 3]] * (-1, 1, -1, 1) + (511, 0) * 2),
+    ):
+        (points,) = aligner.landmarks_in(np.ascontiguousarray(picture), box[None])
+        assert off(box_from_landmarks(points), box) < 0.1
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.6, 0.75, 1.3, 2.0, 3.0])

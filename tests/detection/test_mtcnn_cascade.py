@@ -164,3 +164,12 @@ def test_in_batches_the_answers_are_the_same():
     np.testing.assert_array_equal(found["mean"], data.mean(axis=(1, 2, 3)))
     assert sizes == [3, 3, 1]
     assert Batched(answers, 7).forward({"data": data})["prob"].shape == (7, 2)
+
+
+def test_windows_of_different_levels_are_not_compared_by_their_places_there():
+    """The same row and column of two levels are two places of the picture: two faces."""
+    windows = [(120, 20, 20, 0.9), (60, 20, 20, 0.8)]
+    cascade = MtcnnDetector(Scripted(windows), Scripted(), Scripted(), MtcnnSettings(factor=0.5))
+    found = np.array([one.box for one in cascade.detect(BLANK)])
+    edges = np.array([[40 / 0.3, 40 / 0.3 + 40], [40 / 0.15, 40 / 0.15 + 80]]) - 0.5
+    np.testing.assert_allclose(found[np.argsort(found[:, 0])], edges[:, [0, 0, 1, 1]], atol=1e-4)

@@ -55,3 +55,17 @@ def test_more_cuts_than_one_map_of_opencv_holds():
     boxes = np.tile([20.0, 20, 68, 68], (1500, 1)) + np.arange(1500)[:, None] % 7
     windows = cut([level(1.0)], boxes, 48)
     np.testing.assert_allclose(windows[:, 0, 0, 0], 20 + np.arange(1500) % 7, atol=0.04)
+
+
+def test_a_level_that_is_wider_than_it_should_be_is_sampled_by_both_its_scales():
+    """Sides are whole numbers of pixels: those of a level are not reduced by quite the same factor."""
+    scale = np.array([0.5, 0.4])
+    # What `as_seen` makes of these values are the places in the original, of x in red and y in green.
+    y, x = (np.mgrid[:80, :150].astype(np.float32) + 0.5) / scale[::-1, None, None] - 0.5
+    pixels = np.dstack([x, y, x])[..., ::-1] * 128 + 127.5
+    boxes = np.array([[40.0, 30, 80, 70], [150, 100, 190, 140]])
+    windows = cut([Level(np.ascontiguousarray(pixels, dtype=np.float32), scale)], boxes, 16)
+    part = (np.arange(16) + 0.5) / 16 * 40 - 0.5
+    for window, (left, top, _, _) in zip(windows, boxes, strict=True):
+        np.testing.assert_allclose(window[0], np.broadcast_to(left + part, (16, 16)), atol=0.1)
+        np.testing.assert_allclose(window[1], np.broadcast_to(top + part[:, None], (16, 16)), atol=0.1)

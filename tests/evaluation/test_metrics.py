@@ -179,6 +179,24 @@ def test_the_bootstrap_is_seeded_and_does_not_depend_on_how_much_is_drawn_at_a_t
     assert high - low == pytest.approx(2 * 1.96 / math.sqrt(200_000), rel=0.25)
 
 
+def test_the_bootstrap_is_the_percentiles_of_as_many_means_as_asked_for():
+    """Of 300 values, not all 10,000 draws are made at once; by plain NumPy, they are."""
+    values = np.random.default_rng(2).exponential(1, 300)
+    for resamples, level in ((10_000, 0.95), (4_000, 0.5), (3_333, 0.9)):
+        drawn = np.random.default_rng(7).integers(0, 300, (resamples, 300))
+        expected = np.percentile(values[drawn].mean(axis=1), [50 - 50 * level, 50 + 50 * level])
+        assert bootstrap_interval(values, level, resamples, seed=7) == pytest.approx(tuple(expected))
+
+
+@pytest.mark.parametrize("norm", ["inter_pupil", "inter_ocular"])
+def test_errors_of_a_face_smaller_than_a_pixel_are_those_of_a_large_one(norm):
+    large = np.random.default_rng(0).uniform(0, 100, (2, 3, 68, 2))
+    small = large / 1000
+    np.testing.assert_allclose(nme(*small, norm), nme(*large, norm))
+    for name, errors in group_nme(*large, norm).items():
+        np.testing.assert_allclose(group_nme(*small, norm)[name], errors)
+
+
 @pytest.mark.parametrize(("values", "level"), [([], 0.95), ([[1.0]], 0.95), ([1.0], 0), ([1.0], 1)])
 def test_what_cannot_be_bootstrapped_is_refused(values, level):
     with pytest.raises(ValueError, match=r"values of shape|level is"):

@@ -44,6 +44,11 @@ def test_overlap_of_every_pair_at_once():
         assert matrix[i, j] == pytest.approx(overlap(boxes[i], boxes[j]))
 
 
+def test_boxes_of_less_than_a_pixel_overlap_like_any_others():
+    boxes = np.array([[0.0, 0, 0.5, 0.25], [0.25, 0, 0.75, 0.25]])
+    np.testing.assert_allclose(overlap(boxes[:, None], boxes), [[1, 1 / 3], [1 / 3, 1]])
+
+
 def test_landmark_box_is_the_tightest():
     points = np.array([[3.0, 9.0], [-1.0, 4.0], [2.0, 11.5]])
     np.testing.assert_array_equal(landmark_box(points), [-1, 4, 3, 11.5])
@@ -58,7 +63,12 @@ def test_square_by_hand():
     np.testing.assert_allclose(square(box), [10, 10, 50, 50])
     np.testing.assert_allclose(square(box, 1.5), [0, 0, 60, 60])
     np.testing.assert_allclose(square(box, 0.5, (0.1, -0.25)), [24, 10, 44, 30])
-    np.testing.assert_allclose(square(np.stack([box, box + 5])), [[10, 10, 50, 50], [15, 15, 55, 55]])
+    # of several, each has its own longer side: 40, 10, 6
+    others = np.array([[0.0, 0, 10, 4], [-3, 1, 0, 7]])
+    np.testing.assert_allclose(
+        square(np.vstack([box, others]), 1.0, (0.5, 0)),
+        [[30, 10, 70, 50], [5, -3, 15, 7], [-1.5, 1, 4.5, 7]],
+    )
 
 
 @settings(deadline=None)
@@ -77,6 +87,18 @@ def test_square_has_its_side_and_its_centre(x, y, width, height, scale, shift):
     assert y2 - y1 == pytest.approx(scale * longer, rel=1e-6)
     assert (x1 + x2) / 2 == pytest.approx(x + width / 2 + shift[0] * longer, abs=1e-6)
     assert (y1 + y2) / 2 == pytest.approx(y + height / 2 + shift[1] * longer, abs=1e-6)
+
+
+def test_box_from_landmarks_by_hand():
+    """By the medians over 300-W's training faces, with which the released networks' samples were made.
+
+    Landmarks 100 wide and 200 high, their middle in (50, 100): the box's middle is 2.4 further left and 36.4
+    further up; it is 97.2 wide and 259.4 high.
+    """
+    points = np.array([[0.0, 30], [100, 70], [40, 0], [60, 200]])
+    np.testing.assert_allclose(
+        box_from_landmarks(points), [47.6 - 48.6, 63.6 - 129.7, 47.6 + 48.6, 63.6 + 129.7], atol=1e-9
+    )
 
 
 def test_box_from_landmarks_moves_and_grows_with_the_face():

@@ -1,7 +1,10 @@
 """Head pose against a head turned by known angles and projected by hand."""
 
+import dataclasses
 import itertools
+import warnings
 
+import cv2
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -65,8 +68,10 @@ def test_signs_are_those_of_the_picture():
     assert crop_pose(leaned, SIZE).roll > 20
 
 
-def test_a_level_head_has_no_angles():
+def test_a_level_head_has_no_angles_and_keeps_them():
     pose = crop_pose(photograph(turned(0, 0, 0)), SIZE)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        pose.yaw = 5.0
     assert [pose.yaw, pose.pitch, pose.roll] == pytest.approx([0, 0, 0], abs=0.01)
 
 
@@ -85,6 +90,39 @@ def test_pose_does_not_depend_on_the_crop_s_size():
     large = photograph(turned(20, -10, 15), size=256.0)
     np.testing.assert_allclose(large, small * 4)
     assert vars(crop_pose(large, 256.0)) == pytest.approx(vars(crop_pose(small, 64.0)), abs=0.01)
+
+
+@pytest.mark.parametrize("lean", [-150, -40, 0, 25, 90])
+@pytest.mark.parametrize("place", [(0, 0, 1200), (90, -60, 1500), (-300, 200, 900)], ids=str)
+def test_the_search_begins_at_the_solution_of_a_head_seen_from_the_front(lean, place, monkeypatch):
+    """Its eyes' outer corners, 450 apart and 135 behind its nose, tell its distance.
+
+    The nose is then where the picture shows it.
+    """
+    begun = []
+
+    def solve(model, picture, camera, distortion, turn, shift, useExtrinsicGuess):
+        begun.append((turn.copy(), shift.copy()))
+        assert useExtrinsicGuess
+        return truth(model, picture, camera, distortion, turn, shift, useExtrinsicGuess)
+
+    truth = cv2.solvePnP
+    monkeypatch.setattr(cv2, "solvePnP", solve)
+    crop_pose(photograph(turned(0, 0, lean), place, size=100.0), 100.0)
+    ((turn, shift),) = begun
+    expected = Rotation.from_rotvec([0, 0, np.deg2rad(lean)]) * Rotation.from_euler("x", 180, degrees=True)
+    assert (Rotation.from_rotvec(turn.ravel()).inv() * expected).magnitude() < 1e-6
+    x, y, z = place
+    assert shift.ravel() == pytest.approx([x * (z + 135) / z, y * (z + 135) / z, z + 135])
+
+
+def test_eyes_in_one_place_give_no_head_infinitely_far_away():
+    points = photograph(turned(0, 0, 0))
+    points[45] = points[36]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pose = crop_pose(points, SIZE)
+    assert pose is None or np.isfinite([pose.yaw, pose.pitch, pose.roll]).all()
 
 
 def test_landmarks_a_pixel_off_give_angles_some_degrees_off():
@@ -116,6 +154,18 @@ def test_a_picture_turned_on_its_side_or_head(lean):
 def test_landmarks_that_are_no_numbers_have_no_pose(value):
     assert crop_pose(np.full((68, 2), value), SIZE) is None
     assert head_pose(np.full((68, 2), value)) is None
+    for index in (*HEAD, 3):
+        one = upright_face((100, 80), 60)
+        one[index, 1] = value
+        assert head_pose(one) is None
+        # Of the crop's, only the six are looked at.
+        assert (crop_pose(one, SIZE) is None) == (index in HEAD)
+
+
+def test_landmarks_all_in_one_place_have_no_pose():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert head_pose(np.full((68, 2), 7.0)) is None
 
 
 def test_the_pose_of_an_image_s_landmarks_is_one_wherever_and_however_large_the_face_is():

@@ -62,12 +62,12 @@ def path(tmp_path):
 
 
 def refused(path):
-    """The one line with which a file is refused."""
+    """What the one line says with which a file is refused, without its path: that holds the test's name."""
     with pytest.raises(FaceAlignError) as caught:
         read_image(path)
     (line,) = str(caught.value).splitlines()
     assert line.startswith(f"{path}: ")
-    return line
+    return line.removeprefix(f"{path}: ")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -86,6 +86,15 @@ def test_a_truncated_file_is_refused(name, path):
 def test_a_truncated_jpeg_or_png_is_called_so(path):
     for name in ("baseline", "progressive_thumbnail", "png"):
         path.write_bytes(FILES[name][: len(FILES[name]) * 2 // 3])
+        assert "truncated" in refused(path)
+
+
+def test_a_png_is_whole_with_the_name_of_its_last_chunk(path):
+    """That is `length IEND checksum`, 12 bytes without a pixel. Of less, OpenCV alone says only it cannot."""
+    whole = FILES["png"]
+    assert whole[-8:-4] == b"IEND"
+    for size in (*range(5, 40), len(whole) // 3, len(whole) // 2):
+        path.write_bytes(whole[:-size])
         assert "truncated" in refused(path)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import box_from_landmarks
 from facealign.inference.face_aligner import FaceAligner
 from facealign.io.images import read_image
+from facealign.lmdb import distillation
 from facealign.lmdb.distillation import Teacher, distilled
 from facealign.lmdb.jobs import Job
 from tests.dotted_photos import write_photo
@@ -42,6 +44,30 @@ def test_landmarks_move_by_the_share_towards_what_the_networks_tell(jobs, second
 def test_the_number_of_workers_does_not_matter(jobs):
     one, two = ([job.sample.points for job in distilled(jobs, Teacher(FIRST, SECOND), n)] for n in (1, 2))
     np.testing.assert_array_equal(one, two)
+
+
+def test_opencv_has_one_thread_while_a_network_predicts_and_as_many_as_before_then(jobs, monkeypatch):
+    """Sums in several threads depend on how many there are: landmarks would, on the number of workers."""
+    threads = []
+
+    class Recorded(FaceAligner):
+        def landmarks_in(self, image, boxes):
+            threads.append(cv2.getNumThreads())
+            return super().landmarks_in(image, boxes)
+
+    monkeypatch.setattr(distillation, "FaceAligner", Recorded)
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        moved = [job.sample.points for job in distilled(jobs, Teacher(FIRST, SECOND), 1)]
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
+    assert threads == [1] * len(jobs)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(
+        moved, [job.sample.points for job in distilled(jobs, Teacher(FIRST, SECOND), 2)]
+    )
 
 
 def test_a_face_whose_photo_cannot_be_read_stays_for_who_cuts_it(jobs, tmp_path):

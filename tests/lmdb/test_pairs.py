@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from facealign.caffe_files.proto import caffe_pb2
 from facealign.engines.pycaffe import import_caffe
 from facealign.errors import FaceAlignError
 from facealign.io.atomic import replacing
@@ -268,6 +269,46 @@ def test_a_sample_of_another_size_anywhere_is_found(tmp_path, kind):
     ) as error:
         check_part(tmp_path, "train")
     assert one_line(error)
+
+
+def like_in_length(kind):
+    """A sample of another shape, but with as many numbers, in as many bytes."""
+    if kind == "images":
+        return encode_image(np.zeros((32, 127, 3), np.uint8)), encode_image(np.zeros((127, 32, 3), np.uint8))
+    values = [0.5] * 136
+    return tuple(
+        caffe_pb2.Datum(channels=c, height=h, width=1, float_data=values).SerializeToString()
+        for c, h in ((136, 1), (1, 136))
+    )
+
+
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sample_of_another_shape_is_found_though_it_is_as_long(tmp_path, kind, at):
+    """Caffe's Data layer ends the process on it."""
+    write(tmp_path, "train", 3, (32, 127))
+    usual, other = like_in_length(kind)
+    assert len(usual) == len(other)
+    database = tmp_path / f"train_{kind}"
+    keys = [key for key, _ in entries(database)]
+    rewrite(database, [(key, usual) for key in keys])
+    check_part(tmp_path, "train")
+    rewrite(database, [(key, other if index == at else usual) for index, key in enumerate(keys)])
+    what = {"images": "picture", "landmarks": "landmarks"}[kind]
+    numbers = (
+        r"\(3, 127, 32\), unlike \(3, 32, 127\)"
+        if kind == "images"
+        else r"\(1, 136, 1\), unlike \(136, 1, 1\)"
+    )
+    with pytest.raises(
+        FaceAlignError, match=rf"train sample 00000000{at}: its {what} of shape {numbers}"
+    ) as error:
+        check_part(tmp_path, "train")
+    assert one_line(error)
+    if kind == "images":
+        with pytest.raises(FaceAlignError, match=f"train sample 00000000{at}: its size is another") as error:
+            read_part(tmp_path, "train")
+        assert one_line(error)
 
 
 def test_a_record_that_is_no_datum_is_found(tmp_path):

@@ -96,6 +96,28 @@ def test_fresh_samples_vary_as_asked_and_validation_does_not():
     assert test == [layer for layer in pair if phase(layer) == TEST]
 
 
+def test_photometric_augmentation_is_what_the_released_networks_were_trained_with():
+    """Other ranges are another training: models/*.md, which name these changes, would no longer be true.
+
+    Of a crop, an occlusion covers a tenth to four tenths of each side, in one sample of five.
+    """
+    train, *_ = in_caffe_s_schema(data_layers(OnTheFlySource(changes=PHOTOMETRIC), 64, (64, 64)))
+    found = {
+        field.name: (value.probability, value.low, value.high)
+        for field, value in train.augmented_face_data_param.ListFields()
+        if field.message_type is not None and field.message_type.name == "RandomChange"
+    }
+    assert found == {
+        "shade": pytest.approx((0.3, 0.1, 0.5)),
+        "channel_gain": pytest.approx((0.3, 0.8, 1.2)),
+        "contrast": pytest.approx((0.5, 0.6, 1.4)),
+        "brightness": pytest.approx((0.5, -40, 40)),
+        "grey": pytest.approx((0.1, 0, 0)),
+        "blur": pytest.approx((0.2, 0.3, 1.2)),
+        "occlusion": pytest.approx((0.2, 0.1, 0.4)),
+    }
+
+
 def test_the_image_list_is_the_published_layer():
     train, test = in_caffe_s_schema(data_layers(ImageListSource("a.txt", "b.txt"), 64, (64, 48)))
     for layer, source in ((train, "a.txt"), (test, "b.txt")):
