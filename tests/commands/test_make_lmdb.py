@@ -270,7 +270,7 @@ def test_boxes_of_the_detector_are_used_and_described(few, tmp_path):
     # a box is for its photo and annotation
     write_photo(few / "studio", "ben", np.random.default_rng(9), 7)
     line = failure(small(few, tmp_path / "out", "--boxes", tmp_path / "boxes.json"))
-    assert "ben.png: the box of another picture or annotation" in line
+    assert "ben.png: the box of another image or annotation" in line
     assert "no such file" in failure(small(few, tmp_path / "out", "--boxes", tmp_path / "absent.json"))
     assert meta_of(tmp_path / "out") == meta
 

@@ -276,5 +276,5 @@ def test_the_variations_come_from_the_description(tmp_path):
     settings = Augmentation(0.25, 0.02, (0.95, 1.05), (-10, 20), (1, 2))
     assert cut_for(described_settings(SampleSettings(ModelSpec(), settings, 0)), tmp_path) == settings
     for meta in ({}, {"augmentation": None}, {"augmentation": {"flip": 2}}, {"augmentation": {"zoom": 2}}):
-        with pytest.raises(FaceAlignError, match="says not how"):
+        with pytest.raises(FaceAlignError, match="does not say how"):
             cut_for(meta, tmp_path)
