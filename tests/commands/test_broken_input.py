@@ -406,7 +406,7 @@ TABLE = [
         (
             "a run of nobody's",
             file_instead("run/run.json", b"[]"),
-            "run.json: not a JSON object; cannot tell which run",
+            "run.json: not a JSON object; cannot determine which run",
         ),
         ("a log of words", edit("run/log.csv", "\n1,", "\none,"), "log.csv, line {edit}: .*'one'"),
     ),
@@ -442,7 +442,7 @@ TABLE = [
         ("the box of another photo", other_photo, "faces/a.jpg: the box of another image"),
     ),
     Row("a picture that is not there", nothing, "b.jpg: no such file", ("demo",), "--images b.jpg"),
-    Row("a picture in the way", nothing, "photos/a.jpg: the picture would", ("demo",), "--output photos"),
+    Row("a picture in the way", nothing, "photos/a.jpg: the output would", ("demo",), "--output photos"),
     Row("weights of another kind", nothing, "w.pth: expected a .caffemodel", PICTURE, "--weights w.pth"),
     Row("a full disk", nothing, "new", ("train", "evaluate", "export", "demo"), file_limit=100),
     Row("a disk that fills up", nothing, "new/(a.jpg|weights.onnx)", ("export", "demo"), file_limit=20_000),
