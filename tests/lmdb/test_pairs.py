@@ -262,7 +262,7 @@ def test_a_sample_of_another_size_anywhere_is_found(tmp_path, kind):
     pairs = entries(tmp_path / f"train_{kind}")
     other = encode_image(np.zeros((9, 9, 3), np.uint8)) if kind == "images" else encode_landmarks(np.ones(4))
     rewrite(tmp_path / f"train_{kind}", [*pairs[:257], (pairs[257][0], other), *pairs[258:]])
-    what = {"images": "picture", "landmarks": "landmarks"}[kind]
+    what = {"images": "image", "landmarks": "landmarks"}[kind]
     with pytest.raises(
         FaceAlignError, match=f"train sample 000000257: its {what} of shape .* unlike"
     ) as error:
