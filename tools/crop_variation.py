@@ -66,8 +66,8 @@ def main() -> None:
         moves = crop_moves(landmarks, np.stack([job.sample.points for job in jobs]), spec)
         right, down, size, turn = np.quantile(abs(moves - (0, 0, 1, 0)), 0.95, axis=0)
         print(
-            f"{len(jobs)} faces {name}: 19 in 20 within {right:.3f} of the side sideways, {down:.3f} up or "
-            f"down, {size:.3f} in size, {turn:.1f} degrees"
+            f"{len(jobs)} faces {name}: 19 in 20 moved by up to {right:.3f} of the side sideways, "
+            f"{down:.3f} up or down, {size:.3f} of their size, {turn:.1f} degrees"
         )
 
 

@@ -246,8 +246,8 @@ def test_the_size_foretold_is_enough(built, photos):
     ("value", "message"),
     [
         (b"\xff\xff", "not a Datum"),
-        (caffe_pb2.Datum(channels=3, height=2, width=2, data=bytes(11)), "not a picture"),
-        (caffe_pb2.Datum(channels=1, height=2, width=2, data=bytes(4)), "not a picture"),
+        (caffe_pb2.Datum(channels=3, height=2, width=2, data=bytes(11)), "not an image"),
+        (caffe_pb2.Datum(channels=1, height=2, width=2, data=bytes(4)), "not an image"),
         (caffe_pb2.Datum(channels=3, height=1, width=1, data=bytes(3), float_data=[1] * 139), "not a square"),
         (caffe_pb2.Datum(channels=3, height=1, width=1, data=bytes(3), float_data=[1] * 140), "not a square"),
     ],
