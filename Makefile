@@ -1,4 +1,4 @@
-# `make` lists the targets. Each sets up what it needs in .venv, and again only when that changed.
+# `make` lists the targets. Each sets up what it needs in .venv, and repeats that only after a change.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 export PYTHON VENV
-# They share one virtual environment.
+# The targets share one virtual environment.
 .NOTPARALLEL:
 
 # The folder that holds 300w/ and other folders of photos with .pts.
@@ -17,13 +17,13 @@ DEVICE ?= cpu
 CUDNN ?=
 NCCL ?=
 COPIES ?= 30
-# 1: samples varied anew each time, from loose crops.
+# 1: augmentation on the fly, from context crops.
 ON_THE_FLY ?=
 SEED ?= 0
 BOXES ?= data/boxes.json
 WEIGHTS ?=
 ARGS ?=
-# Set in a container's image, where Caffe is installed and there is nothing to build it with.
+# Set in a container image, where Caffe is installed and there is no compiler.
 CAFFE_PREBUILT ?=
 OUT ?= out
 
@@ -42,11 +42,11 @@ $(STAMPS)/%: pyproject.toml constraints.txt tools/setup_venv.sh
 	@mkdir -p $(STAMPS) && touch $@
 
 .PHONY: caffe
-caffe: $(STAMPS)/demo ## build our Caffe (minutes; again only what changed) and install it into .venv
+caffe: $(STAMPS)/demo ## build our Caffe (minutes; later only what changed) and install it into .venv
 	$(if $(CAFFE_PREBUILT),,$(BIN)/python custom_caffe/build.py --venv $(VENV))
 
 .PHONY: caffe-gpu
-caffe-gpu: $(STAMPS)/demo ## the same with CUDA, in its place [CUDNN=0|1] [NCCL=1]; needs no GPU to build
+caffe-gpu: $(STAMPS)/demo ## the same with CUDA, replacing it [CUDNN=0|1] [NCCL=1]; building needs no GPU
 	$(if $(CAFFE_PREBUILT),,$(BIN)/python custom_caffe/build.py --venv $(VENV) --gpu \
 		$(if $(filter 0,$(CUDNN)),--no-cudnn) $(if $(filter 1,$(CUDNN)),--cudnn) $(if $(filter 1,$(NCCL)),--nccl))
 
@@ -61,12 +61,12 @@ wheel: $(STAMPS)/demo ## a Caffe wheel in dist/ with all its libraries inside, f
 	$(BIN)/python custom_caffe/build.py --portable
 
 .PHONY: wheel-check
-wheel-check: $(STAMPS)/demo ## try that wheel on a bare Debian: a file system of its own in build/, as root
+wheel-check: $(STAMPS)/demo ## test that wheel on a bare Debian, in a file system in build/; as root
 	$(BIN)/python tools/check_wheel.py $$($(BIN)/python custom_caffe/build.py --portable)
 
 # --- use ------------------------------------------------------------------------------------------------------
 .PHONY: demo
-demo: $(STAMPS)/demo ## faces in, pictures and landmarks.json out, with the released weights; needs no Caffe
+demo: $(STAMPS)/demo ## align the face in a sample photo with the released weights; needs no Caffe
 	$(BIN)/python tools/fetch_demo_photos.py --output build/demo/photos
 	$(BIN)/python demo.py --images build/demo/photos --output $(OUT)/demo $(ARGS)
 
@@ -78,23 +78,23 @@ lmdb: $(STAMPS)/train ## make lmdb [DATA=data] [COPIES=30|ON_THE_FLY=1] [SEED=0]
 		$(if $(ON_THE_FLY),--on-the-fly,--copies $(COPIES)) $(ARGS)
 
 .PHONY: train
-train: $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2|3|cascade [ITERATIONS=N] [ON_THE_FLY=1] [DEVICE=gpu]: train, or go on where it stopped
+train: $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2|3|cascade [ITERATIONS=N] [ON_THE_FLY=1] [DEVICE=gpu]: train, or resume
 	$(BIN)/facealign train --stage $(STAGE) --device $(DEVICE) --seed $(SEED) $(if $(ON_THE_FLY),--on-the-fly) \
 		$(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
 
 .PHONY: evaluate
-evaluate: $(STAMPS)/train ## make evaluate [DATA=data] [WEIGHTS=FILE]: the numbers; default: the newest trained weights
+evaluate: $(STAMPS)/train ## make evaluate [DATA=data] [WEIGHTS=FILE]: NME and other figures; default: of the newest trained weights
 	$(needs_data)
 	$(BIN)/facealign evaluate --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
 		--json $(OUT)/evaluation.json --markdown --plot $(ARGS)
 
 .PHONY: reproduce
-reproduce: caffe $(STAMPS)/train ## make reproduce [DATA=data]: all released weights and their figures, anew; hours, goes on where it stopped
+reproduce: caffe $(STAMPS)/train ## make reproduce [DATA=data]: train and evaluate all released weights again; hours, resumable
 	$(needs_data)
 	$(BIN)/facealign reproduce --data $(DATA) $(ARGS)
 
 .PHONY: bench
-bench: caffe $(STAMPS)/train ## speed and memory against other frameworks, in turn; docs/benchmarks.md [ARGS="--only training"]
+bench: caffe $(STAMPS)/train ## compare speed and memory with other frameworks; docs/benchmarks.md [ARGS="--only training"]
 	$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: prototxt
@@ -111,17 +111,17 @@ test-slow: caffe $(STAMPS)/dev ## the tests that take minutes each
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
 .PHONY: test-arm
-test-arm: caffe $(STAMPS)/dev ## our kernels on 64-bit ARM, compiled here and run by an emulator (installs both)
+test-arm: caffe $(STAMPS)/dev ## test the kernels on 64-bit ARM, cross-compiled and emulated (installs both tools)
 	@tools/debian_packages.sh --install arm
 	$(BIN)/python -m pytest -q -m arm $(ARGS)
 
 .PHONY: test-opencv4
-test-opencv4: caffe ## what uses OpenCV, with the oldest version we support and its Caffe reader, in .venv-opencv4
+test-opencv4: caffe ## test all that uses OpenCV with the oldest supported version, in .venv-opencv4
 	test -x .venv-opencv4/bin/python || $(BIN)/python -m venv .venv-opencv4
 	wheel=$$($(BIN)/python custom_caffe/build.py --venv $(VENV)) && \
 	pip=".venv-opencv4/bin/python -m pip install --quiet --disable-pip-version-check" && \
 	$$pip --editable ".[demo,train]" pytest hypothesis "opencv-python==4.8.0.76" "numpy<2" "$$wheel" && \
-	$$pip --force-reinstall --no-deps "$$wheel" # or pip keeps an older build of the same version
+	$$pip --force-reinstall --no-deps "$$wheel" # else pip keeps an older build of the same version
 	.venv-opencv4/bin/python -m pytest -q -m "not slow" tests/engines tests/crops tests/detection tests/inference \
 		tests/commands/test_align.py tests/io tests/caffe_files/test_original_weights.py \
 		tests/custom_caffe/test_opencv4_importer.py $(ARGS)
@@ -135,14 +135,14 @@ test-pythons: $(STAMPS)/dev caffe ## the wheel and the pycaffe tests with each P
 	$(BIN)/python custom_caffe/checks/try_pythons.py $(ARGS)
 
 .PHONY: lint
-lint: $(STAMPS)/dev ## ruff (format and rules), mypy --strict, and that packages use only those below them
+lint: $(STAMPS)/dev ## ruff (format and rules), mypy --strict, the order of the packages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	@mkdir -p build; $(BIN)/lint-imports --no-cache > build/lint-imports.log || { cat build/lint-imports.log >&2; exit 1; }
 
 .PHONY: clean
-clean: ## remove what is built, but neither data/ nor runs/
+clean: ## remove everything built, but not data/ and runs/
 	rm -rf $(VENV) .venv-opencv4 build dist $(OUT)
 
 define needs_data

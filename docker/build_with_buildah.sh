@@ -1,8 +1,8 @@
 #!/bin/sh
-# Build a target of docker/Dockerfile where no Docker engine runs, then try the image in a container.
+# Build a target of docker/Dockerfile without a Docker engine, then test the image in a container.
 # Usage, as root on Debian 12: docker/build_with_buildah.sh cpu|gpu
-#   BUILDAH_STORAGE=DIR   where images are kept, in full for each layer (default: build/buildah)
-#   KEEP=1                keep them; without it they are removed at the end
+#   BUILDAH_STORAGE=DIR   storage of images, a full copy per layer (default: build/buildah)
+#   KEEP=1                keep the images; without it they are removed at the end
 #   BUILD_ARGS="..."      more arguments for `buildah bud`, such as --build-arg CUDA_ARCHITECTURES=80
 set -eu
 cd "$(dirname "$0")/.."
@@ -40,11 +40,11 @@ if [ -n "$missing" ]; then
     DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $missing >/dev/null
 fi
 
-# Storage options belong to buildah itself, isolation to the commands that run something.
+# Storage options are buildah's own; isolation is an option of its commands.
 b() {
     buildah --root "$storage/root" --runroot "$storage/run" --storage-driver vfs "$@"
 }
-step() { # step NAME COMMAND...: run it, note how long it took
+step() { # step NAME COMMAND...: run the command, log its duration
     name=$1
     shift
     echo "=== $name" >&2
@@ -58,7 +58,7 @@ clean_up() {
     if [ -z "$keep" ]; then
         b rm --all >/dev/null 2>&1 || true
         b rmi --all --force >/dev/null 2>&1 || true
-        # Never through a mount: /dev of the host may be behind it.
+        # Never delete through a mount, which may be the host's /dev.
         if grep -q " $storage/" /proc/self/mounts; then
             echo "$storage: still has mounts (see /proc/self/mounts): unmount them, then remove it" >&2
         else
@@ -78,7 +78,7 @@ suite=$(echo "$tag" | sed 's/.*:\([a-z]*\)-.*/\1/')
 make_base() {
     releases=$(apt-get --print-uris update | sed -n "s|^'\(.*\)/dists/\(${suite}[a-z-]*\)/InRelease'.*|deb \1 \2 main|p")
     [ -n "$releases" ] || fail "apt's sources have no mirror of Debian $suite"
-    # As slim as the published image, which got its merged /usr without a program in Perl.
+    # As slim as the published image, whose merged /usr was made without Perl.
     unwanted="usrmerge '^perl-modules.*' '^libperl.*' '.*-perl$' '^libgdbm.*'"
     mmdebstrap --quiet --mode=root --variant=minbase --include=usr-is-merged --skip=output/dev \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
@@ -95,8 +95,8 @@ END
 }
 b inspect --type image "$base" >/dev/null 2>&1 || step "base image, $tag" make_base
 
-# --- this host's way to the package index, for the build only ------------------------------------------------------
-# Secrets are mounted while a step runs, and are in no layer.
+# --- this host's access to the package index, for the build only ------------------------------------------------------
+# Secrets are mounted while a step runs; no layer holds them.
 ca=/etc/ssl/certs/ca-certificates.crt
 {
     echo "[global]"
@@ -117,7 +117,7 @@ build() {
 run() { # run COMMAND...: in the container, as the image's user
     b run --isolation chroot "$container" -- "$@"
 }
-install_dev() { # what `make test` needs beyond the image: one test compiles
+install_dev() { # install what `make test` needs besides the image, with a compiler for one test
     b run --isolation chroot --user root --volume "$scratch:/run/secrets:ro" \
         --env PIP_CONFIG_FILE=/run/secrets/pip.conf "$container" -- \
         sh -c "docker/install.sh g++ && make .venv/stamps/dev && chown facealign ."
@@ -129,11 +129,11 @@ step "health check" run docker/healthcheck.sh
 step "make demo" run make demo
 if [ "$target" = cpu ]; then
     step "packages of the tests" install_dev
-    # One test asks for all that Caffe is built with, which an image leaves out.
+    # One test requires Caffe's build packages, which an image leaves out.
     step "make test" run make test \
         ARGS="--deselect tests/custom_caffe/test_caffe_source.py::test_packages_are_named_once_and_installed"
 else
-    # A container with chroot's isolation sees no GPU, even where there is one.
+    # With chroot isolation a container sees no GPU, even if the host has one.
     step "caffe without a GPU" run \
         caffe time --model=prototxt/mobilenet_v2/stage2/deploy.prototxt --iterations=3 --gpu=0
 fi

@@ -1,16 +1,16 @@
 #!/bin/sh
-# In the build stage, when all is built: keep what is used, and note the Debian packages it is linked to.
+# End of the build stage: remove what is not used, and list the Debian packages that the rest is linked to.
 set -eu
 cd "$(dirname "$0")/.."
 
-# Of Caffe: the wheel, and the source that it was made of.
+# Of Caffe, keep the wheel and the source it was built from.
 find build -mindepth 1 -maxdepth 2 ! -path build/caffe ! -path build/caffe/upstream ! -name '*.whl' \
     -prune -exec rm -rf {} +
 mkdir -p data runs out build/demo
 find .venv/lib -type d \( -name tests -o -path '*/onnx/backend/test' \) -prune -exec rm -rf {} +
 
-# The packages of the libraries that files in .venv are linked to. By the libraries' names, as the places where the
-# loader finds them may be links and diversions. Some of OpenCV's, for windows, are in no package that is here.
+# The packages of the libraries that files in .venv are linked to, by the libraries' names, since the paths where the
+# loader finds them may be links or diversions. Some libraries of OpenCV's window functions are in no installed package.
 find .venv/ -name '*.so*' -printf '%f\n' | sort -u >/tmp/own
 find .venv/ -type f -name '*.so*' -exec readelf --dynamic {} + \
     | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort -u | comm -23 - /tmp/own | while read -r library; do
@@ -19,5 +19,5 @@ find .venv/ -type f -name '*.so*' -exec readelf --dynamic {} + \
 
 .venv/bin/python -m compileall -q facealign tools
 chmod 1777 data runs out build build/caffe build/demo
-# Last, so that make finds them newer than what they depend on.
+# Last, so that they are newer than what they depend on.
 touch .venv/stamps/*

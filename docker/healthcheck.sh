@@ -1,5 +1,5 @@
 #!/bin/sh
-# Find the face in a photo that comes with a package, by the released weights in our Caffe.
+# Align the face in a photo that comes with a package, with the released weights in our Caffe.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)

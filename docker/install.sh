@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the named Debian packages that are missing, and nothing that they only recommend.
+# Install those of the named Debian packages that are missing, without recommended packages.
 # Usage: docker/install.sh [--non-free] PACKAGE...    (--non-free: from Debian's non-free section too)
 set -eu
 if [ "$1" = --non-free ]; then
@@ -8,8 +8,8 @@ if [ "$1" = --non-free ]; then
         if [ -e "$file" ]; then sed -i '/^\(deb\|Components:\) /s/ main$/ main contrib non-free/' "$file"; fi
     done
 fi
-# OpenCV's wheel is linked to libGL, whose drivers (200 MB with LLVM) nothing here ever calls; and of CUDA the
-# shared libraries are used, not the static ones (2 GB).
+# OpenCV's wheel is linked to libGL, but nothing here uses its drivers (200 MB with LLVM). Of CUDA only the shared
+# libraries are used, not the static ones (2 GB).
 cat >/etc/dpkg/dpkg.cfg.d/facealign <<'END'
 path-exclude=/usr/lib/*/libLLVM*
 path-exclude=/usr/lib/*/libz3.so*
@@ -19,7 +19,7 @@ path-include=/usr/lib/*/libcudart_static.a
 END
 missing=""
 for package in "$@"; do
-    # A vendor's image brings some, and may hold them at their version.
+    # A vendor's image has some of them, possibly held at a version.
     if ! dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null | grep -q '^installed'; then
         missing="$missing $package"
     fi

@@ -1,6 +1,6 @@
-"""Measure how MTCNN's box of the same face varies: in the mirror, in the photo a little smaller or larger.
+"""Measure how MTCNN's box of a face varies when the photo is mirrored, a little smaller or a little larger.
 
-That is how far the crops of training should vary, beyond what the boxes of different faces do.
+Training crops should vary by that much, besides the variation of boxes between faces.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from facealign.io.images import read_image
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, menpo/, any folder")
-    parser.add_argument("--every", type=int, default=8, metavar="N", help="take one photo in N (default: 8)")
+    parser.add_argument("--every", type=int, default=8, metavar="N", help="use one photo in N (default: 8)")
     arguments = parser.parse_args()
     if arguments.every < 1:
         parser.error("--every: expected 1 or more")
@@ -33,7 +33,7 @@ def main() -> None:
     moves = np.concatenate(found)
     if len(moves) == 0:
         raise FaceAlignError(f"{arguments.data}: MTCNN finds none of the {len(samples)} faces")
-    print(f"{len(samples)} photos, {len(moves)} boxes found again (mirrored, and {SIZES} times the size)")
+    print(f"{len(samples)} photos, {len(moves)} boxes found again (mirrored, and at scales {SIZES})")
     for name, values in zip(("right", "down"), moves.T[:2], strict=True):
         print(
             f"moves {name}: standard deviation {values.std():.3f} of the side, "

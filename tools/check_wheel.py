@@ -1,4 +1,4 @@
-"""Try the portable wheel of our Caffe on a bare Debian: it has Python and none of the libraries Caffe needs.
+"""Test the portable wheel of our Caffe on a bare Debian, which has Python and none of Caffe's libraries.
 
 A minimal file system is made in build/bare (by mmdebstrap, from the mirror that apt uses here), the wheel and
 its Python dependencies are installed in it by pip, and tests/on_a_bare_machine.py is run there. Needs root.
@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent.parent
 SUITES = {"cp311": "bookworm", "cp313": "trixie"}
 INCLUDED = "ca-certificates,python3,python3-venv"
 OPENCVS = ("opencv-python-headless<5", "opencv-python-headless>=5")
-"""Everything is run beside one, then beside the other. Headless, since a bare machine has no libGL."""
+"""The tests run with each of these. Headless, since a bare machine has no libGL."""
 OTHERS = ("h5py", "lmdb", "onnx")
 
 NEEDED = [
@@ -49,9 +49,9 @@ def main() -> None:
         raise FaceAlignError(f"{wheel}: no such file; run `make wheel`")
     python = wheel.name.split("-")[2]
     if python not in SUITES:
-        raise FaceAlignError(f"{wheel.name}: no Debian has this Python; there is one for {', '.join(SUITES)}")
+        raise FaceAlignError(f"{wheel.name}: no Debian release has this Python; known: {', '.join(SUITES)}")
     if os.geteuid() != 0:
-        raise FaceAlignError("a file system can only be made and entered by root: use sudo")
+        raise FaceAlignError("making and entering a file system needs root: use sudo")
     arguments.place.mkdir(parents=True, exist_ok=True)
     root = make_root(arguments.place.resolve(), SUITES[python])
     install_files(root, wheel)
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def make_root(place: Path, suite: str) -> Path:
-    """A fresh minimal file system; the archive it comes from is kept for the next time."""
+    """A new minimal file system; the archive it is unpacked from is kept for the next time."""
     archive = place / f"{suite}.tar"
     if not archive.exists():
         if shutil.which("mmdebstrap") is None:
@@ -77,13 +77,13 @@ def make_root(place: Path, suite: str) -> Path:
     root = place / "root"
     remove(root)
     root.mkdir()
-    # The few device files it holds are made anew: nothing of the machine's own /dev is ever inside.
+    # The archive's few device files are created anew; the machine's own /dev is never mounted inside.
     call("tar", "--extract", "--numeric-owner", "--file", str(archive), "--directory", str(root))
     return root
 
 
 def debian_mirror() -> str:
-    """The archive that apt takes its packages from here."""
+    """The Debian mirror that apt uses here."""
     sys.path.insert(0, str(HERE / "custom_caffe"))
     from builder.source import debian_mirrors
 
@@ -91,7 +91,7 @@ def debian_mirror() -> str:
 
 
 def remove(root: Path) -> None:
-    """Delete the file system, unless something is mounted in it: that is not ours to delete."""
+    """Delete the file system. Raises FaceAlignError when something is mounted in it."""
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     inside = [mount for mount in mounts if Path(mount).is_relative_to(root)]
     if inside:
@@ -101,12 +101,12 @@ def remove(root: Path) -> None:
 
 
 def install_files(root: Path, wheel: Path) -> None:
-    """Put what is tried, and what it is tried with, into /check; and what pip needs to reach the network."""
+    """Copy the wheel and its tests into /check, and the network settings that pip needs."""
     check = root / "check"
     check.mkdir()
     for file in [wheel, *(HERE / name for name in NEEDED)]:
         shutil.copy2(file, check / file.name)
-    # The target may be a link to nowhere.
+    # It may be a dangling link.
     (root / "etc/resolv.conf").unlink(missing_ok=True)
     shutil.copyfile("/etc/resolv.conf", root / "etc/resolv.conf")
     names = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
@@ -116,7 +116,7 @@ def install_files(root: Path, wheel: Path) -> None:
 
 
 def enter(root: Path, *command: str) -> None:
-    """Run a command in the file system, with a /proc of its own that goes away with the command."""
+    """Run a command in the file system, with its own /proc, which ends with the command."""
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     environment |= {"GLOG_minloglevel": "2"}
     environment |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"}
@@ -128,7 +128,7 @@ def enter(root: Path, *command: str) -> None:
 
 
 def call(*command: str) -> None:
-    """Run a command whose output the user sees. Raises FaceAlignError if it fails."""
+    """Run a command with its output shown. Raises FaceAlignError when it fails."""
     try:
         done = subprocess.run(command, check=False)
     except FileNotFoundError as error:

@@ -1,7 +1,7 @@
-"""Measure how the second crops of a cascade vary: by a first network's landmarks, not by the annotated ones.
+"""Measure how the crops of a second cascade stage by predicted landmarks differ from those by annotated ones.
 
-On faces that are new to it, the validation part, and on some that it was trained on. As on new ones should
-samples of `facealign make-lmdb --on-the-fly --after` vary.
+On the validation part, whose faces are new to the first stage, and on some faces it was trained on. The
+samples of `facealign make-lmdb --on-the-fly --after` should vary as on the new faces.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main() -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="the first network's, .onnx or .caffemodel",
+        help="of the first stage, .onnx or .caffemodel",
     )
     parser.add_argument(
         "--boxes", default="data/boxes.json", metavar="FILE|landmarks", help="default: data/boxes.json"
@@ -39,7 +39,7 @@ def main() -> None:
         "--margin", type=float, default=MARGIN, metavar="SHARE", help=f"of the crop (default: {MARGIN})"
     )
     parser.add_argument(
-        "--every", type=int, default=4, metavar="N", help="of the faces trained on take one in N (default: 4)"
+        "--every", type=int, default=4, metavar="N", help="use one in N of the faces trained on (default: 4)"
     )
     arguments = parser.parse_args()
     if arguments.every < 1:
@@ -54,7 +54,7 @@ def main() -> None:
     spec = aligned_spec(aligner.spec, np.stack([sample.points for sample in training]), arguments.margin)
     _, known_jobs, new_jobs = jobs_of(arguments.boxes, known, validation)
 
-    def told(job: Job) -> FloatArray:
+    def predicted(job: Job) -> FloatArray:
         image = read_image(job.sample.path, orient=False)
         landmarks: FloatArray = aligner.landmarks_in(image, job.box[None])[0]
         return landmarks
@@ -62,11 +62,11 @@ def main() -> None:
     for name, jobs in (("new", new_jobs), ("trained on", known_jobs)):
         if not jobs:
             continue
-        landmarks = np.stack([told(job) for job in tqdm(jobs, unit="face")])
+        landmarks = np.stack([predicted(job) for job in tqdm(jobs, unit="face")])
         moves = crop_moves(landmarks, np.stack([job.sample.points for job in jobs]), spec)
         right, down, size, turn = np.quantile(abs(moves - (0, 0, 1, 0)), 0.95, axis=0)
         print(
-            f"{len(jobs)} faces {name}: 19 in 20 moved by up to {right:.3f} of the side to a side, "
+            f"{len(jobs)} faces {name}: 19 in 20 moved by up to {right:.3f} of the side sideways, "
             f"{down:.3f} up or down, {size:.3f} of their size, {turn:.1f} degrees"
         )
 

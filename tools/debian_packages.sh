@@ -1,8 +1,8 @@
 #!/bin/sh
-# The Debian packages that parts of this project need: names those that are missing, and exits with 1 if there are any;
-# with --install it installs them instead, as root or through sudo.
+# List the Debian packages that parts of this project need and that are missing, and exit with 1 if there are any;
+# with --install, install them instead, as root or through sudo.
 # Usage: tools/debian_packages.sh [--install] demo|dev|caffe|wheel|arm ...
-# Without dpkg nothing is known: then pip, an import or the compiler will say what it lacks.
+# Without dpkg it does nothing: pip, an import or the compiler then reports what is missing.
 set -eu
 cd "$(dirname "$0")/.."
 install=""
@@ -10,7 +10,7 @@ if [ "${1:-}" = --install ]; then install=yes && shift; fi
 command -v dpkg-query >/dev/null || exit 0
 
 missing=""
-lacks() { # package ...: those that are not installed
+lacks() { # package ...: add those that are not installed to the missing ones
     for package in "$@"; do
         dpkg-query --show --showformat '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
             missing="$missing $package"
@@ -30,7 +30,7 @@ for part in "$@"; do
         ;;
     dev) command -v dot >/dev/null || lacks graphviz ;; # pycaffe's drawings of nets
     caffe) lacks $(grep -v '^#' custom_caffe/apt-packages.txt) ;;
-    wheel) # the portable one of Caffe, and what it is tried on
+    wheel) # Caffe's portable wheel, and the bare Debian it is tested on
         lacks $(grep -v '^#' custom_caffe/apt-packages.txt) mmdebstrap \
             $(sed -n 's/^debian = \[\(.*\)\]/\1/p' custom_caffe/portable.lock | tr -d '",')
         ;;
@@ -47,6 +47,6 @@ fi
 sudo=""
 if [ "$(id -u)" != 0 ]; then sudo=sudo; fi
 echo "installing Debian packages:$missing" >&2
-$sudo apt-get -qq update || true # may fail for another archive's sake; whether it matters, the installation tells
+$sudo apt-get -qq update || true # may fail for an unrelated archive; if it matters, the installation fails
 # shellcheck disable=SC2086
 $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $missing >/dev/null

@@ -1,4 +1,4 @@
-"""Write the photos of `make demo`, which come from a package and not from the training sets.
+"""Write the photos of `make demo`, which come with a package and are in no training set.
 
 scikit-image's `astronaut`: Eileen Collins, NASA, in the public domain.
 """

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make .venv with what an extra of pyproject.toml needs.
+# Create .venv and install this package with an extra of pyproject.toml.
 # Usage: tools/setup_venv.sh demo|train|dev
 set -eu
 extra=$1
@@ -9,7 +9,7 @@ python=${PYTHON:-python3}
 tools/debian_packages.sh demo $([ "$extra" != dev ] || echo dev)
 
 if [ ! -x "$venv/bin/python" ]; then
-    rm -rf "$venv" # an interrupted attempt
+    rm -rf "$venv" # left by an interrupted attempt
     "$python" -m venv "$venv"
 fi
 echo "installing the Python packages of '$extra' into $venv" >&2

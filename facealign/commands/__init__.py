@@ -1,1 +1,1 @@
-"""The programs: flags in, files and printed lines out; one module a verb of `facealign`."""
+"""The command line programs, one module per verb of `facealign`: options in, files and printed lines out."""

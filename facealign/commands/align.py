@@ -1,6 +1,6 @@
-"""Find faces in images and draw their box, 68 landmarks and head pose.
+"""Find faces in images: box, 68 landmarks and head pose.
 
-Writes a picture for each image and one landmarks.json, in 0-based pixels of the original images.
+Writes each image with its faces drawn on it, and one landmarks.json in 0-based pixels of the original images.
 """
 
 import argparse
@@ -44,13 +44,13 @@ def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
         "--engine",
         choices=KINDS,
         default="auto",
-        help="auto (default): pycaffe when it is installed, else ONNX through OpenCV; MTCNN in OpenCV",
+        help="auto (default): pycaffe when it is installed, else ONNX in OpenCV",
     )
     parser.add_argument(
         "--boxes",
         type=Path,
         metavar="DIR",
-        help="take the boxes from DIR/NAME.txt (1-based `x1 y1 x2 y2`, a face a line) and detect nothing",
+        help="take boxes from DIR/NAME.txt (1-based `x1 y1 x2 y2`, one face per line) instead of detecting",
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the newest stage in models/")
     parser.add_argument(
@@ -59,10 +59,10 @@ def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
         const=True,
         default=False,
         metavar="FILE",
-        help="let a second network look at each face again, upright and tight (default: the one in models/)",
+        help="refine the landmarks with a second network on an aligned crop (default FILE: the released one)",
     )
     parser.add_argument(
-        "--published", action="store_true", help="the reference demo's arithmetic, for weights of its author"
+        "--published", action="store_true", help="crop as the reference demo does, for its author's weights"
     )
     parser.add_argument("--strict", action="store_true", help="stop at the first image that fails")
     arguments = parser.parse_args(command)
@@ -73,9 +73,9 @@ def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def find_images(arguments: Sequence[Path]) -> list[Path]:
-    """The image files that `--images` means, in order, each once; a folder stands for its images, sorted.
+    """Image files of `--images`, in order, each once; a folder stands for its images, sorted.
 
-    A named file is kept even when it is not there, to be reported with the others that cannot be read.
+    A named file is kept even when it does not exist, to be reported with the others that cannot be read.
     Raises FaceAlignError for a folder without images.
     """
     files: dict[Path, Path] = {}
@@ -96,9 +96,9 @@ def find_images(arguments: Sequence[Path]) -> list[Path]:
 
 
 def picture_names(files: Sequence[Path]) -> list[str]:
-    """A name for each file's picture, no two equal (whatever the case of their letters).
+    """Output name of each file, all different even when case is ignored.
 
-    The file's own name; of a second file of that name, its folder's before it; then a number.
+    The file's own name; for a second file of that name, with its folder's name before it; then with a number.
     """
     taken: set[str] = set()
     names = []
@@ -115,18 +115,18 @@ def picture_names(files: Sequence[Path]) -> list[str]:
 
 
 def encoded(path: Path, image: Image, faces: Sequence[Face]) -> bytes:
-    """What a file `path` with the faces drawn on the image holds. Raises FaceAlignError when that fails."""
-    picture = image
+    """Contents of the file `path`, the image with its faces drawn. Raises FaceAlignError when that fails."""
+    drawn = image
     for face in faces:
-        picture = draw_face(picture, face.box, face.landmarks, face.pose)
-    done, data = cv2.imencode(path.suffix, picture)
+        drawn = draw_face(drawn, face.box, face.landmarks, face.pose)
+    done, data = cv2.imencode(path.suffix, drawn)
     if not done:
         raise FaceAlignError(f"{path}: cannot be written")
     return data.tobytes()
 
 
 def record(file: Path, image: Image, faces: Sequence[Face]) -> dict[str, Any]:
-    """What landmarks.json says of one image."""
+    """Entry of one image in landmarks.json."""
     return {
         "file": file.as_posix(),
         "width": image.shape[1],
@@ -151,7 +151,7 @@ def record(file: Path, image: Image, faces: Sequence[Face]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Work:
-    """An image to be done. file: of the image; picture: where it goes with its faces drawn."""
+    """An image to process; file: of the image; picture: output file with the faces drawn."""
 
     file: Path
     picture: Path
@@ -159,7 +159,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Found:
-    """The image (h, w, 3) of a Work, boxes (4,) of its faces, with the detector's scores if it has any."""
+    """The image (h, w, 3) of a Work and the boxes (4,) of its faces; scores: the detector's, if it ran."""
 
     work: Work
     image: Image
@@ -169,14 +169,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Done:
-    """What is written of an image: the bytes of its picture, and its entry in landmarks.json."""
+    """Output of an image: the encoded image with faces drawn, and the entry in landmarks.json."""
 
     data: bytes
     record: dict[str, Any]
 
 
 def steps(aligner: FaceAligner, boxes: Path | None) -> tuple[ThreadedStep, ...]:
-    """From a Work to what is Done: read the image, find the faces, align them, draw. Errors name the file."""
+    """Steps from a Work to a Done: read the image, find its faces, align them, draw. Errors name the file."""
 
     def read(work: Work) -> tuple[Work, Image]:
         return work, read_image(work.file)
@@ -199,8 +199,8 @@ def steps(aligner: FaceAligner, boxes: Path | None) -> tuple[ThreadedStep, ...]:
 
     def draw(aligned: tuple[Found, list[Face]]) -> Done:
         found, faces = aligned
-        picture = encoded(found.work.picture, found.image, faces)
-        return Done(picture, record(found.work.file, found.image, faces))
+        data = encoded(found.work.picture, found.image, faces)
+        return Done(data, record(found.work.file, found.image, faces))
 
     # A network runs one image at a time.
     return (read, cores()), (find, 1), (align, 1), (draw, cores())
@@ -214,7 +214,7 @@ def main() -> None:
     for name in names:
         if (arguments.output / name).resolve() in originals:
             raise FaceAlignError(
-                f"{arguments.output / name}: the picture would replace an image; change --output"
+                f"{arguments.output / name}: the output would replace an input image; change --output"
             )
     if arguments.boxes is not None and not arguments.boxes.is_dir():
         raise FaceAlignError(f"{arguments.boxes}: no such folder; --boxes takes a folder of NAME.txt")
@@ -247,7 +247,7 @@ def main() -> None:
                 failures.append(str(error))
                 tqdm.write(f"skipped: {error}", file=sys.stderr)
                 continue
-            # Here, in order: what comes after an image that --strict stops at is not written.
+            # Written here, in order, so that nothing after an image at which --strict stops is written.
             with replacing(work.picture) as partial:
                 partial.write_bytes(done.data)
             records.append(done.record)

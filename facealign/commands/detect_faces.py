@@ -1,7 +1,7 @@
-"""Find the annotated faces of data sets with MTCNN and keep their boxes in one file.
+"""Detect the annotated faces of data sets with MTCNN and write their boxes to one file.
 
-A face that is missed is reported and gets a box derived from its landmarks, marked as such. What the file
-holds already, found with the same settings, is not computed again: an interrupted run goes on.
+A missed face is reported and gets a box derived from its landmarks, marked as such. Boxes that the file
+already holds, found with the same settings, are kept: an interrupted run resumes.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("data/boxes.json"), metavar="FILE")
     parser.add_argument("--engine", choices=KINDS, default="onnx", help="default: onnx")
     parser.add_argument("--min-face", type=float, default=40, metavar="PIXELS", help="default: 40")
-    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one a core")
+    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one per core")
     parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
     arguments = parser.parse_args()
     if arguments.workers < 1:
@@ -47,7 +47,7 @@ def main() -> None:
     except ValueError as error:
         parser.error(f"--min-face: {error}")
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that what was found is kept
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, so that found boxes are kept
     found = faces_in(arguments.data, strict=arguments.strict)
     for _, reason in found.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
@@ -60,14 +60,14 @@ def main() -> None:
     for sample in found.samples:
         if sample.relative in faces and faces[sample.relative].source == "unreadable":
             if arguments.strict:
-                del faces[sample.relative]  # to be looked at again, and to stop at
+                del faces[sample.relative]  # tried again, to stop at its error
             else:
                 print(
-                    f"skipped: {sample.path}: could not be read before, nor has it changed", file=sys.stderr
+                    f"skipped: {sample.path}: could not be read before and has not changed", file=sys.stderr
                 )
     todo = [sample for sample in found.samples if sample.relative not in faces]
     if faces:
-        print(f"{arguments.output}: has {len(faces)} of {len(found.samples)} faces", file=sys.stderr)
+        print(f"{arguments.output}: has {len(faces)} of {len(found.samples)} faces already", file=sys.stderr)
     boxes = find_boxes(todo, settings, arguments.engine, arguments.workers)
     try:
         for sample, box in zip(todo, tqdm(boxes, total=len(todo), unit="face", desc="detect"), strict=True):
@@ -92,18 +92,18 @@ def main() -> None:
 
 
 def known_boxes(path: Path, settings: MtcnnSettings) -> dict[str, FaceBox]:
-    """What an earlier run found with the same settings."""
+    """Boxes that an earlier run found with the same settings."""
     if not path.exists():
         return {}
     written, faces = read_boxes(path)
     if written != described(settings):
-        print(f"{path}: made with other settings; starting anew", file=sys.stderr)
+        print(f"{path}: made with other settings; starting again", file=sys.stderr)
         return {}
     return faces
 
 
 def summary(samples: list[Sample], faces: dict[str, FaceBox]) -> str:
-    """A table by folder: faces, share found, share with an overlap over 0.5, and how boxes lie (medians)."""
+    """Table by folder: faces, % found, % with an overlap over 0.5, median offset and size of the boxes."""
     groups: dict[str, list[Sample]] = {}
     for sample in samples:
         groups.setdefault("300-W, all" if sample.is_300w else "", []).append(sample)

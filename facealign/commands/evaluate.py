@@ -1,7 +1,7 @@
-"""Measure landmark weights on annotated photos in the layout of 300-W: on its test sets and validation part.
+"""Evaluate landmark weights on annotated photos: 300-W's validation part and test sets, or any data.
 
-A face whose box is not found is a failure: it counts in the failure rate, the AUC and the CED, and is left
-out of the mean error (NME), beside which the number of missed faces is given.
+A missed face is a failure: it counts in the failure rate, the AUC and the CED, and is left out of the mean
+error (NME), beside which the number of missed faces is given.
 """
 
 import argparse
@@ -52,13 +52,13 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--all",
         action="store_true",
-        help="also the faces that are for training (default: if no others are here)",
+        help="include the training faces (default: only when there are no others)",
     )
     parser.add_argument(
         "--validation-of",
         type=Path,
         metavar="DIR",
-        help="only the faces that these LMDBs (facealign make-lmdb) set apart, as the validation part",
+        help="evaluate only the validation faces of these LMDBs (facealign make-lmdb)",
     )
     parser.add_argument(
         "--cascade",
@@ -66,21 +66,21 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         const=True,
         default=False,
         metavar="FILE",
-        help="with a second network after the first (default: the one in models/); the method's name says so",
+        help="refine with a second cascade stage (default FILE: the released one); named in the tables",
     )
     parser.add_argument(
         "--flip",
         action="store_true",
-        help="average with the landmarks of the mirrored crop: two runs a face; the method's name says so",
+        help="average with the prediction on the mirrored crop, two runs per face; named in the tables",
     )
     parser.add_argument("--engine", choices=KINDS, default="auto", help="default: auto")
     parser.add_argument(
         "--boxes",
         default="mtcnn",
         metavar="mtcnn|landmarks|FILE",
-        help="detect the faces (default), derive from the annotation, or a file of facealign detect-faces",
+        help="detected (default), derived from the annotation, or from a file of facealign detect-faces",
     )
-    parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="where the figures go")
+    parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="file for the figures")
     parser.add_argument(
         "--plot", nargs="?", const=True, metavar="PNG", help="draw the CED curves (default: beside OUT, .png)"
     )
@@ -165,7 +165,7 @@ def main() -> None:
 
 
 def method(name: str | None, aligner: FaceAligner) -> str:
-    """The method's name in the tables, which tells all that was run."""
+    """Name of the method in the tables, with cascade and flip averaging."""
     parts = [name or aligner.spec.name]
     if aligner.second is not None:
         parts.append(f"cascade with {aligner.second.spec.name}")
@@ -175,9 +175,9 @@ def method(name: str | None, aligner: FaceAligner) -> str:
 
 
 def newest() -> Path:
-    """The newest trained weights: of the last recipe that has any, else those that are released.
+    """The newest trained weights, of the last recipe that has any, else the released ones.
 
-    Never those of a cascade's second network.
+    Weights of a second cascade stage are not considered.
     """
     for recipe in reversed(list(RECIPES.values())):
         if recipe.network == "mobilenet_v2" and not recipe.second_level:
@@ -190,9 +190,9 @@ def newest() -> Path:
 def chosen(
     samples: list[Sample], lmdbs: Path | None, everything: bool
 ) -> tuple[list[Sample], frozenset[str]]:
-    """The samples to measure, and the paths (`Sample.relative`) of those that validate.
+    """Samples to evaluate, and the paths (`Sample.relative`) of the validation faces among them.
 
-    These are 300-W's validation part and test sets, without others; of data with neither, all.
+    The samples are 300-W's validation part and test sets, or, where there are none, all.
     """
     if lmdbs is not None:
         kept = set_apart(samples, lmdbs)
@@ -202,21 +202,21 @@ def chosen(
     if everything or not kept:
         return samples, validation
     if len(kept) < len(samples):
-        print(f"left out: {len(samples) - len(kept)} faces for training (--all: not)", file=sys.stderr)
+        print(f"left out: {len(samples) - len(kept)} training faces (--all includes them)", file=sys.stderr)
     return kept, validation
 
 
 def set_apart(samples: list[Sample], directory: Path) -> list[Sample]:
-    """Those samples that are in the validation part of the LMDBs in `directory`."""
+    """The samples in the validation part of the LMDBs in `directory`."""
     names = set(read_meta(directory).get("validation_faces", []))
     kept = [sample for sample in samples if sample.relative in names]
     if not kept:
-        raise FaceAlignError(f"{directory}: none of its validation faces is among this data's")
+        raise FaceAlignError(f"{directory}: none of its validation faces is in this data")
     return kept
 
 
 def finder(boxes: str, aligner: FaceAligner) -> FindBox:
-    """Where the boxes come from, as `--boxes` says."""
+    """The finder of boxes that `--boxes` selects."""
     if boxes == "landmarks":
         return box_of_annotation
     if boxes == "mtcnn":

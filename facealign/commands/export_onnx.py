@@ -1,4 +1,4 @@
-"""Write the ONNX file of a caffemodel, with the description of its crops and outputs inside."""
+"""Export a caffemodel to ONNX, with the description of its crops and outputs in the metadata."""
 
 import argparse
 from pathlib import Path
@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="a .caffemodel")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: beside it, .onnx")
     parser.add_argument(
-        "--published", action="store_true", help="weights of the reference's author: cropped as its demo does"
+        "--published", action="store_true", help="weights of the reference's author, cropped as its demo does"
     )
     arguments = parser.parse_args()
     blobs = read_weights(arguments.weights)
@@ -25,7 +25,7 @@ def main() -> None:
     blobs = matching_weights(deploy, blobs, spec.deploy, str(arguments.weights))
     description = spec_path(arguments.weights) if has_spec(arguments.weights) else arguments.weights
     check_described(deploy, spec, str(description))
-    # The file travels without its deploy net; a path of this machine has no place in it.
+    # `portable`: the ONNX file is used without the deploy net, so it must hold no path of this machine.
     model = export_onnx(deploy, blobs, spec.portable(), where=str(arguments.weights))
     output = arguments.output or arguments.weights.with_suffix(".onnx")
     with replacing(output) as partial:

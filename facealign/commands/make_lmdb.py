@@ -1,11 +1,11 @@
 """Write the LMDBs for training from annotated photos and their boxes (facealign detect-faces).
 
-Every training face gives COPIES samples, varied by flip, shift, scale, rotation and noise, all shuffled once;
-with --on-the-fly one loose crop, which Caffe varies anew each time. Every validation face gives one sample, not
-varied; 300-W's validation part is fixed (facealign/validation_part.py). With --after the samples are for the
-second network of a cascade: cut by the landmarks that the first one tells on such varied crops; with --on-the-fly
-too by the annotated ones, and the variation stands for the first one's errors. The same seed gives the same
-bytes, whatever the number of workers.
+Every training face gives COPIES samples, augmented by flip, shift, scale, rotation and noise, all shuffled
+once; or, with --on-the-fly, one context crop, which Caffe augments for each sample. Every validation face
+gives one sample without augmentation; 300-W's validation part is fixed. With --after the samples are for a
+second cascade stage: cut by the landmarks that the first stage predicts on augmented crops; or, with
+--on-the-fly, by the annotated landmarks, and the augmentation stands for the first stage's errors. The same
+seed gives the same bytes, whatever the number of workers.
 """
 
 import argparse
@@ -45,8 +45,7 @@ from facealign.lmdb.sample_writer import cut_bytes, open_first, write_training_p
 from facealign.networks.registry import BUILDERS, spec_of
 
 COPIES = 30
-"""Samples a face, if nobody says."""
-"""Free share of a second network's crop around the mean shape, if nobody says."""
+"""Default number of samples per face."""
 
 
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
@@ -59,39 +58,40 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         "--boxes", default="data/boxes.json", metavar="FILE|landmarks", help="default: data/boxes.json"
     )
     parser.add_argument("--network", choices=BUILDERS, default="mobilenet_v2", help="whose input size")
-    parser.add_argument("--copies", type=int, metavar="N", help=f"samples a face (default: {COPIES})")
+    parser.add_argument("--copies", type=int, metavar="N", help=f"samples per face (default: {COPIES})")
     parser.add_argument(
         "--on-the-fly",
         action="store_true",
-        help="one loose crop a face, that AugmentedFaceData varies anew for each sample (train.py --on-the-fly)",
+        help="one context crop per face, augmented on the fly in training (facealign train --on-the-fly)",
     )
     parser.add_argument(
         "--copies-of",
         nargs="+",
         default=[],
         metavar="FOLDER=N",
-        help="samples a face of one folder instead, such as youtube_faces=10, to weigh the data sets",
+        help="samples per face of one folder, such as youtube_faces=10, to weight the data sets",
     )
     parser.add_argument(
         "--validation",
         type=float,
         default=0.1,
-        metavar="SHARE",
-        help="of the faces to set apart, where the fixed validation part of 300-W is not at hand (default: "
-        "0.1); 0: write no validation part",
+        metavar="FRACTION",
+        help="fraction of the faces for validation where 300-W's fixed validation part is missing (default: "
+        "0.1); 0: no validation part",
     )
     parser.add_argument(
         "--min-eye-distance",
         type=float,
         default=0.2,
-        metavar="SHARE",
-        help="of the longer side of the landmarks' box (default: 0.2): faces turned further away are not "
-        "trained on, as half of their points are guessed and stage 2's loss divides by that distance",
+        metavar="FRACTION",
+        help="smallest eye distance of a training face, as a fraction of the longer side of the landmarks' "
+        "box (default: 0.2): of faces turned further away half of the landmarks are guessed, and stage 2's "
+        "loss divides by that distance",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--flip", type=float, default=plain.flip, metavar="PROBABILITY")
     parser.add_argument(
-        "--shift", type=float, default=plain.shift, metavar="SHARE", help="of the crop's side"
+        "--shift", type=float, default=plain.shift, metavar="FRACTION", help="of the crop's side"
     )
     parser.add_argument("--scale", type=float, nargs=2, default=plain.scale_range, metavar=("LOW", "HIGH"))
     parser.add_argument("--rotate", type=float, nargs=2, default=plain.rotate_range, metavar=("LOW", "HIGH"))
@@ -102,14 +102,15 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         "--after",
         type=Path,
         metavar="FILE",
-        help="samples for the second network of a cascade, by the landmarks of the first, which has these "
-        "weights (.onnx or .caffemodel); default --output: data/lmdb_cascade",
+        help="samples for a second cascade stage, by the landmarks of the first stage with these weights "
+        "(.onnx or .caffemodel); default --output: data/lmdb_cascade",
     )
     parser.add_argument(
         "--margin",
         type=float,
-        metavar="SHARE",
-        help=f"with --after: of the crop's side, around the mean shape (default: {MARGIN})",
+        metavar="FRACTION",
+        help=f"with --after: margin around the mean shape, as a fraction of the crop's side "
+        f"(default: {MARGIN})",
     )
     parser.add_argument(
         "--teacher",
@@ -117,23 +118,23 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="train on landmarks between the annotated ones and those that this network tells, or this "
-        "cascade by the weights of its first and its second (.onnx or .caffemodel)",
+        help="distil: train on landmarks between the annotated ones and the predictions of this network, or "
+        "of the cascade with these weights of its first and second stage (.onnx or .caffemodel)",
     )
     parser.add_argument(
         "--distillation-weight",
         type=float,
         default=0.5,
-        metavar="SHARE",
-        help="with --teacher: how far from the annotated ones (0) to those told (1) (default: 0.5)",
+        metavar="WEIGHT",
+        help="with --teacher: from the annotated landmarks (0) to the predicted ones (1) (default: 0.5)",
     )
-    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one a core")
+    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one per core")
     parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
     arguments = parser.parse_args(command)
     if arguments.on_the_fly and (arguments.copies is not None or arguments.copies_of):
-        parser.error("--on-the-fly: makes no copies; weigh the folders by `facealign train --weigh`")
+        parser.error("--on-the-fly: makes no copies; weight the folders by `facealign train --weigh`")
     if arguments.after is None and arguments.margin is not None:
-        parser.error("--margin: is for --after")
+        parser.error("--margin: only with --after")
     arguments.margin = MARGIN if arguments.margin is None else arguments.margin
     if not 0 <= arguments.margin < 0.5:
         parser.error("--margin: expected 0 or more and less than 0.5")
@@ -149,13 +150,13 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         parser.error("--min-eye-distance: expected 0 or more and less than 1")
     if not 0 <= arguments.validation < 1:
         parser.error("--validation: expected 0 or more and less than 1")
-    shares = {}
-    for share in arguments.copies_of:
-        folder, _, number = share.rpartition("=")
+    copies_of = {}
+    for text in arguments.copies_of:
+        folder, _, number = text.rpartition("=")
         if not folder or not number.isdecimal() or int(number) < 1:
-            parser.error(f"--copies-of {share}: expected FOLDER=N with N 1 or more")
-        shares[folder] = int(number)
-    arguments.copies_of = shares
+            parser.error(f"--copies-of {text}: expected FOLDER=N with N 1 or more")
+        copies_of[folder] = int(number)
+    arguments.copies_of = copies_of
     try:
         arguments.augmentation = Augmentation(
             flip=arguments.flip,
@@ -171,7 +172,9 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = arguments_of()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that what is half-written goes
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # like Ctrl-C, so that partial files are removed
     spec, first = spec_of(arguments.network), None
     size = spec.size
     output = arguments.output or default_directory(size, arguments.on_the_fly, arguments.after is not None)
@@ -182,7 +185,7 @@ def main() -> None:
         teacher = Teacher(arguments.teacher[0], second, arguments.distillation_weight)
     if arguments.after is not None or teacher is not None:
         single_threaded_blas()
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # Caffe's other threads: workers have the cores
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # Caffe's own threads: the workers use all cores
     if arguments.after is not None:
         _, first = open_first(arguments.after)
     if teacher is not None:
@@ -227,13 +230,13 @@ def main() -> None:
             )
         )
 
-    # Bars end before an error is told, which would else stand in the middle of one.
+    # Bars are closed before an error is printed, which would otherwise appear in the middle of one.
     with ExitStack() as bars, replacing(output) as partial:
         partial.mkdir()
         to_cut = train_jobs
         if teacher is not None:
-            told = distilled(train_jobs, teacher, arguments.workers)
-            to_cut = list(wrap(told, len(train_jobs), "distilled"))
+            moved = distilled(train_jobs, teacher, arguments.workers)
+            to_cut = list(wrap(moved, len(train_jobs), "distilled"))
         request = PartRequest(partial, "train", to_cut, settings, arguments.workers, wrap, skip)
         if arguments.on_the_fly:
             train = write_faces(request)
@@ -271,23 +274,23 @@ def main() -> None:
     if len(facing) < len(training):
         print(f"{output}: {len(training) - len(facing)} faces turned away left out (--min-eye-distance)")
     for name, part in parts.items():
-        kind = "loose crops" if name == "train" and arguments.on_the_fly else "samples"
+        kind = "context crops" if name == "train" and arguments.on_the_fly else "samples"
         print(f"{output}: {name}: {part.samples} {kind} of {sum(part.faces.values())} faces")
 
 
 def check_replaceable(output: Path) -> None:
-    """Raises FaceAlignError when `output` is there and is not this program's to throw away."""
+    """Raise FaceAlignError when `output` exists and is not a folder of LMDBs, which may be replaced."""
     ours = not output.exists() or (
         output.is_dir() and ((output / META).exists() or not any(output.iterdir()))
     )
     if not ours:
-        raise FaceAlignError(f"{output}: is there and holds no LMDBs; remove it, or give another --output")
+        raise FaceAlignError(f"{output}: exists and holds no LMDBs; remove it, or give another --output")
 
 
 def jobs_of(
     boxes: str, training: list[Sample], validation: list[Sample]
 ) -> tuple[dict[str, Any], list[Job], list[Job]]:
-    """Where the boxes come from, and the faces of both parts with their boxes."""
+    """Description of the boxes' source, and the jobs of both parts."""
     if boxes == "landmarks":
         by_landmarks = [
             [Job(sample, box_from_landmarks(sample.points), "landmarks") for sample in part]

@@ -1,4 +1,4 @@
-"""Write the prototxt of every network and stage, or check that the committed ones are up to date."""
+"""Write the prototxt of every network and stage, or check that existing files are up to date."""
 
 import argparse
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Put a run's newest weights into models/: caffemodel, ONNX, the JSON that describes them, and a model card.
+"""Release a run's newest weights: caffemodel, ONNX, the JSON that describes them, and a model card.
 
-The caffemodel holds the deploy net with its weights and nothing of the machine it was trained on.
+The caffemodel holds the deploy net with its weights and no trace of the machine that trained it.
 """
 
 import argparse
@@ -41,8 +41,8 @@ def main() -> None:
         "--evaluation",
         type=Path,
         metavar="JSON",
-        help="figures for the card: what facealign evaluate measured with these weights (default: the last "
-        "validation of the run's log)",
+        help="figures for the card, from facealign evaluate on these weights (default: the last validation "
+        "in the run's log)",
     )
     arguments = parser.parse_args()
     described = read_json(arguments.run / RUN, "expected a run of `facealign train`")
@@ -52,7 +52,7 @@ def main() -> None:
         raise FaceAlignError(f"{arguments.run / RUN}: not a run of `facealign train` ({error})") from error
     found = snapshots(arguments.run, recipe.stage)
     if not found:
-        raise FaceAlignError(f"{arguments.run}: no whole snapshot of {recipe.stage} in it")
+        raise FaceAlignError(f"{arguments.run}: no complete snapshot of {recipe.stage} in it")
     data = read_meta(arguments.data)
     if described["data_sha256"] != {name: part["sha256"] for name, part in data["parts"].items()}:
         raise FaceAlignError(f"{arguments.data}: not the samples that {arguments.run} was trained on")
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def bias_of(model: onnx.ModelProto, spec: ModelSpec, data: Path) -> float:
-    """`mirror_bias` on the pictures that validate, without their landmarks; to a thousandth of a pixel."""
+    """`mirror_bias` on the validation images, without their landmarks; to a thousandth of a pixel."""
     images, _ = read_part(data, "val")
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "model.onnx"
@@ -100,19 +100,19 @@ def bias_of(model: onnx.ModelProto, spec: ModelSpec, data: Path) -> float:
 
 
 def figures_of(path: Path, recipe: Recipe, names: set[str]) -> str:
-    """The figures of an evaluation, in Markdown; names: those that the weights' file may have, no suffix.
+    """Figures of an evaluation, in Markdown; names: accepted stems of the weights file.
 
-    Raises FaceAlignError when it is none, has no validation part, or is of other weights.
+    Raises FaceAlignError when `path` is not an evaluation, has no validation part, or is of other weights.
     """
     evaluation = read_results(path)
     settings = evaluation.get("settings", {})
     first, second = settings.get("weights", "?"), settings.get("cascade")
-    answers = first if second is None else second
-    if (second is not None) != recipe.second_level or Path(answers).stem not in names:
+    last = first if second is None else second
+    if (second is not None) != recipe.second_level or Path(last).stem not in names:
         used = first if second is None else f"{first} and {second}"
-        wanted = f"{'a first network and ' if recipe.second_level else ''}{' or '.join(sorted(names))}"
+        wanted = f"{'a first stage and ' if recipe.second_level else ''}{' or '.join(sorted(names))}"
         raise FaceAlignError(f"{path}: measured with {used}, not with {wanted}")
     try:
         return validation_by_data_set(evaluation)
     except KeyError as error:
-        raise FaceAlignError(f"{path}: an evaluation without {error}; measure again") from error
+        raise FaceAlignError(f"{path}: an evaluation without {error}; evaluate again") from error

@@ -1,4 +1,4 @@
-"""Put evaluations side by side, under the reported figures, as Markdown and as a CED plot."""
+"""Compare evaluations with each other and with the reported figures, as Markdown and as a CED plot."""
 
 import argparse
 import sys
@@ -16,9 +16,9 @@ def main() -> None:
         "evaluations", type=Path, nargs="+", metavar="JSON", help="written by facealign evaluate"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="write the Markdown here, not to the screen"
+        "--output", type=Path, metavar="FILE", help="file for the Markdown (default: standard output)"
     )
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the CED curves here")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="file for the CED curves")
     arguments = parser.parse_args()
 
     evaluations = [read_results(path) for path in arguments.evaluations]

@@ -1,6 +1,6 @@
-"""Redo all from the photos: boxes, LMDBs, every stage, the cascade, VGG-Shadow, their cards and figures.
+"""Reproduce all released weights from the photos: boxes, LMDBs, every stage, VGG-Shadow, cards and figures.
 
-Says at the start how long that will take on this machine. Interrupted, the same command goes on from there.
+Prints at the start how long that will take on this machine. After an interruption the same command resumes.
 """
 
 import argparse
@@ -31,10 +31,14 @@ def main() -> None:
         type=Path,
         default=Path("out/reproduced"),
         metavar="DIR",
-        help="for all that is made: LMDBs of some GB, runs, models (default: out/reproduced)",
+        help="folder for all results: LMDBs of some GB, runs, models (default: out/reproduced)",
     )
     parser.add_argument(
-        "--scale", type=float, default=1.0, metavar="SHARE", help="of the iterations, such as 0.01 to try it"
+        "--scale",
+        type=float,
+        default=1.0,
+        metavar="FRACTION",
+        help="of the iterations, such as 0.01 for a trial",
     )
     arguments = parser.parse_args()
     if not 0 < arguments.scale <= 1:
@@ -57,13 +61,13 @@ def main() -> None:
         begun = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-m", "facealign", *step.command],
-            env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},  # also where it is not installed
+            env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},  # for a checkout that is not installed
             check=False,
         )
         if done.returncode != 0:
             raise FaceAlignError(
-                f"{step.name}: failed, see above (facealign {' '.join(step.command)}); the same command goes "
-                "on from here"
+                f"{step.name}: failed, see above (facealign {' '.join(step.command)}); the same command "
+                "resumes here"
             )
         progress.add(step)
         print(f"[{number}/{len(steps)}] {step.name}: took {spoken((time.monotonic() - begun) / 60)}")
@@ -75,7 +79,7 @@ def main() -> None:
 
 
 def spoken(minutes: float) -> str:
-    """A time as people say it."""
+    """A duration in words: "40 s", "12 min", "3.5 h"."""
     if minutes < 1.5:
         return f"{60 * minutes:.0f} s"
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -1,7 +1,7 @@
 """Train a stage of a network in Caffe on the LMDBs of facealign make-lmdb.
 
-Goes on from the newest snapshot of its run by itself. Ctrl-C (or SIGTERM) leaves a snapshot behind; after
-anything worse, the last one that was written is whole.
+Resumes from the newest snapshot of its run. Ctrl-C (or SIGTERM) writes a snapshot; after a crash the last one
+written is complete.
 """
 
 import argparse
@@ -29,7 +29,7 @@ STAGES = {
     for name, recipe in RECIPES.items()
     if recipe.network == "mobilenet_v2"
 }
-"""What `--stage` takes, and the recipe it means."""
+"""Values of `--stage`, and their recipes."""
 
 
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
@@ -45,36 +45,36 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         help="LMDBs (default: data/lmdb, lmdb_70x60, lmdb_on_the_fly, lmdb_cascade...)",
     )
     parser.add_argument(
-        "--on-the-fly", action="store_true", help="vary each sample anew (make_lmdb.py --on-the-fly)"
+        "--on-the-fly", action="store_true", help="augment on the fly (LMDBs of make-lmdb --on-the-fly)"
     )
     parser.add_argument(
         "--weigh",
         nargs="+",
         default=[],
         metavar="FOLDER=WEIGHT",
-        help="with --on-the-fly: how often samples come from which folder of photos; *=WEIGHT: from all others",
+        help="with --on-the-fly: sampling weights of the folders of photos; *=WEIGHT: of all others together",
     )
     parser.add_argument(
         "--photometric",
         action="store_true",
-        help="with --on-the-fly: change light and colours too, blur, and cover parts",
+        help="with --on-the-fly: photometric augmentation: shading, colours, contrast, blur, occlusion",
     )
     parser.add_argument(
         "--elastic",
         type=float,
         default=0.0,
-        metavar="SHARE",
-        help="with --on-the-fly: bend the crops smoothly, moving their parts by up to this share of the side "
-        f"(root mean square, up to {MAX_ELASTIC})",
+        metavar="FRACTION",
+        help="with --on-the-fly: elastic deformation, with moves of up to this fraction of the crop's side "
+        f"(root mean square, at most {MAX_ELASTIC})",
     )
-    parser.add_argument("--run", type=Path, metavar="DIR", help="where the run lives (default: runs/RECIPE)")
-    parser.add_argument("--iterations", type=int, metavar="N", help="in all (default: the recipe's)")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: runs/RECIPE)")
+    parser.add_argument("--iterations", type=int, metavar="N", help="in total (default: the recipe's)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="start from these (.caffemodel)")
     parser.add_argument(
         "--base-lr",
         type=float,
         metavar="RATE",
-        help="learning rate that the policy starts from (default: the recipe's)",
+        help="base learning rate (default: the recipe's)",
     )
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--seed", type=int, default=0, help="of initial weights and noise (default: 0)")
@@ -82,7 +82,7 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--validate-every", type=int, default=500, metavar="N", help="iterations (default: 500)"
     )
-    parser.add_argument("--restart", action="store_true", help="throw an earlier run in that folder away")
+    parser.add_argument("--restart", action="store_true", help="delete an earlier run in that folder")
     arguments = parser.parse_args(command)
     arguments.recipe = arguments.recipe or STAGES[arguments.stage]
     for name, low in (("iterations", 1), ("snapshot_every", 1), ("validate_every", 1), ("seed", 0)):
@@ -92,7 +92,7 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     if arguments.base_lr is not None and not 0 < arguments.base_lr < math.inf:
         parser.error("--base-lr: expected more than 0")
     if (arguments.weigh or arguments.photometric or arguments.elastic) and not arguments.on_the_fly:
-        parser.error("--weigh, --photometric and --elastic are for --on-the-fly")
+        parser.error("--weigh, --photometric and --elastic: only with --on-the-fly")
     if not 0 <= arguments.elastic <= MAX_ELASTIC:
         parser.error(f"--elastic: expected 0 to {MAX_ELASTIC}")
     weights = {}
@@ -111,9 +111,9 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 
 
 def starting_weights(recipe: Recipe, given: Path | None) -> Path | None:
-    """What a new run begins with: the weights given, else the newest of the recipe's predecessor, else none.
+    """Weights that a new run starts from: those given, else the newest of the recipe before it, else none.
 
-    Raises FaceAlignError when there should be weights and are none.
+    Raises FaceAlignError when the weights are missing.
     """
     if given is not None:
         if not given.is_file():
@@ -163,11 +163,11 @@ def main() -> None:
     for reason in prepared.passed_over:
         print(f"skipped: {reason}", file=sys.stderr)
     if prepared.done >= settings.iterations:
-        print(f"{directory}: has {prepared.done} iterations already; --restart begins anew")
+        print(f"{directory}: has {prepared.done} iterations already; --restart starts again")
         return
     if prepared.done:
         unused = f", not from {arguments.weights}" if arguments.weights else ""
-        print(f"{directory}: going on from iteration {prepared.done}{unused}", file=sys.stderr)
+        print(f"{directory}: resuming from iteration {prepared.done}{unused}", file=sys.stderr)
     elif settings.start is not None:
         print(f"{directory}: starting from {settings.start}", file=sys.stderr)
     else:
@@ -204,4 +204,4 @@ def follow(prepared: PreparedRun, settings: Settings) -> None:
                 elif isinstance(event, Saved):
                     bar.set_description_str(f"{settings.recipe.name}, saved {event.snapshot.iteration}")
         finally:
-            events.close()  # leaves a snapshot behind
+            events.close()  # writes a snapshot

@@ -1,1 +1,1 @@
-"""Annotated photos: found, read, split, and the boxes that a detector gives them."""
+"""Annotated photos: scanning, reading and splitting them, and their boxes by a face detector."""

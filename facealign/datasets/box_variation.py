@@ -1,4 +1,4 @@
-"""How far a detector's box of one face moves with changes of the photo that should mean nothing to it."""
+"""Variation of a detector's box of one face when the photo is mirrored or resized."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,16 +11,17 @@ from facealign.datasets.detected_boxes import best_match
 from facealign.geometry.landmarks import mirror_points
 
 SIZES = (0.85, 1.15)
-"""Of the photo, relative to its own, at which the face is looked for again; and in its mirror image."""
+"""Scales of the photo at which the face is detected again; it is also detected in the mirrored photo."""
 Detect = Callable[[Image], Sequence[Any]]
 """Image -> Detections, each with a `box` (4,)."""
 
 
 def box_moves(detect: Detect, image: Image, points: FloatArray) -> FloatArray:
-    """Box changes (n, 3) of the face with landmarks `points` (68, 2): its centre's move, right and down, as a
-    fraction of the box's longer side, and the side's ratio, each against the box in the photo as it is.
+    """Differences (n, 3) between the box of one face in changed photos and in the photo as it is.
 
-    n is the number of changed photos in which the face is found; 0, too, if it is not found in the photo.
+    Columns: how far the centre moves right and down, as fractions of the box's longer side, and the ratio of
+    the longer sides. points: landmarks (68, 2) of the face. n is the number of changed photos (mirrored,
+    resized) in which the face is found, and 0 when it is not found in the unchanged photo.
     """
     plain = _box(detect, image, points)
     if plain is None:
@@ -33,7 +34,7 @@ def box_moves(detect: Detect, image: Image, points: FloatArray) -> FloatArray:
     for size in SIZES:
         how = cv2.INTER_AREA if size < 1 else cv2.INTER_LINEAR
         resized: Any = cv2.resize(image, None, fx=size, fy=size, interpolation=how)
-        # A pixel's middle is half a pixel from its edge, whatever its size.
+        # Pixel centres lie half a pixel from the edge at every scale.
         found = _box(detect, resized, (points + 0.5) * size - 0.5)
         if found is not None:
             boxes.append((found + 0.5) / size - 0.5)

@@ -1,4 +1,4 @@
-"""How the crops of a second cascade stage vary with the errors of the first."""
+"""Variation of a second cascade stage's crops with the errors of the first."""
 
 import numpy as np
 
@@ -9,14 +9,14 @@ from facealign.geometry.affine import apply
 from facealign.geometry.similarity import fit_similarity
 
 
-def crop_moves(told: FloatArray, annotated: FloatArray, spec: ModelSpec) -> FloatArray:
-    """How the second network's crops by what a first one told differ from those by the annotation (n, 68, 2).
+def crop_moves(predicted: FloatArray, annotated: FloatArray, spec: ModelSpec) -> FloatArray:
+    """Differences between second-stage crops by predicted landmarks and by annotated ones, both (n, 68, 2).
 
-    (n, 4): by how much the face is further right and further down, as fractions of the crop's longer side,
-    the ratio of its sizes, and by how many degrees it is turned clockwise; of the crop's centre, as
-    `augment.Jitter` has it.
+    Returns (n, 4): how far the face lies further right and further down, as fractions of the crop's longer
+    side, the ratio of its sizes, and its clockwise rotation in degrees; about the crop's centre, as in
+    `crops.augmentation.Jitter`.
     """
-    affines, plain = aligned_transform(told, spec), aligned_transform(annotated, spec)
+    affines, plain = aligned_transform(predicted, spec), aligned_transform(annotated, spec)
     turn = fit_similarity(apply(plain, annotated), apply(affines, annotated))
     centre = (np.array([spec.input_width, spec.input_height]) - 1) / 2
     shifts = (turn[..., :2] @ centre + turn[..., 2] - centre) / max(spec.input_width, spec.input_height)

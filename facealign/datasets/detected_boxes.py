@@ -1,4 +1,4 @@
-"""Boxes of the annotated faces, found by MTCNN once and kept in one file with the settings they depend on."""
+"""Boxes of the annotated faces, detected once by MTCNN and kept in one file with the detector's settings."""
 
 import dataclasses
 import json
@@ -22,15 +22,17 @@ from facealign.io.images import read_image
 from facealign.io.reading import read_json
 
 MATCH_OVERLAP = 0.3
-"""A detection is the annotated face's when it overlaps the landmarks' box by more than this."""
+"""A detection is matched to the annotated face when its overlap with the landmarks' box exceeds this."""
 SOURCES = ("mtcnn", "landmarks", "unreadable")
 
 
 @dataclass(frozen=True)
 class FaceBox:
-    """box (4,); source: "mtcnn", or "landmarks" where the face was missed and its annotation stands in, or
-    "unreadable" where it does because the photo cannot be read; score: the detector's; overlap: with the
-    landmarks' box; stamp: of the photo and annotation it is for.
+    """The box of an annotated face.
+
+    box: (4,) x1 y1 x2 y2, 0-based pixels; source: "mtcnn", or, where the box is derived from the landmarks,
+    "landmarks" (the detector missed the face) or "unreadable" (the photo cannot be read); score: the
+    detector's, 0..1; overlap: with the landmarks' box, 0..1; stamp: checksum of the photo and annotation.
     """
 
     box: FloatArray
@@ -41,12 +43,12 @@ class FaceBox:
 
 
 def checksum_of(sample: Sample) -> str:
-    """Changes when the sample's photo or annotation does: a checksum of each."""
+    """Checksum of the sample's photo and of its annotation."""
     return f"{zlib.crc32(sample.path.read_bytes()):08x}-{zlib.crc32(sample.points.tobytes()):08x}"
 
 
 def best_match(candidates: FloatArray, points: FloatArray) -> int | None:
-    """Index of the box in (n, 4) that overlaps the landmarks' box most; None when none does by over 0.3."""
+    """Index of the candidate box (n, 4) that overlaps the landmarks' box most; None if none by over 0.3."""
     if len(candidates) == 0:
         return None
     overlaps = overlap(candidates, landmark_box(points))
@@ -55,7 +57,7 @@ def best_match(candidates: FloatArray, points: FloatArray) -> int | None:
 
 
 def find_box(sample: Sample, detector: MtcnnDetector) -> FaceBox:
-    """Detect the sample's face in its photo. Raises FaceAlignError when the photo cannot be read."""
+    """The detected box of the sample's face. Raises FaceAlignError when the photo cannot be read."""
     found = detector.detect(read_image(sample.path, orient=False))
     best = best_match(np.array([face.box for face in found]).reshape(-1, 4), sample.points)
     box = box_from_landmarks(sample.points) if best is None else found[best].box
@@ -69,7 +71,7 @@ def find_box(sample: Sample, detector: MtcnnDetector) -> FaceBox:
 
 
 def unreadable(sample: Sample) -> FaceBox:
-    """What stands in the file for a photo that cannot be read, so that it is known and not looked for."""
+    """The entry of a photo that cannot be read, so that later runs do not try it again."""
     return FaceBox(box_from_landmarks(sample.points), "unreadable", None, 0.0, checksum_of(sample))
 
 
@@ -78,8 +80,8 @@ def find_boxes(
 ) -> Iterator[FaceBox | FaceAlignError]:
     """The box of each sample, or the error of its photo, in order; computed by `workers` processes.
 
-    engine: see MtcnnDetector.open, but for "auto", which here is "onnx": the boxes, and all that is made of
-    them, are then the same with Caffe and without, and OpenCV keeps to the one thread that a worker has.
+    engine: as for MtcnnDetector.open, except that "auto" means "onnx": boxes, and all data made with them,
+    are then the same with and without Caffe, and OpenCV keeps to the one thread of each worker.
     """
     engine = "onnx" if engine == "auto" else engine
     return ordered_map(_find, samples, workers, MtcnnDetector.open, (engine, settings))
@@ -93,14 +95,14 @@ def _find(detector: MtcnnDetector, sample: Sample) -> FaceBox | FaceAlignError:
 
 
 def described(settings: MtcnnSettings) -> dict[str, Any]:
-    """The settings as the file keeps them: all that boxes depend on beside the photos."""
+    """The detector's settings as stored in the file: all that the boxes depend on besides the photos."""
     weights = {name: digest[:16] for name, digest in SHA256.items()}
     plain = {**dataclasses.asdict(settings), "thresholds": list(settings.thresholds)}
     return {"detector": "MTCNN", **plain, "match_overlap": MATCH_OVERLAP, "weights": weights}
 
 
 def write_boxes(path: Path, settings: dict[str, Any], faces: dict[str, FaceBox]) -> None:
-    """Write boxes, a line a face, whole or not at all."""
+    """Write a file of boxes, one line per face; the file appears only when it is complete."""
     lines = [
         f"{json.dumps(name)}: {json.dumps({**dataclasses.asdict(face), 'box': face.box.round(3).tolist()})}"
         for name, face in sorted(faces.items())
@@ -111,9 +113,9 @@ def write_boxes(path: Path, settings: dict[str, Any], faces: dict[str, FaceBox])
 
 
 def read_boxes(path: Path) -> tuple[dict[str, Any], dict[str, FaceBox]]:
-    """The settings and the boxes, by `Sample.relative`, that `write_boxes` wrote.
+    """Settings, and boxes by `Sample.relative`, from a file of `write_boxes`.
 
-    Raises FaceAlignError when the file is missing or is something else.
+    Raises FaceAlignError when the file is missing or is not a file of boxes.
     """
     data = read_json(path, "make it with `facealign detect-faces`")
     try:
@@ -143,7 +145,7 @@ def boxes_for(samples: Iterable[Sample], faces: Mapping[str, FaceBox], where: st
     for sample in samples:
         face = faces.get(sample.relative)
         if face is None or face.stamp != checksum_of(sample):
-            state = "no box" if face is None else "the box of another picture or annotation"
+            state = "no box" if face is None else "the box of another image or annotation"
             raise FaceAlignError(
                 f"{sample.path}: {state} in {where}; run `facealign detect-faces` on this data"
             )

@@ -1,4 +1,4 @@
-"""Files of landmarks as 300-W publishes them: .pts, 1-based."""
+"""Reading and writing .pts files: landmarks as 300-W publishes them, 1-based."""
 
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from facealign.io.reading import read_text
 
 
 def read_pts(path: Path, expected: int | None = N_LANDMARKS) -> FloatArray:
-    """Read a .pts file (1-based, as 300-W publishes them); (n, 2) in 0-based pixels.
+    """Landmarks (n, 2) of a .pts file, in 0-based pixels (the file's are 1-based).
 
-    Raises FaceAlignError when the file cannot be read, is malformed or has not `expected` points (None: any).
+    Raises FaceAlignError when the file cannot be read, is malformed, or has another number of points than
+    `expected` (None: any).
     """
     text = read_text(path, "expected a .pts file, the annotation of an image")
     head, brace, rest = text.partition("{")

@@ -1,4 +1,4 @@
-"""An annotated face, its data set, and the photo or person it is of."""
+"""An annotated face: its data set, and the photo or person it shows."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from facealign.arrays import FloatArray
 
 FOLDERS_300W = ("afw", "helen/testset", "helen/trainset", "ibug", "lfpw/testset", "lfpw/trainset")
 TEST_FOLDERS = ("helen/testset", "ibug", "lfpw/testset")
-"""The folders of 300-W that are for testing: never trained on."""
+"""The test folders of 300-W, which are never trained on."""
 POOLED: dict[str, tuple[str, ...]] = {
     "common": ("helen/testset", "lfpw/testset"),
     "challenging": ("ibug",),
@@ -17,9 +17,9 @@ POOLED: dict[str, tuple[str, ...]] = {
 """The usual subsets of 300-W's test images, and the folders they pool."""
 NAME_300W = "300w"
 _TEST_GROUPS = (f"{NAME_300W}/lfpw/testset ", f"{NAME_300W}/ibug ")
-"""How the groups of photos begin whose name alone tells that they are of a test set."""
+"""Prefixes of groups whose file names alone show that the photo is in a test set."""
 _GROUPS = (
-    # Pictures that 300W-LP made of the others: SET_NAME_VIEW.
+    # Images that 300W-LP rendered from the other sets: SET_NAME_VIEW.
     (re.compile(r"LFPW_image_(train|test)_(\d+)_\d+"), rf"{NAME_300W}/lfpw/\1set image_\2", False),
     (re.compile(r"IBUG_(image_\d+)(?: ?_\d+)?_\d+"), rf"{NAME_300W}/ibug \1", False),
     # Flickr number, face: AFW and HELEN, and the same in 300W-LP.
@@ -27,9 +27,9 @@ _GROUPS = (
     # LFPW and iBUG.
     (re.compile(r"(image_\d+)(?: ?_\d+)?"), r"\1", True),
 )
-"""(pattern of a name, its photo, whether that is meant within its folder only)."""
+"""(pattern of a file's stem, the photo it shows, whether that name is unique only within its folder)."""
 PERSON_FOLDERS = ("youtube_faces", "lfw")
-"""Data sets whose files are named PERSON_NUMBER. In others such a number may count photos of anybody."""
+"""Data sets whose files are named PERSON_NUMBER. In other sets such numbers may count different people."""
 _PERSON = re.compile(r"(.*[^\W\d].*)_\d{1,4}")
 
 
@@ -38,7 +38,7 @@ class Sample:
     """An annotated face.
 
     points: (68, 2), 0-based pixels; subset: its folder ("helen/trainset", "menpo"...); relative: path from
-    the folder that holds the data sets; group: photo or person, never to be on both sides of a split.
+    the folder that holds the data sets; group: photo or person, which a split must not divide.
     """
 
     path: Path
@@ -54,21 +54,21 @@ class Sample:
 
     @property
     def is_test(self) -> bool:
-        """Whether it is of a test set of 300-W or, as its name tells, made of a picture of one."""
+        """Whether it is in a test set of 300-W or, by its file name, made from an image of one."""
         return (self.is_300w and self.subset in TEST_FOLDERS) or self.group.startswith(_TEST_GROUPS)
 
 
 def group_of(relative: str) -> str:
-    """The photo or person that a picture's name tells, such as "photo 134212" for "300w/afw/134212_2.jpg".
+    """The photo or person that an image's name identifies: "photo 134212" for "300w/afw/134212_2.jpg".
 
-    A name that tells nothing is a group of its own.
+    An image whose name follows no known pattern is a group of its own.
     """
     path = PurePosixPath(relative)
     for pattern, group, within in _GROUPS:
         match = pattern.fullmatch(path.stem)
         if match:
-            told = match.expand(group)
-            return f"{path.parent} {told}" if within else told
+            photo = match.expand(group)
+            return f"{path.parent} {photo}" if within else photo
     person = _PERSON.fullmatch(path.stem)
     if person and any(part.lower() in PERSON_FOLDERS for part in path.parts[:-1]):
         return f"{path.parent} {person[1]}"
@@ -76,7 +76,7 @@ def group_of(relative: str) -> str:
 
 
 def eval_subsets(samples: list[Sample]) -> dict[str, list[Sample]]:
-    """Subset -> its samples: "common", "challenging" and "full" of 300-W's test sets, and every folder."""
+    """Samples by subset: "common", "challenging" and "full" of 300-W's test sets, and every folder."""
     groups: dict[str, list[Sample]] = {name: [] for name in POOLED}
     for sample in samples:
         groups.setdefault(sample.subset, []).append(sample)

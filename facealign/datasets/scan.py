@@ -1,4 +1,4 @@
-"""Annotated photos: the 300-W tree, Menpo, and any folder of pictures with .pts files of the same names."""
+"""Finding annotated photos: the 300-W tree, Menpo, and any folder of images with .pts files beside them."""
 
 import os
 from collections.abc import Iterator
@@ -19,8 +19,10 @@ PROFILE_POINTS = 39
 
 @dataclass
 class Scan:
-    """What a folder holds: samples in the order of `relative`; (file, reason) of what cannot be used; number
-    of profile faces with 39 points, which are left out.
+    """Contents of a folder.
+
+    samples: in the order of `relative`; skipped: (file, reason) of each file that cannot be used; profiles:
+    number of profile faces with 39 points, which are left out.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -29,24 +31,24 @@ class Scan:
 
 
 def scan(root: Path, strict: bool = False) -> Scan:
-    """Find every annotated picture at or below `root`.
+    """Every annotated image at or below `root`.
 
-    `root` holds data sets (300w/, menpo/, any folder), or is one of them. An annotation without its picture
-    or that is malformed, and in a folder of annotations a picture without one, goes to `skipped`, or is
-    raised as FaceAlignError if `strict`. Hidden files and folders are passed over; links are followed.
-    Raises FaceAlignError when `root` is no folder, or one below it cannot be read.
+    `root` holds data sets (300w/, menpo/, any folder), or is one of them. Malformed annotations, annotations
+    without an image and, in a folder with annotations, images without one go to `skipped`, or are raised as
+    FaceAlignError if `strict`. Hidden files and folders are ignored; links are followed.
+    Raises FaceAlignError when `root` is not a folder, or a folder below it cannot be read.
     """
     if not root.is_dir():
-        raise FaceAlignError(f"{root}: no such folder; expected pictures with .pts files, or folders of them")
+        raise FaceAlignError(f"{root}: no such folder; expected images with .pts files, or folders of them")
     result = Scan()
     for folder, subset, relative in _folders(root):
         annotations = _by_stem(folder, (".pts",))
-        pictures = _by_stem(folder, SUFFIXES) if annotations else {}
-        for stem in sorted({*annotations, *pictures}):
-            annotation, picture = annotations.get(stem), pictures.get(stem)
+        images = _by_stem(folder, SUFFIXES) if annotations else {}
+        for stem in sorted({*annotations, *images}):
+            annotation, image = annotations.get(stem), images.get(stem)
             try:
                 if annotation is None:
-                    raise FaceAlignError(f"{picture}: no annotation {stem}.pts beside it")
+                    raise FaceAlignError(f"{image}: no annotation {stem}.pts beside it")
                 points = read_pts(annotation, expected=None)
                 if len(points) == PROFILE_POINTS:
                     result.profiles += 1
@@ -55,21 +57,21 @@ def scan(root: Path, strict: bool = False) -> Scan:
                     raise FaceAlignError(f"{annotation}: {len(points)} points, expected {N_LANDMARKS}")
                 if np.ptp(points, axis=0).min() < 1:
                     raise FaceAlignError(f"{annotation}: its points span less than a pixel: no face")
-                if picture is None:
-                    raise FaceAlignError(f"{annotation}: no picture of that name beside it")
+                if image is None:
+                    raise FaceAlignError(f"{annotation}: no image of that name beside it")
             except FaceAlignError as error:
                 if strict:
                     raise
-                result.skipped.append((str(annotation or picture), str(error)))
+                result.skipped.append((str(annotation or image), str(error)))
                 continue
-            name = (relative / picture.name).as_posix()
-            result.samples.append(Sample(picture, points, subset, name, group_of(name)))
+            name = (relative / image.name).as_posix()
+            result.samples.append(Sample(image, points, subset, name, group_of(name)))
     result.samples.sort(key=lambda sample: sample.relative)
     return result
 
 
 def faces_in(root: Path, strict: bool = False) -> Scan:
-    """What `scan` finds. Raises FaceAlignError, as that does, and when there is no face among it."""
+    """The result of `scan`, with one face or more. Raises FaceAlignError as `scan` does, and for no face."""
     found = scan(root, strict)
     if not found.samples:
         reason = f" ({found.skipped[0][1]})" if found.skipped else ""
@@ -78,7 +80,7 @@ def faces_in(root: Path, strict: bool = False) -> Scan:
 
 
 def _folders(root: Path) -> Iterator[tuple[Path, str, PurePosixPath]]:
-    """(folder, subset, path relative to the folder of data sets) of `root` and all below it."""
+    """(folder, subset, path relative to the folder of data sets) of `root` and of all folders below it."""
     whole = root.resolve()
     base, tree = whole.parent, _tree_of(whole)
     if tree is None and not _by_stem(whole, (".pts",)):
@@ -87,7 +89,7 @@ def _folders(root: Path) -> Iterator[tuple[Path, str, PurePosixPath]]:
     seen: set[Path] = set()
     for name, below, _ in os.walk(whole, onerror=_unreadable, followlinks=True):
         folder = Path(name)
-        if folder.resolve() in seen:  # by a link
+        if folder.resolve() in seen:  # reached before, through a link
             below.clear()
             continue
         seen.add(folder.resolve())
@@ -105,7 +107,7 @@ def _unreadable(error: OSError) -> None:
 
 
 def _tree_of(folder: Path) -> Path | None:
-    """The 300-W tree that a folder is, or is a part of, such as "300w/lfpw" or "300w/lfpw/testset"."""
+    """The root of the 300-W tree that a folder belongs to, as "300w/lfpw/testset" does; None if to none."""
     for name in FOLDERS_300W:
         parts = PurePosixPath(name).parts
         for depth in range(len(parts) + 1):
@@ -116,7 +118,7 @@ def _tree_of(folder: Path) -> Path | None:
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Stem -> file of a folder, suffixes in any case; the first by name where several share a stem."""
+    """Files of a folder by stem, suffixes in any case; where several share a stem, the first by name."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in suffixes and not path.name.startswith("."):

@@ -1,4 +1,4 @@
-"""Which faces are kept for validation: 300-W's fixed part, or whole photos or persons drawn by a seed."""
+"""Splits of faces for validation: 300-W's fixed part, or whole photos or persons drawn by a seed."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,15 @@ from facealign.errors import FaceAlignError
 
 
 def split(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """(training, validation) parts of `samples`; the test sets of 300-W are in neither.
+    """Training and validation parts of `samples`; the test sets of 300-W are in neither.
 
-    The validation part is the fixed one of 300-W, as far as it is here; share 0 leaves it out. Without any of
-    it, whole photos or persons are drawn: `share`, 0..1, of the faces that may validate, which are those of
-    300-W if there are any, as the other sets are noisy or made of 300-W's photos, else all.
-    A photo's or person's faces are all on one side; those of a validation photo that may not validate are
-    left out, and so are other copies of a test photo. No picture of a photo of the fixed part is ever
-    trained on, whether that is here or not. Parts keep the order of `samples`.
-    Raises FaceAlignError when nothing is left to train on, or to validate on although share is not 0.
+    The validation part is the fixed one of 300-W, as far as it is present; share 0 leaves it out. Where none
+    of it is present, whole photos or persons are drawn: `share`, 0..1, of the faces of 300-W, or of all faces
+    if there are none (the other sets are noisy or made from 300-W's photos).
+    All faces of a photo or person are on one side. Faces of other sets that show a validation photo, and
+    copies of a test photo, are left out. No image of a photo of the fixed part is ever trained on, whether
+    the part is present or not. Parts keep the order of `samples`.
+    Raises FaceAlignError when no face is left to train on, or none to validate on although share is not 0.
     """
     if not 0 <= share < 1:
         raise ValueError(f"share is {share}, expected 0 or more and less than 1")
@@ -33,13 +33,16 @@ def split(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Samp
     else:
         training, validation = _draw(trainable, share, seed)
     if not training:
-        hint = "300-W's validation part is here" if fixed else "all validate; give a smaller --validation"
+        hint = "all are of 300-W's validation part" if fixed else "all validate; give a smaller --validation"
         raise FaceAlignError(f"no face is left to train on: {hint}")
     return training, validation
 
 
 def _draw(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """(training, validation) by drawing `share` of the faces. Raises FaceAlignError if none can be drawn."""
+    """Training and validation parts by drawing `share` of the faces.
+
+    Raises FaceAlignError when none can be drawn.
+    """
     candidates = [sample for sample in samples if sample.is_300w] or samples
     sizes: dict[str, int] = {}
     for sample in candidates:
@@ -56,7 +59,7 @@ def _draw(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Samp
     validation = [sample for sample in candidates if sample.group in held]
     if samples and not validation:
         raise FaceAlignError(
-            f"no validation part: of {len(candidates)} faces in {len(names)} groups (photos or persons, told "
-            f"by the files' names) no {wanted} can be set apart; give a larger --validation, or 0"
+            f"no validation part: of {len(candidates)} faces in {len(names)} groups (photos or persons, by "
+            f"the files' names) no {wanted} can be set apart; give a larger --validation, or 0"
         )
     return [sample for sample in samples if sample.group not in held], validation

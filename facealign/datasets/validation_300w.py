@@ -1,9 +1,9 @@
-"""The validation part of 300-W: 300 faces never trained on, the same ones on every machine.
+"""The validation part of 300-W: 300 faces that are never trained on, the same ones on every machine.
 
-A hundred faces each of AFW, HELEN and LFPW: of a set's photos at hand, sorted by the SHA-256 of their group
-(`datasets.group_of`), the first whose faces make a hundred. Photos were passed over if another one of the
-training sets seems to be the same photo or a shot of the same moment (grey levels of the two faces, laid on
-the same eyes, nose and mouth, correlate above 0.93): so do 102 of LFPW's 805 with others of LFPW.
+A hundred faces each of AFW, HELEN and LFPW: a set's photos were sorted by the SHA-256 of their group
+(`sample.group_of`), and the first ones taken whose faces make a hundred. Photos were passed over if another
+photo of the training sets seems to be the same or taken at the same moment (grey levels of the two faces,
+aligned by eyes, nose and mouth, correlate above 0.93), as 102 of LFPW's 805 do with others of LFPW.
 """
 
 from facealign.datasets.sample import NAME_300W, Sample
@@ -38,15 +38,15 @@ _PHOTOS: dict[str, str] = {
     """,
 }
 PHOTOS: dict[str, tuple[str, ...]] = {folder: tuple(numbers.split()) for folder, numbers in _PHOTOS.items()}
-"""Folder of 300-W -> its photos: Flickr's numbers, or LFPW's own."""
+"""Photos by folder of 300-W: Flickr's numbers, or LFPW's own."""
 VALIDATION_GROUPS: frozenset[str] = frozenset(
     f"{NAME_300W}/{folder} image_{number}" if folder.startswith("lfpw") else f"photo {number}"
     for folder, numbers in PHOTOS.items()
     for number in numbers
 )
-"""The photos as `Sample.group` names them: also those of pictures made from them."""
+"""The photos as `Sample.group` names them, which holds for images made from them too."""
 
 
 def in_validation(sample: Sample) -> bool:
-    """Whether a face is of the validation part: of 300-W, and of one of its photos."""
+    """Whether a face is in the validation part: it belongs to 300-W, and its photo is in the list."""
     return sample.is_300w and sample.group in VALIDATION_GROUPS

@@ -1,1 +1,1 @@
-"""Errors of landmarks, figures made of them, and reports."""
+"""Evaluation: errors of landmarks, figures computed from them, and reports."""

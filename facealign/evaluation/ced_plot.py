@@ -1,4 +1,4 @@
-"""The plot of cumulative error distributions (CED)."""
+"""Plot of cumulative error distributions (CED)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +17,8 @@ NORMALISER_NAMES = {"inter_pupil": "inter-pupil", "inter_ocular": "inter-ocular"
 def plot_ced(path: Path, evaluations: Sequence[Mapping[str, Any]], limit: float = 10.0) -> None:
     """Draw the cumulative error distributions (both normalisers) up to `limit` % into a PNG.
 
-    One curve per subset: for one evaluation common, challenging and full, or else its folders; for several
-    evaluations the widest subset each has.
+    One curve per subset. For one evaluation: the validation part, common, challenging and full, or, without
+    any of these, its folders. For several evaluations: the widest subset of each.
     Raises FaceAlignError when matplotlib is not installed.
     """
     with figure_in(path, (11, 4.5)) as figure:
@@ -26,13 +26,13 @@ def plot_ced(path: Path, evaluations: Sequence[Mapping[str, Any]], limit: float 
             axes = figure.add_subplot(1, 2, index + 1)
             for label, errors in curves(evaluations, normaliser):
                 finite = np.sort(errors[np.isfinite(errors)])
-                shares = np.arange(1, len(finite) + 1) / len(errors)
-                axes.step([0.0, *finite], [0.0, *shares], where="post", label=f"{label} (n = {len(errors)})")
+                found = np.arange(1, len(finite) + 1) / len(errors)
+                axes.step([0.0, *finite], [0.0, *found], where="post", label=f"{label} (n = {len(errors)})")
             axes.set(
                 xlim=(0, limit),
                 ylim=(0, 1),
                 xlabel=f"NME, % of the {NORMALISER_NAMES[normaliser]} distance",
-                ylabel="share of the images",
+                ylabel="fraction of the images",
             )
             axes.grid(alpha=0.3)
             axes.legend(loc="lower right", fontsize="small")
@@ -41,7 +41,7 @@ def plot_ced(path: Path, evaluations: Sequence[Mapping[str, Any]], limit: float 
 def curves(
     evaluations: Sequence[Mapping[str, Any]], normaliser: str
 ) -> list[tuple[str, np.ndarray[Any, np.dtype[np.float64]]]]:
-    """(label, errors in %, infinite where the face was missed) of each curve of the CED plot."""
+    """(label, errors in %) of each curve of the CED plot; the error of a missed face is infinite."""
     result = []
     for evaluation in evaluations:
         members = evaluation["members"]

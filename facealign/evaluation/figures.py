@@ -1,11 +1,11 @@
-"""The numbers of an aligner on annotated photos: NME, failure rate, AUC, missed detections, per subset.
+"""Figures of an aligner on annotated photos, per subset: NME, failure rate, AUC, missed detections.
 
-The validation part of 300-W (validation_part.py) is a subset of its own, and is told apart by data set, group
-of landmarks and pose.
+The validation part of 300-W (datasets/validation_300w.py) is a subset of its own, and is broken down by data
+set, group of landmarks and pose.
 
-A face whose box the detector did not find is a failure: it counts in the failure rate and, as an infinite
-error, in the AUC and the CED curve. It has no landmarks, so it is left out of the mean error, and the number
-of missed faces is given beside that.
+A face that the detector missed is a failure: it counts in the failure rate and, as an infinite error, in the
+AUC and the CED curve. It has no landmarks, so it is left out of the mean error, beside which the number of
+missed faces is given.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,7 +23,7 @@ from facealign.geometry.landmarks import LANDMARK_GROUPS
 THRESHOLDS = {"08": 0.08, "10": 0.10}
 """Key suffix -> threshold, a fraction of the normaliser."""
 FAILURE_NORMALISER = "inter_ocular"
-"""What `failure_rate_08`, `auc_08`... are relative to: the literature's choice for these two figures."""
+"""Normaliser of `failure_rate_08`, `auc_08`...: the literature's choice for these two figures."""
 RELEASE: dict[str, int] = {
     "afw": 337,
     "helen/testset": 330,
@@ -32,22 +32,23 @@ RELEASE: dict[str, int] = {
     "lfpw/testset": 224,
     "lfpw/trainset": 811,
 }
-"""Folders of the 300-W release and their images."""
+"""Folders of the 300-W release and their numbers of images."""
 MISSED_RULE = (
     "a missed detection is a failure: it counts in failure_rate and, as an infinite error, in auc and the "
     "CED; it is left out of nme"
 )
 VALIDATION = "validation"
-"""The subset of the faces that validate, which are in no other subset."""
+"""The subset of the validation faces, which are in no other subset."""
 YAWS = {"frontal": (0.0, 15.0), "half": (15.0, 30.0), "strong": (30.0, 180.1)}
-"""Kind of pose -> the angles, in degrees and to either side, from and below which a face is of it."""
+"""Kind of pose -> its range of absolute yaw: from, and below, in degrees."""
 PITCHES = {"down": (-90.0, -10.0), "level": (-10.0, 10.0), "up": (10.0, 90.1)}
+"""Kind of pose -> its range of pitch: from, and below, in degrees."""
 
 
 def limits(errors: Sequence[Mapping[str, float] | None]) -> dict[str, list[float] | None]:
-    """ "nme_NORMALISER_interval": 95 % bootstrap interval of the mean error, in %, by drawing faces anew.
+    """95 % bootstrap confidence intervals of the mean errors, in %, by the key "nme_NORMALISER_interval".
 
-    errors: of each face (None: missed, left out); None when all were missed.
+    errors: of each face (None: missed, left out). An interval is None when all faces were missed.
     """
     result: dict[str, list[float] | None] = {}
     for name in NORMALISERS:
@@ -60,8 +61,8 @@ def limits(errors: Sequence[Mapping[str, float] | None]) -> dict[str, list[float
 def breakdown(samples: Sequence[Sample], measured: Measurement) -> list[dict[str, Any]]:
     """Figures of parts of the measured faces: by data set, by group of landmarks, by yaw and by pitch.
 
-    Each {"by": ..., "name": ..., figures}; a part without a face is left out. A group of landmarks has
-    "images", "missed_detections", NME and its interval only.
+    Each part is {"by": ..., "name": ..., figures}; parts without a face are left out. A group of landmarks
+    has only "images", "missed_detections", NME and its confidence interval.
     """
     members = [sample for sample in samples if sample.relative in measured.errors]
     rows: list[dict[str, Any]] = []
@@ -97,11 +98,11 @@ def breakdown(samples: Sequence[Sample], measured: Measurement) -> list[dict[str
 
 
 def figures(errors: Sequence[Mapping[str, float] | None]) -> dict[str, Any]:
-    """The figures of one subset from the errors of its faces (None: missed).
+    """Figures of one subset from the errors of its faces (None: missed).
 
-    nme_* in %, failure_rate_* and auc_* in 0..1; failure_rate_08 is relative to the inter-ocular distance,
-    failure_rate_08_inter_pupil to the other. nme_*_interval: [low, high], see `limits`. NME and interval are
-    None when every face was missed.
+    nme_* is in %, failure_rate_* and auc_* in 0..1; failure_rate_08 is relative to the inter-ocular distance,
+    failure_rate_08_inter_pupil to the inter-pupil distance. nme_*_interval: [low, high], see `limits`. NME
+    and interval are None when every face was missed.
     Raises ValueError when there is no face.
     """
     if not errors:
@@ -118,7 +119,7 @@ def figures(errors: Sequence[Mapping[str, float] | None]) -> dict[str, Any]:
         tail = "" if name == FAILURE_NORMALISER else f"_{name}"
         for suffix, threshold in THRESHOLDS.items():
             result[f"failure_rate_{suffix}{tail}"] = float(metrics.failure_rate(values, threshold, missed))
-            # A missed face adds nothing to the area under the curve, only to the number it is divided by.
+            # A missed face adds nothing to the area under the curve, but counts in the number of faces.
             area = float(metrics.auc(values, threshold)) if len(values) else 0.0
             result[f"auc_{suffix}{tail}"] = area * len(values) / len(errors)
     return result
@@ -127,8 +128,9 @@ def figures(errors: Sequence[Mapping[str, float] | None]) -> dict[str, Any]:
 def subsets_of(
     samples: Sequence[Sample], measured: Measurement, validation: Collection[str] = ()
 ) -> dict[str, list[str]]:
-    """Subset name -> relative paths of its measured samples: validation, common, challenging, full, then each
-    folder. validation: paths of the faces of that subset, which are in no other.
+    """Relative paths of the measured samples by subset: validation, common, challenging, full, each folder.
+
+    validation: paths of the validation faces, which are in no other subset.
     """
     known = [sample for sample in samples if sample.relative in measured.errors]
     others = [sample for sample in known if sample.relative not in validation]
@@ -146,14 +148,14 @@ def results(
 ) -> dict[str, Any]:
     """The evaluation as JSON-ready data; `settings` (weights, engine, boxes, ...) is stored with it.
 
-    validation: paths of the faces that validate.
-    "subsets": those present; "breakdown": of the validation subset, or else of all; "absent": 300-W subsets
-    without any image; "incomplete": subset -> images here and in the release; "errors": every face's errors
-    in % (null: missed).
+    validation: paths of the validation faces.
+    Returns "subsets": figures of those present; "breakdown": of the validation subset, or else of all faces;
+    "absent": 300-W subsets without any image; "incomplete": subset -> images here and in the release;
+    "errors": every face's errors in % (null: missed); and the settings.
     """
     groups = subsets_of(samples, measured, validation)
     official = {**{name: sum(RELEASE[part] for part in parts) for name, parts in POOLED.items()}, **RELEASE}
-    told_apart = [sample for sample in samples if sample.relative in validation or not groups.get(VALIDATION)]
+    parts_of = [sample for sample in samples if sample.relative in validation or not groups.get(VALIDATION)]
     return {
         "settings": dict(settings),
         "units": {"nme": "percent", "failure_rate": "fraction of images", "auc": "0..1, 1 is best"},
@@ -164,7 +166,7 @@ def results(
         "subsets": {
             name: figures([measured.errors[path] for path in paths]) for name, paths in groups.items()
         },
-        "breakdown": breakdown(told_apart, measured),
+        "breakdown": breakdown(parts_of, measured),
         "absent": [name for name in official if name not in groups and (name in POOLED or not validation)],
         "incomplete": {
             name: {"images": len(groups[name]), "in_release": count}

@@ -1,4 +1,4 @@
-"""Evaluations as people read them: the Markdown table beside the reported figures, and the CED plot."""
+"""Reports of evaluations in Markdown: comparison with the reported figures, validation part, breakdown."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from facealign.evaluation.figures import PITCHES, VALIDATION, YAWS
 from facealign.evaluation.metrics import NORMALISERS
 from facealign.io.markdown import table
 
-INTERVAL = "bootstrap, drawing faces anew"
+INTERVAL = "bootstrap, resampling faces"
 
 
 @dataclass(frozen=True)
 class Reported:
-    """A row of the reference's table: 300-W NME in %, taken to be inter-pupil (it does not say)."""
+    """A row of the reference's table: 300-W NME in %, taken to be inter-pupil (not stated there)."""
 
     method: str
     input: str
@@ -40,7 +40,7 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 
 def _with_interval(figures: Mapping[str, Any], key: str) -> str:
-    """A figure and its interval, where it has one: "5.71 [5.50, 5.93]"."""
+    """A figure and its confidence interval, where it has one: "5.71 [5.50, 5.93]"."""
     interval = figures.get(f"{key}_interval")
     tail = "" if interval is None else f" [{_number(interval[0])}, {_number(interval[1])}]"
     return _number(figures[key]) + tail
@@ -55,9 +55,10 @@ def _cell(evaluation: Mapping[str, Any], subset: str, key: str) -> str:
 
 
 def comparison(evaluations: Sequence[Mapping[str, Any]], normaliser: str = "inter_pupil") -> str:
-    """Our rows under the reported ones, 300-W NME in %; `*` marks a subset of which only a part was there.
+    """Table of our rows under the reported ones, 300-W NME in %; `*` marks an incomplete subset.
 
-    normaliser: "inter_pupil" or "inter_ocular"; the reported rows appear only in the former, which is theirs.
+    normaliser: "inter_pupil" or "inter_ocular"; the reported rows appear only with the former, which is taken
+    to be theirs.
     """
     if normaliser not in NORMALISERS:
         raise ValueError(f"normaliser {normaliser!r}, expected one of {tuple(NORMALISERS)}")
@@ -75,10 +76,10 @@ def comparison(evaluations: Sequence[Mapping[str, Any]], normaliser: str = "inte
 
 
 def validation(evaluations: Sequence[Mapping[str, Any]]) -> str:
-    """Methods side by side on the validation part; those without are left out.
+    """Table of methods on the validation part; evaluations without one are left out.
 
-    Where all have measured the same faces, the difference to the first comes with the interval of the mean
-    difference of the same face.
+    Where all were measured on the same faces, the last column is the mean difference to the first method, per
+    face, with its confidence interval.
     """
     kept = [evaluation for evaluation in evaluations if VALIDATION in evaluation["subsets"]]
     members = [evaluation["members"][VALIDATION] for evaluation in kept]
@@ -104,7 +105,7 @@ def validation(evaluations: Sequence[Mapping[str, Any]]) -> str:
 def validation_by_data_set(evaluation: Mapping[str, Any]) -> str:
     """The validation part of one evaluation, whole and by data set: a sentence and a table.
 
-    Raises KeyError when it was not measured.
+    Raises KeyError when the evaluation has no validation part.
     """
     whole = evaluation["subsets"][VALIDATION]
     rows = [("all", whole)]
@@ -112,7 +113,7 @@ def validation_by_data_set(evaluation: Mapping[str, Any]) -> str:
     settings = evaluation["settings"]
     how = f"{settings['method']}, boxes: {settings['boxes']}, {settings['engine']}"
     return (
-        f"Measured by `facealign evaluate`\n({how}); NME in %, with its interval\n"
+        f"Measured by `facealign evaluate`\n({how}); NME in %, with its confidence interval\n"
         f"({evaluation['interval']}):\n\n"
     ) + table(
         ["Faces", "Number", "Missed", "Inter-pupil", "Inter-ocular"],
@@ -129,7 +130,7 @@ def validation_by_data_set(evaluation: Mapping[str, Any]) -> str:
 
 
 def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-    """How much greater the second's inter-pupil error is, with its interval, over faces that both found."""
+    """Mean difference, second minus first, of the inter-pupil errors of faces that both found; interval."""
     pairs = [(first["errors"][path], second["errors"][path]) for path in first["members"][VALIDATION]]
     values = np.array(
         [b["inter_pupil"] - a["inter_pupil"] for a, b in pairs if a is not None and b is not None]
@@ -141,14 +142,14 @@ def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
 
 
 def breakdown_table(evaluation: Mapping[str, Any]) -> str:
-    """The parts of what was measured, a row each: by data set, group of landmarks, yaw and pitch."""
+    """Table of the breakdown of an evaluation: a row per data set, group of landmarks, yaw and pitch."""
     titles = {
-        ("yaw", "frontal"): f"less than {YAWS['frontal'][1]:.0f} degrees to a side",
+        ("yaw", "frontal"): f"less than {YAWS['frontal'][1]:.0f} degrees to either side",
         ("yaw", "half"): f"{YAWS['half'][0]:.0f} to {YAWS['half'][1]:.0f} degrees",
         ("yaw", "strong"): f"{YAWS['strong'][0]:.0f} degrees or more",
-        ("pitch", "down"): f"looks down by {-PITCHES['down'][1]:.0f} degrees or more",
+        ("pitch", "down"): f"{-PITCHES['down'][1]:.0f} degrees or more down",
         ("pitch", "level"): "between",
-        ("pitch", "up"): f"looks up by {PITCHES['up'][0]:.0f} degrees or more",
+        ("pitch", "up"): f"{PITCHES['up'][0]:.0f} degrees or more up",
     }
     rows = []
     for row in evaluation["breakdown"]:
@@ -167,7 +168,7 @@ def breakdown_table(evaluation: Mapping[str, Any]) -> str:
 
 
 def subset_table(evaluation: Mapping[str, Any]) -> str:
-    """Every figure of every subset of one evaluation, a row a subset; what is absent is said."""
+    """Table of every figure of one evaluation, a row per subset; absent subsets have a row that says so."""
     columns = [
         ("images", "Images", 0),
         ("missed_detections", "Missed", 0),
@@ -196,25 +197,25 @@ def subset_table(evaluation: Mapping[str, Any]) -> str:
 
 
 def markdown(evaluations: Sequence[Mapping[str, Any]]) -> str:
-    """The whole report: both normalisers by name, then each evaluation in detail."""
+    """The whole report: methods side by side, by both normalisers, then each evaluation in detail."""
     if not evaluations:
         raise FaceAlignError("no evaluation to report; facealign evaluate makes one")
     parts = []
     if any(VALIDATION in evaluation["subsets"] for evaluation in evaluations):
         parts += [
             "Validation part: faces of 300-W's training photos that are never trained on. NME in % with its "
-            f"95 % interval ({INTERVAL}); failures by the inter-ocular distance:\n",
+            f"95 % confidence interval ({INTERVAL}); failures by the inter-ocular distance:\n",
             validation(evaluations),
         ]
     if not parts or any(set(POOLED) & set(evaluation["subsets"]) for evaluation in evaluations):
         parts += [
-            "300-W, NME in % of the inter-pupil distance (the reported rows do not name theirs):\n",
+            "300-W, NME in % of the inter-pupil distance (the reported rows do not state theirs):\n",
             comparison(evaluations, "inter_pupil"),
             "300-W, NME in % of the inter-ocular distance (outer eye corners):\n",
             comparison(evaluations, "inter_ocular"),
         ]
     if any(set(POOLED) & set(evaluation.get("incomplete", {})) for evaluation in evaluations):
-        parts.append("`*` only a part of this subset's images was there.\n")
+        parts.append("`*` only a part of this subset's images was present.\n")
     for evaluation in evaluations:
         settings = evaluation["settings"]
         parts.append(
@@ -223,12 +224,12 @@ def markdown(evaluations: Sequence[Mapping[str, Any]]) -> str:
         )
         parts.append(subset_table(evaluation))
         if evaluation.get("breakdown"):
-            of = "the validation part" if VALIDATION in evaluation["subsets"] else "all that was measured"
+            of = "the validation part" if VALIDATION in evaluation["subsets"] else "all measured faces"
             parts.append(
-                f"{settings['method']}, {of} told apart. Yaw and pitch are those of the annotation, by the "
-                "six-point head of the demo:\n"
+                f"{settings['method']}, {of} broken down. Yaw and pitch are those of the annotated "
+                "landmarks, by the six-point head model:\n"
             )
             parts.append(breakdown_table(evaluation))
         if evaluation.get("skipped"):
-            parts.append(f"{len(evaluation['skipped'])} files could not be used and are not counted.\n")
+            parts.append(f"{len(evaluation['skipped'])} files could not be used and are not included.\n")
     return "\n".join(parts)

@@ -28,7 +28,7 @@ Align = Callable[[Image, FloatArray], FloatArray]
 
 @dataclass
 class Measurement:
-    """Errors of each sample by its path relative to the root.
+    """Errors of measured samples, by `Sample.relative`.
 
     errors: normaliser name -> error as a fraction, or None for a missed detection; groups: the same for each
     group of landmarks; skipped: (file, reason).
@@ -40,12 +40,12 @@ class Measurement:
 
 
 def box_of_annotation(sample: Sample, image: Image) -> FloatArray:
-    """The box that the sample's own landmarks imply, in place of a detector's."""
+    """The box derived from the sample's annotated landmarks, in place of a detector's."""
     return box_from_landmarks(sample.points)
 
 
 def detected_box(detect: Callable[[Image], Sequence[Any]]) -> FindBox:
-    """Find boxes with a detector's `detect` (image -> Detections), matched to the annotation by overlap."""
+    """A finder that detects boxes by `detect` (image -> Detections), matched to the annotation by overlap."""
 
     def find(sample: Sample, image: Image) -> FloatArray | None:
         found = np.array([one.box for one in detect(image)], dtype=np.float64).reshape(-1, 4)
@@ -56,9 +56,10 @@ def detected_box(detect: Callable[[Image], Sequence[Any]]) -> FindBox:
 
 
 def listed_box(faces: Mapping[str, FaceBox], where: str) -> FindBox:
-    """Take boxes from a detections file; a box whose source is not "mtcnn" stands for a missed detection.
+    """A finder that takes boxes from a file of detections, named `where`.
 
-    The finder raises FaceAlignError for a sample that the file, named `where`, does not list as it is now.
+    A box whose source is not "mtcnn" counts as a missed detection. The finder raises FaceAlignError for a
+    sample that the file does not list, or whose photo or annotation has changed since.
     """
 
     def find(sample: Sample, image: Image) -> FloatArray | None:
@@ -86,12 +87,12 @@ def measure(
     strict: bool = False,
     on_skip: Callable[[str, str], None] | None = None,
 ) -> Measurement:
-    """Align the annotated face of every sample and compare it with the annotation.
+    """Errors of the aligner on the annotated face of every sample.
 
     A file that cannot be read goes to `skipped` (and `on_skip(file, reason)` is called), or, if `strict`, its
     FaceAlignError is raised.
     """
-    # While one face is aligned, the photos of the next are read.
+    # While one face is aligned, the next photos are read.
     with closing(
         overlapped(samples, (lambda sample: read_image(sample.path, orient=False), cores()))
     ) as coming:
@@ -105,7 +106,7 @@ def _compared(
     strict: bool,
     on_skip: Callable[[str, str], None] | None,
 ) -> Measurement:
-    """Align the face of each photo that comes; see `measure`."""
+    """The errors of `measure`, on photos as they are read."""
     result = Measurement()
     for sample, reading in coming:
         try:

@@ -1,4 +1,4 @@
-"""Errors of landmarks: normalised mean error and its bootstrap interval, failure rate, error distribution."""
+"""Metrics of landmarks: normalised mean error, its bootstrap confidence interval, failure rate, CED, AUC."""
 
 import numpy as np
 
@@ -7,11 +7,11 @@ from facealign.geometry.landmarks import LANDMARK_GROUPS, inter_ocular, inter_pu
 
 NORMALISERS = {"inter_pupil": inter_pupil, "inter_ocular": inter_ocular}
 LEVEL, RESAMPLES, SEED = 0.95, 10_000, 0
-"""Of a bootstrap interval, if nobody says."""
+"""Defaults of a bootstrap confidence interval."""
 
 
 def point_errors(predicted: FloatArray, truth: FloatArray) -> FloatArray:
-    """Distance of each landmark to its true place in pixels; (..., 68, 2) twice -> (..., 68)."""
+    """Distances of predicted landmarks to the true ones, in pixels; (..., 68, 2) twice -> (..., 68)."""
     distances: FloatArray = np.linalg.norm(predicted - truth, axis=-1)
     return distances
 
@@ -28,14 +28,14 @@ def nme(predicted: FloatArray, truth: FloatArray, norm: str) -> FloatArray:
 
 
 def group_nme(predicted: FloatArray, truth: FloatArray, norm: str) -> dict[str, FloatArray]:
-    """`nme` over the landmarks of each of `markup.GROUPS` alone: group -> (n,). Raises as `nme` does."""
+    """NME over the landmarks of each of LANDMARK_GROUPS alone: group -> (n,). Raises as `nme` does."""
     distance = _distance(predicted, truth, norm)
     errors = point_errors(predicted, truth)
     return {name: errors[..., members].mean(axis=-1) / distance for name, members in LANDMARK_GROUPS.items()}
 
 
 def _distance(predicted: FloatArray, truth: FloatArray, norm: str) -> FloatArray:
-    """The normaliser (n,) of each face, checked."""
+    """The normalising distance (n,) of each face, checked."""
     if norm not in NORMALISERS:
         raise ValueError(f"norm is {norm!r}, expected one of {', '.join(NORMALISERS)}")
     if predicted.shape != truth.shape:
@@ -49,9 +49,9 @@ def _distance(predicted: FloatArray, truth: FloatArray, norm: str) -> FloatArray
 def bootstrap_interval(
     values: FloatArray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = SEED
 ) -> tuple[float, float]:
-    """Confidence interval of the mean of `values` (n,), an independent one of each face; percentile method.
+    """Bootstrap confidence interval (percentile method) of the mean of `values` (n,), one for each face.
 
-    The faces are drawn anew, with replacement, `resamples` times. The same seed gives the same interval.
+    The faces are resampled, with replacement, `resamples` times. The same seed gives the same interval.
     (Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13.)
     Raises ValueError when there is no value, or `level` is not between 0 and 1.
     """
@@ -61,7 +61,7 @@ def bootstrap_interval(
     if not 0 < level < 1:
         raise ValueError(f"level is {level}, expected more than 0 and less than 1")
     rng = np.random.default_rng(seed)
-    rows = max(1, 1_000_000 // len(values))  # at a time, for the memory's sake
+    rows = max(1, 1_000_000 // len(values))  # resamples at a time, to limit memory
     means = np.concatenate(
         [
             values[rng.integers(0, len(values), (min(rows, resamples - start), len(values)))].mean(axis=1)
@@ -73,7 +73,7 @@ def bootstrap_interval(
 
 
 def failure_rate(errors: FloatArray, threshold: float, missed: int = 0) -> float:
-    """Share, 0..1, of faces whose error exceeds `threshold` or is NaN; `missed` faces count as such.
+    """Fraction, 0..1, of faces whose error exceeds `threshold` or is NaN; `missed` faces count as failures.
 
     Raises ValueError when there is no face.
     """
@@ -84,16 +84,16 @@ def failure_rate(errors: FloatArray, threshold: float, missed: int = 0) -> float
 
 
 def ced(errors: FloatArray, thresholds: FloatArray) -> FloatArray:
-    """Cumulative error distribution: the share of faces whose error is at most each threshold."""
+    """Cumulative error distribution: the fraction of faces whose error is at most each threshold."""
     if len(errors) == 0:
         raise ValueError("no face to compute an error distribution of")
     return np.searchsorted(np.sort(errors), thresholds, side="right") / len(errors)
 
 
 def auc(errors: FloatArray, threshold: float) -> float:
-    """Area under the CED curve from 0 to `threshold`, as a share of the threshold: 0..1, 1 is best.
+    """Area under the CED curve from 0 to `threshold`, as a fraction of the threshold: 0..1, 1 is best.
 
-    Exact, not by quadrature: the CED is a staircase, so the share is mean(max(1 - error / threshold, 0)).
+    Exact, not by quadrature: the CED is a step function, so the area is mean(max(1 - error / threshold, 0)).
     """
     if len(errors) == 0:
         raise ValueError("no face to compute an area of")

@@ -1,4 +1,4 @@
-"""An evaluation as a JSON file."""
+"""Reading and writing evaluations as JSON files."""
 
 import json
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from facealign.io.reading import read_json
 
 
 def write_results(path: Path, data: Mapping[str, Any]) -> None:
-    """Write an evaluation as JSON, whole or not at all."""
+    """Write an evaluation as JSON; the file appears only when it is complete."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """Read what `write_results` wrote. Raises FaceAlignError when `path` is no evaluation."""
+    """The evaluation in a file of `write_results`. Raises FaceAlignError when `path` is not one."""
     hint = "expected an evaluation, which `facealign evaluate` writes"
     data = read_json(path, hint)
     if not isinstance(data.get("subsets"), dict):

@@ -1,1 +1,1 @@
-"""The LMDBs for training: how their samples are made, written and read."""
+"""The LMDBs for training: making, writing and reading their samples."""

@@ -1,10 +1,10 @@
-"""An LMDB of loose crops and landmarks, a face a record: what Caffe's AugmentedFaceData layer draws from.
+"""LMDB of context crops and landmarks, one record per face: the input of Caffe's AugmentedFaceData layer.
 
 A part ("train") of a data set is one folder, PART_faces. A key is the face's number, a space and the folder
-that its photo is from ("000000012 helen/trainset"). A value is a Datum with the crop, channels first, and 140
-numbers: where the square that the plain crop shows has its upper left and its lower right corner, x1 y1 x2
-y2, then the landmarks, 68 x and 68 y, in the loose crop's pixels, 0-based. The square of a cascade's second
-network is turned as the face is.
+of its photo ("000000012 helen/trainset"). A value is a Datum with the crop, channels first, and 140 numbers:
+the upper left and lower right corners, x1 y1 x2 y2, of the square that the unaugmented crop shows, then the
+landmarks, 68 x and 68 y, in 0-based pixels of the context crop. For a second cascade stage the square is
+rotated as the face is.
 """
 
 import dataclasses
@@ -34,13 +34,15 @@ from facealign.lmdb.jobs import Job, PartRequest, SampleSettings, UsedFaces, Wri
 from facealign.lmdb.pairs import PAGE
 
 FACES_A_COMMIT = 64
-"""Faces written between two commits."""
+"""Number of faces in one LMDB transaction."""
 
 
 @dataclass(frozen=True)
 class FaceRecord:
-    """A record: pixels BGR (h, w, 3); square (4,) that the plain crop shows, by its upper left and lower
-    right corners; points (68, 2).
+    """A record of the LMDB.
+
+    pixels: BGR (h, w, 3); square: (4,), upper left and lower right corners of the square that the unaugmented
+    crop shows; points: (68, 2); both in 0-based pixels of the context crop.
     """
 
     pixels: Image
@@ -49,7 +51,7 @@ class FaceRecord:
 
 
 def encode_face(cut: ContextCrop, spec: ModelSpec) -> bytes:
-    """A loose crop as the Datum of a record, for the network of `spec`."""
+    """A context crop as the serialized Datum of a record, for the network of `spec`."""
     pixels = cut.pixels[..., :3]
     if spec.is_second_stage:
         shown = aligned_square(cut.points, spec)
@@ -66,7 +68,7 @@ def encode_face(cut: ContextCrop, spec: ModelSpec) -> bytes:
 
 
 def decode_face(data: bytes) -> FaceRecord:
-    """The face of a record. Raises ValueError when it is none."""
+    """The face of a serialized record. Raises ValueError when `data` is not such a record."""
     datum = caffe_pb2.Datum()
     try:
         datum.ParseFromString(data)
@@ -74,7 +76,7 @@ def decode_face(data: bytes) -> FaceRecord:
         raise ValueError("not a Datum") from error
     shape, numbers = (3, datum.height, datum.width), np.array(datum.float_data, dtype=np.float64)
     if datum.channels != 3 or not datum.data or len(datum.data) != np.prod(shape):
-        raise ValueError("not a picture of 3 channels")
+        raise ValueError("not an image of 3 channels")
     empty = numbers[:2].tolist() == numbers[2:4].tolist()
     if numbers.size != 4 + 2 * N_LANDMARKS or not np.isfinite(numbers).all() or empty:
         raise ValueError(f"not a square and {N_LANDMARKS} landmarks")
@@ -83,10 +85,10 @@ def decode_face(data: bytes) -> FaceRecord:
 
 
 def write_faces(request: PartRequest) -> Written:
-    """The context crop of every face, in their order, into the LMDB of a part.
+    """Write the context crop of every face, in order, into the LMDB of a part.
 
-    Those for a cascade's second network are around the crops by the annotated landmarks: it is the layer's
-    variation that stands for the first network's errors.
+    For a second cascade stage they surround the crops by the annotated landmarks; the layer's augmentation
+    stands for the errors of the first stage.
     Raises FaceAlignError when no photo can be read, or the disk is full.
     """
     settings, faces = request.settings, UsedFaces(request)
@@ -119,7 +121,7 @@ def _same(settings: SampleSettings) -> SampleSettings:
 
 
 def _cut(settings: SampleSettings, job: Job) -> ContextCrop | FaceAlignError:
-    """The context crop of a face, or why its photo cannot be read."""
+    """The context crop of a face, or the error of its photo."""
     try:
         image = read_image(job.sample.path, orient=False)
     except FaceAlignError as error:
@@ -128,7 +130,7 @@ def _cut(settings: SampleSettings, job: Job) -> ContextCrop | FaceAlignError:
 
 
 def _shown(job: Job, settings: SampleSettings) -> tuple[FloatArray, ModelSpec]:
-    """The box around which a face is cut, and how the crop that shows it is made."""
+    """The box around which a face is cut, and the description of the crop that shows it."""
     second = settings.second
     if second is None:
         return job.box, settings.spec
@@ -137,7 +139,7 @@ def _shown(job: Job, settings: SampleSettings) -> tuple[FloatArray, ModelSpec]:
 
 
 def face_record_bytes(job: Job, settings: SampleSettings) -> int:
-    """At most so many bytes on disk does the record of a face need."""
+    """Upper bound, in bytes, of the size on disk of a face's record."""
     return most_bytes(*_shown(job, settings), settings.augmentation) + 2 * PAGE
 
 
@@ -160,7 +162,7 @@ def read_faces(directory: Path, part: str) -> Iterator[tuple[str, FaceRecord]]:
 
 
 def check_faces(directory: Path, part: str) -> dict[str, int]:
-    """See that all faces of a part can be read, else Caffe ends the process; how many each folder has.
+    """Number of faces by folder, after reading every record of a part: Caffe would exit at a damaged one.
 
     Raises FaceAlignError as `read_faces`, and when there is no face.
     """
@@ -171,9 +173,9 @@ def check_faces(directory: Path, part: str) -> dict[str, int]:
 
 
 def cut_for(meta: Mapping[str, Any], where: Path) -> Augmentation:
-    """The variations that the loose crops which `meta` describes have room for.
+    """The augmentation that the context crops described by `meta` have room for.
 
-    Raises FaceAlignError when it does not say.
+    Raises FaceAlignError when `meta` does not state it.
     """
     try:
         values: dict[str, Any] = {
@@ -182,4 +184,4 @@ def cut_for(meta: Mapping[str, Any], where: Path) -> Augmentation:
         }
         return Augmentation(**values)
     except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise FaceAlignError(f"{where}: says not how its faces may be varied; make it again") from error
+        raise FaceAlignError(f"{where}: does not say how its faces may be varied; make it again") from error

@@ -1,4 +1,4 @@
-"""Caffe's Datum: samples encoded and decoded."""
+"""Encoding and decoding of samples as Caffe's Datum."""
 
 from collections.abc import Iterator
 from mmap import mmap
@@ -9,27 +9,27 @@ from facealign.arrays import AnyArray, Float32Array, Image
 from facealign.caffe_files.proto import caffe_pb2
 
 Buffer = bytes | bytearray | memoryview | mmap
-"""What holds encoded samples."""
+"""Types that can hold encoded samples."""
 
 
 def encode_image(image: Image) -> bytes:
-    """A picture (h, w, c) as a Datum, channels first."""
+    """An image (h, w, c), uint8, as a serialized Datum, channels first."""
     height, width, channels = image.shape
     data = np.ascontiguousarray(image.transpose(2, 0, 1)).tobytes()
     return caffe_pb2.Datum(channels=channels, height=height, width=width, data=data).SerializeToString()
 
 
 def encode_landmarks(values: Float32Array) -> bytes:
-    """Network targets (n,) as a Datum of n channels, one number each."""
+    """Network targets (n,) as a serialized Datum of n channels, one number each."""
     return caffe_pb2.Datum(
         channels=len(values), height=1, width=1, float_data=values.tolist()
     ).SerializeToString()
 
 
 class Records:
-    """Samples encoded many at a time: an array with the bytes of their Datums, one sample after the other.
+    """Encoder of many samples at a time: an array with the bytes of their Datums, sample after sample.
 
-    size: (height, width) of the pictures, of 3 channels; numbers: of a sample's landmarks. The bytes are
+    size: (height, width) of the images, of 3 channels; numbers: count of a sample's targets. The bytes are
     those of `encode_image` and `encode_landmarks`.
     """
 
@@ -37,7 +37,7 @@ class Records:
         image = encode_image(np.zeros((*size, 3), np.uint8))
         landmarks = encode_landmarks(np.zeros(numbers, np.float32))
         self._image_bytes = len(image)
-        # In both Datums the numbers come last; before each landmark is a byte that tells its field.
+        # In both Datums the values come last; each target follows a byte that holds its field number.
         self._type = np.dtype(
             [
                 ("image", np.void, len(image) - 3 * size[0] * size[1]),
@@ -50,11 +50,11 @@ class Records:
 
     @property
     def bytes(self) -> int:
-        """The length of a sample."""
+        """Length of an encoded sample in bytes."""
         return self._type.itemsize
 
     def blank(self, buffer: Buffer, count: int) -> tuple[Image, Float32Array]:
-        """Begin `count` samples in `buffer`: views of their pixels (n, 3, h, w) and numbers, to be filled."""
+        """Begin `count` samples in `buffer`: views of their pixels (n, 3, h, w) and targets, to be filled."""
         samples = np.frombuffer(buffer, self._type, count)
         for name in ("image", "landmarks"):
             samples[name] = self._blank[name]
@@ -66,7 +66,7 @@ class Records:
         return np.frombuffer(buffer, np.uint8, count * self.bytes).reshape(count, self.bytes)
 
     def pairs(self, buffer: Buffer, count: int) -> Iterator[tuple[memoryview, memoryview]]:
-        """The (picture, landmarks) Datums of `count` samples in `buffer`, as views of it."""
+        """The (image, landmarks) Datums of `count` samples in `buffer`, as views of it."""
         view = memoryview(buffer)
         for start in range(0, count * self.bytes, self.bytes):
             middle = start + self._image_bytes
@@ -74,9 +74,9 @@ class Records:
 
 
 def decode_datum(data: bytes) -> AnyArray:
-    """The array (channels, height, width) of a Datum: uint8, or float32 where it holds numbers.
+    """The array (channels, height, width) of a serialized Datum: uint8, or float32 for `float_data`.
 
-    Raises ValueError when it is no such Datum.
+    Raises ValueError when `data` is not a Datum, or its values do not fill the shape.
     """
     datum = caffe_pb2.Datum()
     try:
@@ -91,5 +91,5 @@ def decode_datum(data: bytes) -> AnyArray:
 
 
 def key_of(index: int) -> bytes:
-    """The key of a sample: digits, so that their order is that of the samples."""
+    """The key of a sample: digits of a fixed width, so that keys sort in the order of the samples."""
     return b"%09d" % index

@@ -1,8 +1,8 @@
-"""Landmarks to train on that lie between the annotated ones and those that trained networks tell.
+"""Distillation: targets between the annotated landmarks and the predictions of trained networks.
 
-Annotators do not put a landmark twice in the same place; what networks learned from all faces is smoother. So
-the mean of both is a better target than either (a simple form of Hinton, Vinyals and Dean, "Distilling the
-Knowledge in a Neural Network", 2015).
+Annotators never place a landmark twice in the same spot; predictions, learned from all faces, are smoother.
+The weighted mean of both is a better target than either (a simple form of Hinton, Vinyals and Dean,
+"Distilling the Knowledge in a Neural Network", 2015).
 """
 
 import dataclasses
@@ -22,10 +22,10 @@ from facealign.lmdb.jobs import Job
 
 @dataclass(frozen=True)
 class Teacher:
-    """The networks that tell landmarks, each with the mirrored crop too.
+    """The networks whose predictions, averaged with those on the mirrored crop, are distilled.
 
-    weights: of a first network; second: of the second one, if it is a cascade; share: how far landmarks move
-    from the annotated ones (0) to those told (1).
+    weights: of the network, or of a cascade's first stage; second: of the cascade's second stage; share: the
+    distillation weight, from the annotated landmarks (0) to the predicted ones (1).
     """
 
     weights: Path
@@ -33,15 +33,15 @@ class Teacher:
     share: float = 0.5
 
     def open(self) -> FaceAligner:
-        """Open the networks: a caffemodel in Caffe, ONNX without it.
+        """An aligner with these networks: a caffemodel runs in Caffe, ONNX in OpenCV.
 
-        Raises FaceAlignError when one is missing or unfit.
+        Raises FaceAlignError when a file is missing or unfit.
         """
         engine = engine_of(self.weights)
         return FaceAligner.open(self.weights, engine, detector=False, flip=True, cascade=self.second)
 
     def describe(self) -> dict[str, Any]:
-        """As meta.json keeps it."""
+        """The entry in meta.json."""
         files = [self.weights] if self.second is None else [self.weights, self.second]
         return {"networks": [named(file) for file in files], "share": self.share}
 
@@ -55,16 +55,16 @@ def _distilled(context: tuple[FaceAligner, float], job: Job) -> Job:
     try:
         image = read_image(job.sample.path, orient=False)
     except FaceAlignError:
-        return job  # who cuts the face will say so
-    with one_thread():  # whose sums do not depend on how many there are
-        (told,) = aligner.landmarks_in(image, job.box[None])
-    points = job.sample.points + share * (told - job.sample.points)
+        return job  # reported where the face is cut
+    with one_thread():  # sums then do not depend on the number of threads
+        (predicted,) = aligner.landmarks_in(image, job.box[None])
+    points = job.sample.points + share * (predicted - job.sample.points)
     return dataclasses.replace(job, sample=dataclasses.replace(job.sample, points=points))
 
 
 def distilled(jobs: Sequence[Job], teacher: Teacher, workers: int) -> Iterator[Job]:
-    """The faces of `jobs`, in their order, with landmarks moved towards what `teacher` tells in their boxes.
+    """The faces of `jobs`, in order, with landmarks moved towards the teacher's predictions in their boxes.
 
-    A face whose photo cannot be read stays as it is.
+    A face whose photo cannot be read keeps its annotation.
     """
     return ordered_map(_distilled, jobs, workers, _open, (teacher,))

@@ -1,4 +1,4 @@
-"""LMDB environments, opened for writing or reading; their errors name the file."""
+"""Opening LMDB environments for writing or reading; their errors name the file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from facealign.errors import FaceAlignError
 
 @contextmanager
 def open_new_lmdb(path: Path, room: int) -> Iterator[Any]:
-    """The environment of a new LMDB of at most `room` bytes, to be written.
+    """Environment of a new LMDB of at most `room` bytes, to be written.
 
-    Not safe against a crash before it is closed: the folder it is in is to get its name only then. Raises
-    FaceAlignError when the disk is full, also while it is used.
+    Not safe against a crash before it is closed, so the caller renames the folder above it only afterwards.
+    Raises FaceAlignError when the disk is full, also while the environment is in use.
     """
     lmdb = _lmdb()
     try:
@@ -26,9 +26,9 @@ def open_new_lmdb(path: Path, room: int) -> Iterator[Any]:
 
 @contextmanager
 def open_lmdb(path: Path, made_by: str = "make lmdb DATA=ROOT", readahead: bool = False) -> Iterator[Any]:
-    """The environment of an LMDB to be read; made_by: the command to tell when there is none.
+    """Environment of an LMDB to be read; made_by: the command that the error for a missing one names.
 
-    Raises FaceAlignError when it is missing or damaged, also while it is used.
+    Raises FaceAlignError when it is missing or damaged, also while the environment is in use.
     """
     lmdb = _lmdb()
     if not (path / "data.mdb").is_file():
@@ -36,7 +36,7 @@ def open_lmdb(path: Path, made_by: str = "make lmdb DATA=ROOT", readahead: bool 
     try:
         with lmdb.open(str(path), readonly=True, lock=False, readahead=readahead) as environment:
             last, page = environment.info()["last_pgno"], environment.stat()["psize"]
-            # Who reads a page beyond the file's end is killed by the system: LMDB maps the file into memory.
+            # LMDB maps the file into memory: reading a page beyond its end would kill the process.
             if (path / "data.mdb").stat().st_size < (last + 1) * page:
                 raise FaceAlignError(f"{path}: its data.mdb is cut short; make it again")
             yield environment

@@ -1,4 +1,4 @@
-"""What is cut into samples, how, and what is told of it in meta.json."""
+"""Jobs, settings and results of writing samples, and their description in meta.json."""
 
 import dataclasses
 import hashlib
@@ -20,12 +20,12 @@ from facealign.errors import FaceAlignError
 Result = TypeVar("Result")
 PARTS = {"train": "training", "val": "validation"}
 Wrap = Callable[[Iterator[Any], int, str], Iterable[Any]]
-"""(items, how many, what they are) -> the same items: where a progress bar goes."""
+"""(items, their number, their kind) -> the same items, wrapped in a progress bar."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A face to be cut: its sample, its box (4,), and where that comes from ("mtcnn" or "landmarks")."""
+    """A face to be cut: its sample, its box (4,), and the box's source ("mtcnn" or "landmarks")."""
 
     sample: Sample
     box: FloatArray
@@ -34,7 +34,7 @@ class Job:
 
 @dataclass(frozen=True)
 class FirstStage:
-    """The first network of a cascade: the file of its weights, and how it is fed and read."""
+    """The first stage of a cascade: its weights file and its description."""
 
     weights: Path
     spec: ModelSpec
@@ -42,11 +42,11 @@ class FirstStage:
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """What decides how a face becomes samples.
+    """Settings by which a face becomes samples.
 
-    first: of samples for the second network of a cascade, which `spec` then is of: the samples are cut by the
-    landmarks that the first network tells on a crop by the box. That is the crop which varies; noise is added
-    to the second one only.
+    first: given for samples of a second cascade stage, which `spec` then describes: they are cut by the
+    landmarks that the first stage predicts on a crop by the box. That first crop is augmented; noise is added
+    to the second crop only.
     """
 
     spec: ModelSpec
@@ -56,20 +56,21 @@ class SampleSettings:
 
     @property
     def by_box(self) -> ModelSpec:
-        """How the crops by the box are made."""
+        """Description of the crops by the box."""
         return self.spec if self.first is None else self.first.spec
 
     @property
     def second(self) -> ModelSpec | None:
-        """How the crops by landmarks are made, if any are."""
+        """Description of the crops by landmarks, if there are any."""
         return None if self.first is None else self.spec
 
 
 @dataclass
 class Written:
-    """What was written of one part: faces by folder, samples, a digest of all bytes, and who was skipped.
+    """Account of a written part.
 
-    sha256: of all bytes, in order; of augmented samples, which are many, of the CRC-32 of each.
+    faces: their number by folder; samples: their number; sha256: of all bytes, in order, or, for augmented
+    samples, which are many, of the CRC-32 of each; skipped: paths of the photos that could not be read.
     """
 
     faces: dict[str, int]
@@ -80,10 +81,10 @@ class Written:
 
 @dataclass(frozen=True)
 class PartRequest:
-    """A part of a data set that is to be written.
+    """A part of a data set to be written.
 
-    directory: of the data set; part: "train" or "val"; wrap: where progress is shown; on_skip: is given the
-    error of each photo that cannot be read, and may raise it.
+    directory: of the data set; part: "train" or "val"; wrap: shows progress; on_skip: called with the error
+    of each photo that cannot be read, which it may raise.
     """
 
     directory: Path
@@ -96,7 +97,7 @@ class PartRequest:
 
 
 class UsedFaces:
-    """Which faces of a request were used, and which were skipped as their photo cannot be read."""
+    """Record of the faces of a request that were used, and of those skipped for an unreadable photo."""
 
     def __init__(self, request: PartRequest) -> None:
         self._request = request
@@ -104,9 +105,9 @@ class UsedFaces:
         self.skipped: list[str] = []
 
     def of(self, made: Iterator[Result | FaceAlignError], what: str) -> Iterator[tuple[Sample, Result]]:
-        """(sample, what was made of it) of each job that nothing is wrong with; what: is made, for progress.
+        """(sample, result) of each job that succeeded; what: names the results in the progress bar.
 
-        Raises FaceAlignError at the end when there was none.
+        Raises FaceAlignError at the end when no job succeeded.
         """
         request = self._request
         for job, result in zip(request.jobs, request.wrap(made, len(request.jobs), what), strict=True):
@@ -120,17 +121,17 @@ class UsedFaces:
             raise FaceAlignError(f"no photo of the {PARTS[request.part]} part can be read")
 
     def written(self, samples: int, sha256: str) -> Written:
-        """The account of a part of so many samples with that digest."""
+        """The account of a part with this number of samples and this digest."""
         return Written(by_folder(self.samples), samples, sha256, self.skipped)
 
 
 def by_folder(samples: Iterable[Sample]) -> dict[str, int]:
-    """How many of the samples each folder has."""
+    """Number of samples by folder."""
     return dict(sorted(Counter(sample.subset for sample in samples).items()))
 
 
 def fingerprint(jobs: Iterable[Job]) -> str:
-    """SHA-256 over what samples are made from: name, bytes of the photo, points and box of every face."""
+    """SHA-256 over the sources of samples: name, photo, landmarks and box of every face."""
     digest = hashlib.sha256()
     for job in jobs:
         digest.update(f"{job.sample.relative}\0".encode())
@@ -145,7 +146,7 @@ def _exact(values: AnyArray) -> bytes:
 
 
 def described_settings(recipe: SampleSettings) -> dict[str, Any]:
-    """The recipe as meta.json keeps it."""
+    """The settings as stored in meta.json."""
     described = {
         "seed": recipe.seed,
         "augmentation": dataclasses.asdict(recipe.augmentation),

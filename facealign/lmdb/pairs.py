@@ -1,7 +1,7 @@
-"""Paired LMDBs that Caffe's Data layer reads: in one the pictures, in the other their landmarks.
+"""Paired LMDBs for Caffe's Data layer: images in one, their landmarks in the other.
 
-A part ("train", "val") of a data set is the two folders PART_images and PART_landmarks; the same key stands
-for the same sample in both. `meta.json` beside them says how they were made.
+A part ("train", "val") of a data set is the two folders PART_images and PART_landmarks; the same key denotes
+the same sample in both. `meta.json` beside them describes how they were made.
 """
 
 import os
@@ -19,14 +19,14 @@ from facealign.lmdb.datum import Buffer, decode_datum, key_of
 from facealign.lmdb.environment import open_lmdb, open_new_lmdb
 
 SAMPLES_A_COMMIT = 64
-"""Samples written between two commits: so few that what is kept of them until then stays in the cache."""
+"""Number of samples in one LMDB transaction: few enough that its uncommitted pages stay in the cache."""
 WRITE_BACK_SECONDS = 0.25
-"""Pause between two times that the disk is told to write."""
+"""Pause between two requests to the system to write to the disk."""
 PAGE = 4096
 
 
 def pairs_bytes(samples: int, height: int, width: int) -> int:
-    """About the size on disk of `samples` pictures of 3 channels and their landmarks."""
+    """Approximate size on disk, in bytes, of `samples` images of 3 channels and their landmarks."""
     image_pages = -(-(3 * height * width + 64) // PAGE)
     return samples * (image_pages * PAGE + 2048) + (1 << 20)
 
@@ -34,10 +34,10 @@ def pairs_bytes(samples: int, height: int, width: int) -> int:
 def write_part(
     directory: Path, part: str, samples: int, size: tuple[int, int], encoded: Iterable[tuple[Buffer, Buffer]]
 ) -> None:
-    """Write the part `part`: `samples` pairs of (picture, landmarks) Datums in the order of `encoded`.
+    """Write the part `part`: `samples` pairs of (image, landmarks) Datums in the order of `encoded`.
 
-    size: (height, width) of the pictures. A pair has to stay as it is only until the next one is asked
-    for. Raises FaceAlignError when the disk is full.
+    size: (height, width) of the images. The buffers of a pair may be reused once the next pair is requested.
+    Raises FaceAlignError when the disk is full.
     """
     room = 2 * pairs_bytes(samples, *size)
     paths = [directory / f"{part}_{kind}" for kind in ("images", "landmarks")]
@@ -53,13 +53,13 @@ def write_part(
                     image, values = next(pairs)
                     image_txn.put(key_of(index), image, append=True)
                     landmark_txn.put(key_of(index), values, append=True)
-        if next(pairs, None) is not None:  # also takes an iterator with a progress bar to its end
+        if next(pairs, None) is not None:  # which also ends a progress bar
             raise ValueError(f"more than the {samples} samples announced")
 
 
 @contextmanager
 def _writing_back(files: list[Path]) -> Iterator[None]:
-    """Keep the disk at work on what was written so far, or all of it would be waited for at the end."""
+    """Write files back to disk in the background, so that the final sync does not wait for all of it."""
     ended = threading.Event()
 
     def write_back() -> None:
@@ -67,7 +67,7 @@ def _writing_back(files: list[Path]) -> Iterator[None]:
             streams = [opened.enter_context(file.open("rb")) for file in files]
             while not ended.wait(WRITE_BACK_SECONDS):
                 for stream in streams:
-                    # An error is told again to whoever syncs at the end.
+                    # The final sync reports an error again.
                     with suppress(OSError):
                         os.fdatasync(stream.fileno())
 
@@ -81,7 +81,7 @@ def _writing_back(files: list[Path]) -> Iterator[None]:
 
 
 def read_raw(directory: Path, part: str, limit: int | None = None) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """(key, picture Datum, landmarks Datum) of the first `limit` samples of a part, in order.
+    """(key, image Datum, landmarks Datum) of the first `limit` samples of a part, in order.
 
     Raises FaceAlignError when a database is missing or damaged or the two do not belong together.
     """
@@ -90,15 +90,15 @@ def read_raw(directory: Path, part: str, limit: int | None = None) -> Iterator[t
 
 
 def check_part(directory: Path, part: str) -> None:
-    """See that all samples of a part have the shapes of the first, else Caffe's Data layer ends the process.
+    """Check that all samples of a part have the same shapes: Caffe's Data layer would exit at another one.
 
-    Looks at the beginning of each record only.
-    Raises FaceAlignError as `read_raw`, and names the sample that is unlike the others.
+    Only the beginning of each record is read.
+    Raises FaceAlignError as `read_raw`, and for a sample of other shapes, which it names.
     """
     known: list[dict[tuple[int, bytes], tuple[int, ...]]] = [{}, {}]
     for key, *pair in _records(directory, part, readahead=True):
-        for kind, record, shapes in zip(("picture", "landmarks"), pair, known, strict=True):
-            # The first fields say the shape; with the length they tell one kind of record from another.
+        for kind, record, shapes in zip(("image", "landmarks"), pair, known, strict=True):
+            # The first fields hold the shape; with the length they identify the kind of record.
             begins = len(record), bytes(record[:8])
             if begins not in shapes:
                 where = f"{directory}: {part} sample {bytes(key).decode()}"
@@ -117,15 +117,13 @@ def check_part(directory: Path, part: str) -> None:
 def _records(
     directory: Path, part: str, readahead: bool = False
 ) -> Iterator[tuple[memoryview, memoryview, memoryview]]:
-    """What `read_raw` gives, as views that end with the next step."""
+    """The samples of `read_raw`, as views that are valid until the next step."""
     paths = [directory / f"{part}_{kind}" for kind in ("images", "landmarks")]
     with ExitStack() as stack:
         environments = [stack.enter_context(open_lmdb(path, readahead=readahead)) for path in paths]
         counts = [environment.stat()["entries"] for environment in environments]
         if counts[0] != counts[1]:
-            raise FaceAlignError(
-                f"{paths[0]}: {counts[0]} pictures, but {counts[1]} landmarks; make it again"
-            )
+            raise FaceAlignError(f"{paths[0]}: {counts[0]} images, but {counts[1]} landmarks; make it again")
         image_txn, landmark_txn = (
             stack.enter_context(environment.begin(buffers=True)) for environment in environments
         )
@@ -136,7 +134,7 @@ def _records(
 
 
 def read_part(directory: Path, part: str, limit: int | None = None) -> tuple[AnyArray, Float32Array]:
-    """Pictures (n, channels, h, w) uint8 and landmarks (n, 136) of the first `limit` samples of a part.
+    """Images (n, channels, h, w) uint8 and landmarks (n, 136) of the first `limit` samples of a part.
 
     Raises FaceAlignError as `read_raw`, and on a Datum that is damaged.
     """
@@ -146,7 +144,7 @@ def read_part(directory: Path, part: str, limit: int | None = None) -> tuple[Any
             images.append(decode_datum(image))
             landmarks.append(decode_datum(values).reshape(-1))
             if images[-1].shape != images[0].shape or landmarks[-1].shape != landmarks[0].shape:
-                raise ValueError("its size is another than that of the samples before")
+                raise ValueError("its size differs from that of the samples before")
         except ValueError as error:
             raise FaceAlignError(f"{directory}: {part} sample {key.decode()}: {error}") from error
     if not images:

@@ -1,4 +1,4 @@
-"""From annotated photos to the paired LMDBs: cut, vary, shuffle, write; the same bytes by any workers."""
+"""Writing the paired LMDBs from annotated photos: cut, augment, shuffle; the same bytes by any workers."""
 
 import hashlib
 import tempfile
@@ -30,31 +30,33 @@ from facealign.lmdb.pairs import write_part
 from facealign.lmdb.shared_files import Cut, CutStore, Slots
 
 CHUNK = 256
-"""Samples a worker makes at once. What is drawn, and the digests of contents, depend on it."""
+"""Samples that a worker makes at once. Random draws and the digests of contents depend on it."""
 NOISE_PICTURES = 8
-"""The noise of a chunk's samples is cut, each from a place of its own, out of that of so many pictures."""
+"""Size, in images, of a chunk's noise field, out of which each sample's noise is cut at its own place."""
 BATCH = 64
-"""Crops that a first network is shown at once."""
+"""Batch size of the first cascade stage."""
 CUT_CHUNK = 16
-"""Photos a worker reads and cuts at once, at most: sending them one by one takes a good part of that time."""
+"""Most photos that a worker cuts at once: sending them one by one takes a good part of the cutting time."""
 
 
 def open_first(weights: Path) -> tuple[LandmarkNetwork, FirstStage]:
-    """Open the first network of a cascade: a caffemodel in Caffe, ONNX without it.
+    """The first stage of a cascade: a caffemodel runs in Caffe, ONNX in OpenCV.
 
-    Raises FaceAlignError on a missing or unfit file, and on a network that is not fed crops by a box.
+    Raises FaceAlignError on a missing or unfit file, and on a network whose crops are not by a box.
     """
     engine, spec = open_engine(engine_of(weights), weights)
     if spec.crop != "square":
-        raise FaceAlignError(f"{weights}: its crop is {spec.crop!r}, expected 'square' of a first network")
+        raise FaceAlignError(
+            f"{weights}: its crop is {spec.crop!r}, expected 'square', that of a first cascade stage"
+        )
     return LandmarkNetwork(engine, spec), FirstStage(weights, spec)
 
 
 class _Maker:
-    """What each worker process makes samples with.
+    """The sample maker of a worker process.
 
-    directory: where the context crops and the encoded samples are that the processes share; the validation
-    part needs none.
+    directory: holds the context crops and encoded samples that the processes share; the validation part needs
+    none.
     """
 
     def __init__(self, settings: SampleSettings, directory: Path | None = None) -> None:
@@ -64,13 +66,13 @@ class _Maker:
         self._slots: Slots | None = None
 
     def close(self) -> None:
-        """Let go of the shared files."""
+        """Close the shared files."""
         self._slots = None
         if self._cuts is not None:
             self._cuts.close()
 
     def keep(self, jobs: Sequence[Job]) -> list[Cut | FaceAlignError]:
-        """Cut faces, and keep them in this process's file."""
+        """Cut faces and append them to this process's file; the place of each, or the error of its photo."""
         assert self._cuts is not None
         crops = map(self._cut, jobs)
         return [crop if isinstance(crop, FaceAlignError) else self._cuts.append(crop) for crop in crops]
@@ -85,11 +87,11 @@ class _Maker:
         return context_crop(image, job.sample.points, job.box, by_box, augmentation, second)
 
     def vary(self, chunk: tuple[int, int, list[int]]) -> bytes:
-        """Encode a variation of each of the `faces` of chunk `number` into a slot; their checksums.
+        """Encode an augmented sample of each face of a chunk into a slot; the samples' checksums.
 
-        Those are of 4 bytes, the lowest first: the CRC-32 of a sample's Datums, one after the other. Their
-        SHA-256 differs where data sets do, and takes less time than that of the samples on processors without
-        instructions for it.
+        chunk: its number, its slot and the indices of its faces. A checksum is the CRC-32 of a sample's two
+        Datums, 4 bytes, lowest first. The SHA-256 of all checksums identifies a data set, and is faster than
+        that of all samples on processors without instructions for it.
         """
         assert self._cuts is not None
         number, slot, faces = chunk
@@ -98,8 +100,8 @@ class _Maker:
         if self._slots is None:
             self._cuts.load()
             self._slots = Slots(self._cuts.directory)
-        # A generator for each chunk, so that it does not matter who makes it, and when. SFC64 has the fastest
-        # bits, of which noise takes many.
+        # One generator per chunk, so that the result depends neither on the worker nor on the order. SFC64 is
+        # the fastest generator, and noise takes many bits.
         rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(settings.seed, spawn_key=(number,))))
         jitter = draw_jitter(settings.augmentation, rng, len(faces))
         cuts = [self._cuts[face] for face in faces]
@@ -118,11 +120,11 @@ class _Maker:
         ):
             cv2.split(shown, [*planes, unused])
             noise.add(planes, std, start)
-            checksums.append(zlib.crc32(sample))  # while it is in the processor's cache
+            checksums.append(zlib.crc32(sample))  # here, while the sample is in the processor's cache
         return np.array(checksums, "<u4").tobytes()
 
     def plain(self, job: Job) -> tuple[bytes, bytes] | FaceAlignError:
-        """One sample without any variation, encoded: what inference shows the network."""
+        """One encoded sample without augmentation: the network's input at inference."""
         spec = self.settings.spec
         try:
             photo = read_image(job.sample.path, orient=False)
@@ -137,7 +139,7 @@ class _Maker:
         return encode_image(image), encode_values(values)
 
     def _transforms(self, cuts: Sequence[ContextCrop], jitter: Jitter) -> FloatArray:
-        """Affines (n, 2, 3) from context crops to the samples that `jitter` makes of them."""
+        """Affine maps (n, 2, 3) from context crops to the samples that `jitter` makes of them."""
         spec = self.settings.by_box
         boxes = np.stack([cut.box for cut in cuts])
         affines = transform(boxes, jitter, spec.size, spec.box_scale, spec.box_shift)
@@ -147,11 +149,11 @@ class _Maker:
         return compose(second_transforms(self._first_landmarks(crops), self.settings.spec), affines)
 
     def _first_landmarks(self, crops: Sequence[Image]) -> FloatArray:
-        """What the first network predicts (n, 68, 2) in the pixels of n crops."""
+        """The first stage's predictions (n, 68, 2) in the pixels of n crops."""
         if self._net is None:
             assert self.settings.first is not None
             self._net, _ = open_first(self.settings.first.weights)
-        with one_thread():  # whose sums do not depend on how many there are
+        with one_thread():  # sums then do not depend on the number of threads
             batches = [self._net(crops[start : start + BATCH]) for start in range(0, len(crops), BATCH)]
         return self._net.points(np.concatenate(batches))
 
@@ -163,9 +165,10 @@ def _records(spec: ModelSpec) -> Records:
 def write_training_part(
     request: PartRequest, copies: int, copies_of: Mapping[str, int] | None = None
 ) -> Written:
-    """`copies` variations of every face, all shuffled once, into the LMDB pair of a part.
+    """Write `copies` augmented samples of every face, all shuffled once, into the LMDB pair of a part.
 
-    copies_of: folder (`Sample.subset`) -> variations of its faces instead, which weighs the data sets.
+    copies_of: number of samples for the faces of one folder (`Sample.subset`) instead, which weights the data
+    sets.
     Raises FaceAlignError when no photo can be read.
     """
     jobs, settings, workers = request.jobs, request.settings, request.workers
@@ -174,17 +177,16 @@ def write_training_part(
         WorkerPool(workers, _Maker, (settings, Path(temporary))) as pool,
     ):
         shared, faces = Path(temporary), UsedFaces(request)
-        step = max(
-            1, min(CUT_CHUNK, len(jobs) // (ITEMS_A_WORKER * workers))
-        )  # of few, some for every worker
+        # Of few jobs, some for every worker.
+        step = max(1, min(CUT_CHUNK, len(jobs) // (ITEMS_A_WORKER * workers)))
         few = (jobs[start : start + step] for start in range(0, len(jobs), step))
         cuts = chain.from_iterable(pool.ordered_map(_Maker.keep, few))
         kept = [cut for _, cut in faces.of(cuts, "cut")]
         CutStore(shared).save(kept)
-        shares = copies_of or {}
-        counts = [shares.get(sample.subset, copies) for sample in faces.samples]
+        of_folder = copies_of or {}
+        counts = [of_folder.get(sample.subset, copies) for sample in faces.samples]
         order = np.random.default_rng(settings.seed).permutation(np.repeat(np.arange(len(kept)), counts))
-        # As many as are under way or being written at a time.
+        # As many slots as chunks that are being made or written at a time.
         slots = ITEMS_A_WORKER * workers if workers > 1 else 1
         records = _records(settings.spec)
         Slots.create(shared, slots, min(CHUNK, len(order)) * records.bytes)
@@ -204,7 +206,7 @@ def write_training_part(
 
 
 def write_validation_part(request: PartRequest) -> Written:
-    """One sample a face, without variation, in order, into the LMDB pair of a part.
+    """Write one sample per face, without augmentation, in order, into the LMDB pair of a part.
 
     Raises FaceAlignError when no photo can be read.
     """
@@ -220,6 +222,6 @@ def write_validation_part(request: PartRequest) -> Written:
 
 
 def cut_bytes(job: Job, settings: SampleSettings) -> int:
-    """At most so many bytes does the context crop of a face need while samples are made of it."""
+    """Upper bound, in bytes, of the size of a face's context crop while samples are made of it."""
     augmentation, second = settings.augmentation, settings.second
     return most_bytes(job.box, settings.by_box, augmentation, job.sample.points, second)

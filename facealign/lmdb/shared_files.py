@@ -1,4 +1,4 @@
-"""What the processes that write samples share: crops and encoded samples in mapped files."""
+"""Memory-mapped files that the processes writing samples share: context crops and encoded samples."""
 
 import math
 import mmap
@@ -17,7 +17,7 @@ from facealign.errors import FaceAlignError
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a loose crop is kept: a file, where in it, the shapes of its pictures; its points and its box."""
+    """Place of a stored context crop: its file, its offset, the shapes of its images; its points and box."""
 
     file: str
     offset: int
@@ -27,7 +27,7 @@ class Cut:
 
 
 class CutStore:
-    """Loose crops, in a file of each process that made some; all share them by the system's page cache."""
+    """Context crops in files, one per process that cuts; all processes share them through the page cache."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -37,36 +37,36 @@ class CutStore:
     def append(self, crop: ContextCrop) -> Cut:
         if self._writing is None:
             self._writing = (self.directory / f"cuts-{os.getpid()}").open("wb", buffering=0)
-        pictures = [crop.pixels] if crop.half is None else [crop.pixels, crop.half]
+        images = [crop.pixels] if crop.half is None else [crop.pixels, crop.half]
         offset = self._writing.tell()
-        for picture in pictures:
-            rest = picture.data.cast("B")
+        for image in images:
+            rest = image.data.cast("B")
             while rest:
                 rest = rest[self._writing.write(rest) :]
-        shapes = tuple(picture.shape for picture in pictures)
+        shapes = tuple(image.shape for image in images)
         return Cut(Path(self._writing.name).name, offset, shapes, crop.points, crop.box)
 
     def save(self, cuts: list[Cut]) -> None:
-        """Tell all processes which crops there are."""
+        """Write the index of all crops, for `load` in every process."""
         (self.directory / "index").write_bytes(pickle.dumps(cuts))
 
     def load(self) -> None:
-        """Learn which crops there are, and map the files into memory."""
+        """Read the index and map the files into memory."""
         files: dict[str, Image] = {}
         for cut in pickle.loads((self.directory / "index").read_bytes()):
             if cut.file not in files:
                 with (self.directory / cut.file).open("rb") as stream:
                     mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
                 files[cut.file] = np.frombuffer(mapped, np.uint8)
-            pictures, start = [], cut.offset
+            images, start = [], cut.offset
             for shape in cut.shapes:
                 end = start + math.prod(shape)
-                pictures.append(files[cut.file][start:end].reshape(shape))
+                images.append(files[cut.file][start:end].reshape(shape))
                 start = end
-            self._crops.append(ContextCrop(pictures[0], cut.points, cut.box, *pictures[1:]))
+            self._crops.append(ContextCrop(images[0], cut.points, cut.box, *images[1:]))
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         if self._writing is not None:
             self._writing.close()
         self._crops.clear()
@@ -76,7 +76,7 @@ class CutStore:
 
 
 class Slots:
-    """Places for encoded chunks in a file, so that they need not be sent from the workers to the writer."""
+    """Slots for encoded chunks in a mapped file, so that workers need not send them to the writer."""
 
     def __init__(self, directory: Path) -> None:
         self.slot_bytes = int((directory / "slot_bytes").read_text())
@@ -88,7 +88,10 @@ class Slots:
 
     @staticmethod
     def create(directory: Path, slots: int, slot_bytes: int) -> None:
-        """Raises FaceAlignError when the disk is full: who wrote there later would be killed."""
+        """Create the file of slots.
+
+        Raises FaceAlignError when the disk is full: a process that wrote there later would be killed.
+        """
         (directory / "slot_bytes").write_text(str(slot_bytes))
         with (directory / "slots").open("wb") as stream:
             try:

@@ -1,1 +1,1 @@
-"""Weights as they are released, and the plan that makes them all anew."""
+"""Release of weights: model cards, and the plan that reproduces all released weights."""

@@ -1,4 +1,4 @@
-"""How fast this machine trains, against the one on which durations were measured."""
+"""Training speed of this machine, relative to the one on which durations were measured."""
 
 import time
 from pathlib import Path
@@ -13,15 +13,15 @@ from facealign.networks.data_layers import MemorySource
 from facealign.networks.recipes import recipe_named
 
 MACHINE = "2 cores of an AMD EPYC (family 25, model 17)"
-"""Where the minutes below were measured."""
+"""The machine on which the plan's minutes were measured."""
 ITERATION_SECONDS = 0.043
-"""What `iteration_seconds` gives there."""
+"""Result of `iteration_seconds` on that machine."""
 
 
 def iteration_seconds(directory: Path, rounds: int = 20) -> float:
-    """Forward and backward pass of stage 3's train net over 64 faces, the median. Writes the net there.
+    """Median time of a forward and backward pass of stage 3's train net over 64 faces.
 
-    Raises FaceAlignError when there is no Caffe.
+    directory: where the net is written. Raises FaceAlignError when Caffe is not installed.
     """
     caffe = import_caffe()
     path = directory / "speed.prototxt"
@@ -38,4 +38,4 @@ def iteration_seconds(directory: Path, rounds: int = 20) -> float:
         net.forward()
         net.backward()
         taken.append(time.perf_counter() - begun)
-    return float(np.median(taken[3:]))  # the first ones also make what is kept
+    return float(np.median(taken[3:]))  # the first passes also set up what later ones reuse

@@ -1,4 +1,4 @@
-"""The card that goes with released weights: what they are, what they were made from, how good they are."""
+"""Model card of released weights: what they are, their training data, their figures."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ SOURCES = {
     "helen_256": "HELEN train, from copies of 256 pixels",
     "youtube_faces": "YouTube Faces, points from a tracker",
 }
-"""What is known of a folder of training faces; any other is named only."""
+"""Descriptions of known folders of training faces; others are only named."""
 
 
 def model_card(
@@ -32,12 +32,12 @@ def model_card(
     files: Mapping[str, str],
     measured: str | None = None,
 ) -> str:
-    """The Markdown of a card.
+    """A model card in Markdown.
 
     run, data: run.json of the training and meta.json of its LMDBs; rows: the training's log; files: name ->
-    SHA-256 of the released files; measured: figures of an evaluation, in Markdown; without, the log's last
-    validation up to `iteration` is quoted.
-    Raises ValueError when there is neither.
+    SHA-256 of the released files; measured: figures of an evaluation, in Markdown; without them, the log's
+    last validation up to `iteration` is quoted.
+    Raises ValueError when there are no figures and no validation.
     """
     figures = _quoted(rows, iteration, "after" in data) if measured is None else measured
     train, val = data["parts"]["train"], data["parts"]["val"]
@@ -56,7 +56,7 @@ def model_card(
 {_first_net(data, spec.share)}
 ## Figures
 
-Mean error on the validation part: {val["samples"]} faces (below), none of whose photos, or pictures made from
+Mean error on the validation part: {val["samples"]} faces (below), none of whose photos, or images made from
 them, was trained on. {figures}
 Not measured on 300-W's test sets: they were not at hand.
 
@@ -73,12 +73,12 @@ of photos, annotations and boxes: {data["source_sha256"]}.
 ## Files
 
 {digests}
-How to crop for these weights and how to read their output stands in the JSON file, and in the ONNX file's
-metadata.
+The JSON file and the ONNX file's metadata describe how to crop for these weights and how to read their
+output.
 
 ## Use
 
-The faces of 300-W and of the other sets are for research, not for commercial use. So are these weights.
+The faces of 300-W and of the other sets are for research, not for commercial use, and so are these weights.
 They were trained on photos of mostly adult, well-lit faces; expect larger errors on children, on faces turned
 far away or covered, and on groups of people that such photos show less often.
 """
@@ -99,44 +99,44 @@ def _quoted(rows: Sequence[LogRow], iteration: int, second: bool) -> str:
 
 
 def _first_net(data: Mapping[str, Any], share: float) -> str:
-    """Which first network a second one is for, if it is one."""
+    """Paragraph on the first cascade stage, for weights of a second one; else empty."""
     after = data.get("after")
     if after is None:
         return ""
-    trained = "crops varied about as far as it errs" if data.get("fresh") else "its errors"
-    mean = f"Its answer counts {share:g}, that of the first one {1 - share:g}.\n" if share < 1 else ""
+    trained = "crops augmented about as far as it errs" if data.get("fresh") else "its errors"
+    blend = f"Blend weight of its prediction {share:g}, of the first stage's {1 - share:g}.\n"
     return f"""
-It comes second, on crops by the landmarks of a first network, and was trained on
+Second cascade stage, on crops by the landmarks of a first stage, trained on
 {trained}:
 `{after["weights"]}`, sha256 {after["sha256"]}.
-{mean}"""
+{blend if share < 1 else ""}"""
 
 
 def _runs(runs: Sequence[Mapping[str, Any]], samples: int) -> str:
-    """How the weights were trained, run by run; samples: how many the last one's LMDBs hold."""
+    """Description of the training, run by run; samples: their number in the last run's LMDBs."""
     if len(runs) == 1:
         return "".join(
-            f"{textwrap.fill(told, 110)}\n\n" for told in _run(runs[0], None, f"{samples} samples")
+            f"{textwrap.fill(sentence, 110)}\n\n" for sentence in _run(runs[0], None, f"{samples} samples")
         )
     lines = ["In runs one after another:\n"]
     for number, run in enumerate(runs, 1):
         start = None if number == 1 else "the run before"
         many = f"{samples} samples" if number == len(runs) else "Samples"
-        told = " ".join(_run(run, start, many))
-        lines.append(textwrap.fill(told, 110, initial_indent=f"{number}. ", subsequent_indent="   "))
+        described = " ".join(_run(run, start, many))
+        lines.append(textwrap.fill(described, 110, initial_indent=f"{number}. ", subsequent_indent="   "))
     return "\n".join(lines) + "\n"
 
 
 def _run(run: Mapping[str, Any], start: str | None, many: str) -> list[str]:
-    """Schedule and samples of a run, as far as it keeps them, a sentence each."""
-    told = [f"{_schedule(run, start)}."]
+    """Schedule and samples of a run, as far as run.json has them, a sentence each."""
+    sentences = [f"{_schedule(run, start)}."]
     if "samples" in run:
-        told.append(f"{many}, {_variation(run['samples'], run.get('fresh'))}.")
-    return told
+        sentences.append(f"{many}, {_augmentation(run['samples'], run.get('fresh'))}.")
+    return sentences
 
 
 def _schedule(run: Mapping[str, Any], start: str | None) -> str:
-    """Iterations and solver of a run; start: what it began with, if that is not for the run to say."""
+    """Iterations and solver of a run; start: what it started from, if not as run.json says."""
     recipe = Recipe(**{**FIELDS_LEFT_OUT, **run["recipe"]})
     return (
         f"{run['iteration']} iterations of Adam from {start or _start(recipe, run.get('start'))}: "
@@ -151,32 +151,32 @@ def _start(recipe: Recipe, start: Mapping[str, Any] | str | None) -> str:
         return f"the weights of {recipe.starts_from}"
     if start is None:
         return "random weights"
-    if isinstance(start, str):  # of a time when runs kept the path only
+    if isinstance(start, str):  # older versions kept the path only
         return f"`{PurePath(start).name}`"
     return f"`{start['weights']}` (sha256 {start['sha256']})"
 
 
-def _variation(data: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> str:
+def _augmentation(data: Mapping[str, Any], on_the_fly: Mapping[str, Any] | None) -> str:
     augmentation = data["augmentation"]
-    variation = (
-        f"{_copies(data, fresh)}, seed {data['seed']}: "
+    described = (
+        f"{_copies(data, on_the_fly)}, seed {data['seed']}: "
         f"flip {augmentation['flip']:g}, shift {augmentation['shift']:g} of the crop's side, "
         f"scale {_range(augmentation['scale_range'])}, "
         f"rotation {_range(augmentation['rotate_range'])} degrees, "
         f"noise {_range(augmentation['noise_std'])} grey levels"
     )
     if "after" in data and not data.get("fresh"):
-        variation += "; so varies the first network's crop, but for noise, which is on the second's"
+        described += "; applied to the first stage's crop, except noise, which is on the second stage's"
     if "teacher" in data:
-        variation += f"; {_teacher(data['teacher'])}"
-    return variation
+        described += f"; {_teacher(data['teacher'])}"
+    return described
 
 
 def _teacher(teacher: Mapping[str, Any]) -> str:
     networks = [f"`{file['weights']}` (sha256 {file['sha256']})" for file in teacher["networks"]]
     return (
-        f"landmarks {teacher['share']:g} of the way from the annotated ones to those that "
-        f"{' and '.join(networks)} told"
+        f"landmarks distilled with weight {teacher['share']:g} from the predictions of "
+        f"{' and '.join(networks)}"
     )
 
 
@@ -186,13 +186,13 @@ def _loss(recipe: Recipe) -> str:
     return f"Euclidean loss ({'divided by the eye distance' if recipe.normalized else 'plain'})"
 
 
-def _copies(data: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> str:
+def _copies(data: Mapping[str, Any], on_the_fly: Mapping[str, Any] | None) -> str:
     if data.get("fresh"):
-        told = fresh or {}
-        shares = [f"{folder} {weight:g}" for folder, weight in told.get("weights", {}).items()]
-        drawn = f", drawn from the folders in the ratio {', '.join(shares)}" if shares else ""
-        changes = f", changed in {', '.join(told['changes'])} at times" if told.get("changes") else ""
-        return f"varied anew each time{drawn}{changes}"
+        settings = on_the_fly or {}
+        weights = [f"{folder} {weight:g}" for folder, weight in settings.get("weights", {}).items()]
+        drawn = f", drawn from the folders in the ratio {', '.join(weights)}" if weights else ""
+        changes = f", changed at times by {', '.join(settings['changes'])}" if settings.get("changes") else ""
+        return f"augmented on the fly{drawn}{changes}"
     others = [f"{count} of {folder}" for folder, count in sorted(data.get("copies_of", {}).items())]
     return f"{data['copies']} a face" + (f" ({', '.join(others)})" if others else "")
 

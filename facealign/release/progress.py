@@ -1,4 +1,4 @@
-"""Which steps of the reproduction are done, and how long the rest takes."""
+"""Progress of the reproduction: the steps that are done, and the time that the others take."""
 
 import hashlib
 import json
@@ -11,10 +11,10 @@ from facealign.training.snapshots import snapshots
 
 
 class Progress:
-    """Which of the steps are done, remembered in a file.
+    """Record, in a file, of the steps that are done.
 
-    A step is done when it ended well by the same command as now, all that it needs is as it was then, and
-    its result is there.
+    A step is done when it succeeded with the same command as now, the steps it needs are unchanged, and its
+    result exists.
     """
 
     def __init__(self, path: Path, steps: Sequence[PlannedStep]) -> None:
@@ -22,15 +22,15 @@ class Progress:
         self.digests: dict[str, str] = {}
         for step in steps:
             needed = [self.digests[name] for name in step.needs]
-            told = json.dumps([step.command, needed]).encode()
-            self.digests[step.name] = hashlib.sha256(told).hexdigest()
+            described = json.dumps([step.command, needed]).encode()
+            self.digests[step.name] = hashlib.sha256(described).hexdigest()
         self._done: dict[str, str] = {}
         if path.is_file():
             try:
                 kept = json.loads(path.read_text(encoding="utf-8"))
                 self._done = {str(name): str(digest) for name, digest in kept.items()}
             except (ValueError, AttributeError):
-                pass  # damaged: then all is done again, most of it from what is there
+                pass  # damaged: all steps run again, and most find their results
 
     def has(self, step: PlannedStep) -> bool:
         return self._done.get(step.name) == self.digests[step.name] and step.result.exists()
@@ -42,13 +42,13 @@ class Progress:
 
 
 def minutes_left(step: PlannedStep, speed: float) -> float:
-    """How long a step that is not done will take; of a training that was begun, the rest.
+    """Expected minutes of a step that is not done; for a training that was started, of the rest.
 
-    speed: this machine's, 1 for MACHINE.
+    speed: of this machine, relative to MACHINE.
     """
-    share = 1.0
+    rest = 1.0
     if step.iterations:
         found = snapshots(step.result, step.stage)
         if found:
-            share = max(0.0, 1 - found[0].iteration / step.iterations)
-    return step.minutes * share / speed
+            rest = max(0.0, 1 - found[0].iteration / step.iterations)
+    return step.minutes * rest / speed

@@ -1,4 +1,4 @@
-"""From annotated photos to the released weights and their figures: the steps, and which are done."""
+"""Plan of the reproduction: the steps from annotated photos to the released weights and their figures."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from facealign.datasets.validation_300w import in_validation
 from facealign.networks.recipes import Recipe, recipe_named
 
 REFERENCE_COPIES, REFERENCE_COPIES_OF = 60, {"helen_256": 30, "youtube_faces": 10, "300w_lp_afw": 10}
-"""Samples a face for stages 1 and 2, and of folders whose points are less sure."""
+"""Samples per face for stages 1 and 2, and for folders whose annotation is less reliable."""
 WEIGHTS = {
     "afw": 12,
     "helen/trainset": 26,
@@ -18,31 +18,32 @@ WEIGHTS = {
     "youtube_faces": 10,
     "300w_lp_afw": 10,
 }
-"""How often stage 3's samples come from which folder; from all others together as from OTHERS."""
+"""Sampling weights of folders for stage 3; OTHERS is that of all other folders together."""
 OTHERS = 10
 MILD = ("--shift", "0.04", "--scale", "0.95", "1.08", "--rotate", "-15", "15", "--noise", "0", "5")
-"""How stage 3's samples vary."""
+"""Augmentation of stage 3's samples."""
 AS_FIRST = ("--shift", "0.02", "--scale", "0.95", "1.05", "--rotate", "-4", "4", "--noise", "0", "5")
-"""How the second network's vary: a little more than tools/crop_variation.py finds after stage 3."""
+"""Augmentation for the second cascade stage: a little more than tools/crop_variation.py measures."""
 ALIGNED = ("--on-the-fly", *AS_FIRST, "--after")
-"""Loose crops for a second network; the first one's file follows."""
+"""Options for context crops of a second cascade stage; the weights of the first stage follow."""
 STAGE3, CASCADE = "mobilenet_v2/stage3", "mobilenet_v2/cascade"
 ELASTIC = ("--photometric", "--elastic", "0.03")
-"""How samples of the long runs are changed beyond that."""
+"""Further augmentation of the long runs."""
 OF_300W = ("afw", "helen/trainset", "lfpw/trainset")
-"""What is measured is annotated as these are: they end a training, without mirror images."""
+"""Folders annotated as the measured faces are: each training ends on them, without mirror images."""
 END = ("--photometric", "--base-lr", "0.0003")
-"""How the first round's runs end it."""
+"""Options of the first round's final runs."""
 DISTILLED_END = ("--photometric", "--elastic", "0.02", "--base-lr", "0.001")
-"""How the second round's do, on HELEN's small copies too, as the teacher has a say in their landmarks."""
+"""Options of the second round's final runs, which use HELEN's small copies too, on distilled landmarks."""
 
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A program of ours to run, as `python -m` takes it.
+    """A step of the plan.
 
-    minutes: how long it takes on MACHINE; result: what is there afterwards; needs: names of the steps it
-    builds on; iterations: of a training, else 0, whose snapshots are of `stage`.
+    command: verb and arguments of `facealign`; minutes: duration on MACHINE; result: file or folder that the
+    step makes; needs: names of the steps it builds on; iterations: of a training, else 0; stage: name of the
+    training's snapshots.
     """
 
     name: str
@@ -67,21 +68,21 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights, and the name of the step that makes it."""
+    """A weights file, and the name of the step that makes it."""
 
     path: Path
     step: str
 
     @property
     def caffemodel(self) -> "Weights":
-        """The same, released beside the ONNX file."""
+        """The caffemodel released beside the ONNX file."""
         return Weights(self.path.with_suffix(".caffemodel"), self.step)
 
 
 def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1.0) -> list[PlannedStep]:
-    """The steps in their order, the best weights first; all that they write is in `work`.
+    """The steps in order, the best weights first; all results go to `work`.
 
-    samples: the faces that `photos` holds; scale: of the iterations, under 1 to try it out.
+    samples: the faces in `photos`; scale: factor of all iterations, below 1 for a trial.
     """
     steps = _Steps(photos, work, samples, scale)
     _second_round(steps, _first_round(steps))
@@ -90,7 +91,7 @@ def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1
 
 
 class _Steps:
-    """Grows a plan, step by step, for `plan`, which says what the arguments are."""
+    """Builder of a plan; see `plan` for the arguments."""
 
     def __init__(self, photos: Path, work: Path, samples: Collection[Sample], scale: float) -> None:
         self.photos, self.work, self.scale = photos, work, scale
@@ -101,12 +102,12 @@ class _Steps:
         self.all = [PlannedStep("boxes", command, 3, self.boxes)]
 
     def drawn(self, *names: str) -> tuple[str, ...]:
-        """Arguments of a training on fresh samples of these folders, those that are there; none: of all."""
+        """Training options for samples augmented on the fly from these folders, where present; none: all."""
         present = [name for name in names if name in self.folders]
         return ("--on-the-fly", "--weigh", *weights_of(present or self.folders))
 
     def lmdb(self, name: str, minutes: float, *arguments: str, made: Sequence[Weights] = ()) -> None:
-        """made: weights that the arguments name."""
+        """Add a step that makes LMDBs; made: weights that the arguments name."""
         output = self.work / name
         command = ("make-lmdb", "--data", str(self.photos), "--boxes", str(self.boxes))
         command_line = (*command, "--output", str(output), *arguments)
@@ -135,7 +136,7 @@ class _Steps:
         folder: str,
         figures: PlannedStep | None = None,
     ) -> Weights:
-        """figures: the step that measured the weights, if one did."""
+        """Add a step that releases weights; figures: the step that evaluated them, if any."""
         name, output = f"{run.name}: release", self.work / folder
         made = output / f"{recipe.snapshot_name}.onnx"
         command = (
@@ -150,13 +151,13 @@ class _Steps:
     def measured(
         self, recipe: Recipe, run: PlannedRun, start: Weights | None, first: Weights | None = None
     ) -> Weights:
-        """Train, measure, release with the figures. first: the network before a second one."""
+        """Add training, evaluation and release with the figures; first: the cascade's first stage, if any."""
         trained = self.train(recipe, run, start)
         output = self.work / "evaluations" / f"{recipe.snapshot_name}.json"
         which: tuple[str, ...] = ("--weights", str(trained.path))
         if first is not None:
             which = ("--weights", str(first.path), "--cascade", str(trained.path))
-        if not self.validation_is_fixed:  # then other faces were set apart
+        if not self.validation_is_fixed:  # the LMDBs name the validation faces
             which += ("--validation-of", str(self.work / run.data))
         command = ("evaluate", "--data", str(self.photos), *which, "--json", str(output))
         needs = (trained.step, *((first.step,) if first else ()))
@@ -167,7 +168,7 @@ class _Steps:
 
 @dataclass(frozen=True)
 class _FirstRound:
-    """Where the second round's runs begin, and the networks whose mean answer is their teacher."""
+    """Weights that the second round's runs start from, and the cascade that is their teacher."""
 
     stage3: Weights
     cascade: Weights
@@ -188,8 +189,8 @@ def _first_round(steps: _Steps) -> _FirstRound:
     recipe = recipe_named(CASCADE)
     steps.lmdb("lmdb_cascade", 0.3, *ALIGNED, str(first.path), made=[first])
     steps.lmdb("lmdb_cascade_finish", 0.3, "--flip", "0", *ALIGNED, str(first.path), made=[first])
-    less_bent = (*steps.drawn(), "--photometric", "--elastic", "0.02")
-    run = PlannedRun("mobilenet_v2_cascade, run 1", "lmdb_cascade", 18_000, 17, less_bent)
+    mild_elastic = (*steps.drawn(), "--photometric", "--elastic", "0.02")
+    run = PlannedRun("mobilenet_v2_cascade, run 1", "lmdb_cascade", 18_000, 17, mild_elastic)
     cascade = steps.train(recipe, run, first.caffemodel)
     run = PlannedRun("teacher_cascade", "lmdb_cascade_finish", 1_500, 1.5, end)
     second = steps.release(recipe, run, steps.train(recipe, run, cascade), "teacher")
@@ -198,10 +199,10 @@ def _first_round(steps: _Steps) -> _FirstRound:
 
 def _second_round(steps: _Steps, before: _FirstRound) -> None:
     recipe, end = recipe_named(STAGE3), (*steps.drawn(*OF_300W, "helen_256"), *DISTILLED_END)
-    taught = ("--teacher", *(str(weights.path) for weights in before.teacher))
-    steps.lmdb("lmdb_distilled", 0.7, "--on-the-fly", *MILD, *taught, made=before.teacher)
+    teacher = ("--teacher", *(str(weights.path) for weights in before.teacher))
+    steps.lmdb("lmdb_distilled", 0.7, "--on-the-fly", *MILD, *teacher, made=before.teacher)
     steps.lmdb(
-        "lmdb_distilled_finish", 0.7, "--on-the-fly", "--flip", "0", *MILD, *taught, made=before.teacher
+        "lmdb_distilled_finish", 0.7, "--on-the-fly", "--flip", "0", *MILD, *teacher, made=before.teacher
     )
     again = (*steps.drawn(), *ELASTIC, "--base-lr", "0.002")
     run = PlannedRun("mobilenet_v2_stage3, run 3", "lmdb_distilled", 45_000, 42, again)
@@ -212,7 +213,7 @@ def _second_round(steps: _Steps, before: _FirstRound) -> None:
     recipe = recipe_named(CASCADE)
     run = PlannedRun("mobilenet_v2_cascade, run 2", "lmdb_cascade", 60_000, 55, (*steps.drawn(), *ELASTIC))
     cascade = steps.train(recipe, run, before.cascade)
-    last = ("--flip", "0", *ALIGNED, str(first.path), *taught)
+    last = ("--flip", "0", *ALIGNED, str(first.path), *teacher)
     steps.lmdb("lmdb_distilled_cascade_finish", 0.7, *last, made=[first, *before.teacher])
     run = PlannedRun("mobilenet_v2_cascade", "lmdb_distilled_cascade_finish", 5_000, 5, end)
     steps.measured(recipe, run, cascade, first)
@@ -237,7 +238,7 @@ def _reference(steps: _Steps) -> None:
 
 
 def weights_of(folders: Collection[str]) -> list[str]:
-    """`--weigh` of facealign train for photos in `folders`."""
+    """Arguments of `facealign train --weigh` for photos in `folders`."""
     weights: Mapping[str, int] = {name: weight for name, weight in WEIGHTS.items() if name in folders}
     others = {"*": OTHERS} if set(folders) - weights.keys() else {}
     return [f"{name}={weight}" for name, weight in {**weights, **others}.items()]

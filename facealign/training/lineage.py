@@ -1,4 +1,4 @@
-"""Which weights a training run began with, and the runs behind them."""
+"""Lineage of a training run: the weights it started from, and the runs that made them."""
 
 import json
 from collections.abc import Mapping
@@ -10,29 +10,29 @@ from facealign.training.log import LOG, read_log
 from facealign.training.snapshots import iteration_of
 
 RUN = "run.json"
-"""What a run was started with, in its folder."""
+"""Name, in a run's folder, of the file with the settings it was started with."""
 
 
 def origin(weights: Path) -> dict[str, Any]:
-    """What a run keeps of the weights that it begins with: the file's name and SHA-256.
+    """Description of the weights that a run starts from: the file's name and SHA-256.
 
-    Of a run's snapshot also `run`: that run's own description, with the snapshot's `iteration` and how many
-    `seconds` of training it took.
+    For a snapshot of another run also `run`: that run's own description, with the snapshot's `iteration` and
+    its `seconds` of training.
     """
-    told: dict[str, Any] = named(weights)
+    described: dict[str, Any] = named(weights)
     try:
         run = json.loads((weights.parent / RUN).read_text(encoding="utf-8"))
         iteration = iteration_of(weights, run["recipe"]["stage"])
     except (OSError, ValueError, KeyError, TypeError):
-        return told  # no run's folder; the file is told by its digest
+        return described  # not in a run's folder
     if iteration is not None:
         seconds = [row.seconds for row in read_log(weights.parent / LOG, iteration)]
-        told["run"] = {**run, "iteration": iteration, "seconds": max(seconds, default=0.0)}
-    return told
+        described["run"] = {**run, "iteration": iteration, "seconds": max(seconds, default=0.0)}
+    return described
 
 
 def runs_before(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The runs of the same recipe that a run's weights went through before, the first one first."""
+    """Earlier runs of the same recipe that a run's weights come from, oldest first."""
     before: list[Mapping[str, Any]] = []
     while True:
         start = run.get("start")

@@ -1,4 +1,4 @@
-"""The log of a training run: a CSV table that grows, and its plot."""
+"""Log of a training run: a CSV file that grows, and its plot."""
 
 import csv
 from collections.abc import Sequence
@@ -11,13 +11,15 @@ from facealign.io.figures import figure_in
 from facealign.io.reading import read_text
 
 LOG = "log.csv"
-"""The log's name in a run's folder."""
+"""Name of the log in a run's folder."""
 
 
 @dataclass(frozen=True)
 class LogRow:
-    """State after an iteration. seconds: of training, over all sessions; loss: mean since the row before;
-    rate: learning rate; nme_*: of the validation part in %; what was not measured is None.
+    """State after an iteration.
+
+    seconds: of training, over all sessions; loss: mean since the previous row; rate: learning rate; nme_*: of
+    the validation part in %; values that were not measured are None.
     """
 
     iteration: int
@@ -32,15 +34,15 @@ COLUMNS = [field.name for field in fields(LogRow)]
 
 
 def read_log(path: Path, until: int | None = None) -> list[LogRow]:
-    """The rows of a log, up to iteration `until`; none if there is no file.
+    """Rows of a log, up to iteration `until`; none if there is no file.
 
-    Raises FaceAlignError on a file that is no log. A last line cut short by a crash is left out.
+    A last line cut short by a crash is left out. Raises FaceAlignError when the file is not a log.
     """
     if not path.exists():
         return []
     text = read_text(path, "expected a training log; move it away")
     lines = [line.split(",") for line in text.split("\n")]
-    lines.pop()  # nothing, or what a crash cut short
+    lines.pop()  # empty, or cut short by a crash
     if not lines or lines[0] != COLUMNS:
         raise FaceAlignError(f"{path}: not a training log; move it away")
     rows = []
@@ -66,7 +68,7 @@ def write_log(path: Path, rows: Sequence[LogRow]) -> None:
 
 
 def append_row(path: Path, row: LogRow) -> None:
-    """Add a row to a log that exists."""
+    """Append a row to an existing log."""
     with path.open("a", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerow(_cells(row))
 
@@ -80,7 +82,7 @@ def _cells(row: LogRow) -> list[str]:
 
 
 def plot_log(path: Path, rows: Sequence[LogRow], title: str) -> None:
-    """Draw loss (left, logarithmic) and validation NME (right) over the iterations into a PNG.
+    """Plot loss (left axis, logarithmic) and validation NME (right axis) over the iterations into a PNG.
 
     Raises FaceAlignError when matplotlib is not installed.
     """

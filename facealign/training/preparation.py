@@ -1,7 +1,7 @@
-"""A training run checked and prepared: all that Caffe would end the process for is looked at first.
+"""Preparation of a training run: everything at which Caffe would exit is checked before it starts.
 
-A run's directory holds all of it: the prototxt and solver it runs, run.json (what it was started with),
-log.csv, the snapshots STAGE_iter_N and, for whoever uses these, model.json and deploy.prototxt.
+A run's directory holds the prototxt and solver it runs, run.json (the settings it was started with), log.csv,
+the snapshots STAGE_iter_N, and model.json and deploy.prototxt, with which the snapshots are used.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ from facealign.training.log import LOG, LogRow, read_log, write_log
 
 SPEC, NET, DEPLOY, SOLVER = "model.json", "train_val.prototxt", "deploy.prototxt", "solver.prototxt"
 SAMPLES = ("fresh", "copies", "copies_of", "seed", "augmentation", "after", "teacher")
-"""What a run keeps of how its samples were made."""
+"""Keys of meta.json that run.json keeps: how the samples were made."""
 FIXED_BY_THE_NETWORK = (
     "input_height",
     "input_width",
@@ -48,7 +48,7 @@ FIXED_BY_THE_NETWORK = (
     "landmarks",
     "landmark_order",
 )
-"""Fields of its description in which a network and its samples must agree."""
+"""Fields of ModelSpec in which a network and its samples must agree."""
 _DRY_RUN = """
 from pathlib import Path
 from facealign.training import snapshots
@@ -62,7 +62,7 @@ if len(arguments) > 3:
 
 @dataclass(frozen=True)
 class OnTheFly:
-    """Samples varied anew each time: weights of the folders of photos, further changes; see OnTheFlySource."""
+    """Augmentation on the fly: weights of the folders of photos and further changes; see OnTheFlySource."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
     changes: Mapping[str, Change] = field(default_factory=dict)
@@ -70,12 +70,12 @@ class OnTheFly:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is started with.
+    """Settings that a run is started with.
 
-    data: folder of the LMDBs; directory: of the run; iterations: in all; start: weights to begin with, if
-    there is no snapshot to go on from; seed: of the initial weights and the noise; *_every: in iterations;
-    gpu: run on it; restart: throw an earlier run in that directory away; fresh: the data are loose crops, to
-    be varied so.
+    data: folder of the LMDBs; directory: of the run; iterations: in total; start: weights to start from if
+    there is no snapshot to resume from; seed: of the initial weights and the noise; *_every: in iterations;
+    gpu: train on the GPU; restart: delete an earlier run in that directory; on_the_fly: given when the data
+    are context crops, to be augmented so.
     """
 
     recipe: Recipe
@@ -94,12 +94,12 @@ class Settings:
 
 @dataclass
 class PreparedRun:
-    """A run at the point where it starts or goes on.
+    """A run that is ready to start or to resume.
 
-    spec: how the weights' crops are made; validation: the validation part as the net takes it (n, 3, h, w),
-    and its landmarks (n, 68, 2) in crop pixels; resumed: the snapshot it goes on from, else `weights`, if
-    there are any, are what it starts from; passed_over: newer snapshots that are damaged, a line each; rows:
-    of the log so far.
+    spec: description of the weights; validation: images of the validation part as input of the net
+    (n, 3, h, w), and their landmarks (n, 68, 2) in crop pixels; resumed: the snapshot to resume from;
+    weights: otherwise the weights to start from, if any; passed_over: newer snapshots that are damaged, a
+    line each; rows: of the log so far.
     """
 
     settings: Settings
@@ -112,12 +112,12 @@ class PreparedRun:
 
     @property
     def done(self) -> int:
-        """Iterations that need not be made again."""
+        """Number of iterations already done."""
         return self.resumed.iteration if self.resumed else 0
 
     @property
     def scratch(self) -> Path:
-        """Where a snapshot is until it is whole."""
+        """Folder of a snapshot until it is complete."""
         return _scratch(self.settings)
 
 
@@ -126,9 +126,9 @@ def _scratch(settings: Settings) -> Path:
 
 
 def prepare(settings: Settings) -> PreparedRun:
-    """Check all that Caffe would end the process for, and write what it reads.
+    """Check everything at which Caffe would exit, and write the files that it reads.
 
-    Raises FaceAlignError that says which file is missing, damaged or from something else.
+    Raises FaceAlignError, which names the file that is missing, damaged or does not fit.
     """
     recipe, directory = settings.recipe, settings.directory
     meta = read_meta(settings.data)
@@ -162,7 +162,7 @@ def prepare(settings: Settings) -> PreparedRun:
     marked = {directory / RUN: json.dumps(description, indent=1) + "\n"}
     _write(for_caffe if (directory / RUN).exists() else {**marked, **for_caffe})
     _try_out(run)
-    if settings.restart:  # only now, when nothing more can go wrong
+    if settings.restart:  # only now, when all checks have passed
         shutil.rmtree(directory)
     contents = {
         directory / DEPLOY: prototxt.text(deploy, recipe.name),
@@ -174,7 +174,7 @@ def prepare(settings: Settings) -> PreparedRun:
 
 
 def _prototxt(run: PreparedRun, meta: Mapping[str, Any]) -> dict[Path, str]:
-    """The train net and the solver: file -> text."""
+    """Texts of the train net and the solver, by file."""
     settings, recipe = run.settings, run.settings.recipe
     net = settings.directory / NET
     solver = solver_of(
@@ -185,7 +185,7 @@ def _prototxt(run: PreparedRun, meta: Mapping[str, Any]) -> dict[Path, str]:
         seed=settings.seed,
         gpu=settings.gpu,
     )
-    # Snapshots and validation are made here: whole, and as the deployed net will be.
+    # This program writes the snapshots, complete, and validates with the deploy net, instead of Caffe.
     solver.snapshot, solver.snapshot_after_train, solver.display = 0, False, 0
     del solver.test_iter[:]
     solver.ClearField("test_interval")
@@ -197,9 +197,9 @@ def _prototxt(run: PreparedRun, meta: Mapping[str, Any]) -> dict[Path, str]:
 
 
 def _try_out(run: PreparedRun) -> None:
-    """See that Caffe survives what is left unchecked: data that it cannot open, a GPU that it cannot use.
+    """Dry run in Caffe, for what is not checked otherwise: data that it cannot open, an unusable GPU.
 
-    Raises FaceAlignError when it does not.
+    Raises FaceAlignError when Caffe exits.
     """
     directory = run.settings.directory
     arguments = [str(directory / SOLVER), str(run.scratch), str(run.done)]
@@ -209,7 +209,7 @@ def _try_out(run: PreparedRun) -> None:
 
 
 def _damaged(settings: Settings, resumed: snapshots.Snapshot | None) -> list[str]:
-    """Why the snapshots newer than the one to go on from cannot be used, a line each.
+    """Reasons, a line each, why snapshots newer than the one to resume from cannot be used.
 
     Raises FaceAlignError when there are snapshots, all of them damaged.
     """
@@ -220,7 +220,7 @@ def _damaged(settings: Settings, resumed: snapshots.Snapshot | None) -> list[str
 
 
 def _spec(settings: Settings, meta: Mapping[str, Any]) -> ModelSpec:
-    """The description for the weights: the network's, with the crop that the samples were made with."""
+    """Description of the weights: the network's, with the crop of the samples."""
     recipe = settings.recipe
     where = str(settings.data)
     made = ModelSpec.from_json(json.dumps(meta["spec"]), where)
@@ -242,7 +242,7 @@ def _spec(settings: Settings, meta: Mapping[str, Any]) -> ModelSpec:
 
 
 def _check_samples(settings: Settings, spec: ModelSpec) -> None:
-    """Raises FaceAlignError when the training part cannot be read, or has no folder that is weighed."""
+    """Raise FaceAlignError when the training part cannot be read, or lacks a folder that has a weight."""
     data, sampling = settings.data, settings.on_the_fly
     if sampling is None:
         _read_part(data, "train", spec, limit=1)
@@ -257,7 +257,7 @@ def _check_samples(settings: Settings, spec: ModelSpec) -> None:
 
 
 def _source(settings: Settings, meta: Mapping[str, Any], done: int) -> DataSource:
-    """Where the train net takes its samples from; fresh ones from where the run goes on."""
+    """Data source of the train net; augmentation on the fly continues at the sample where the run resumes."""
     directory = str(settings.data.resolve())
     if settings.on_the_fly is None:
         return LmdbSource(directory)
@@ -274,7 +274,7 @@ def _source(settings: Settings, meta: Mapping[str, Any], done: int) -> DataSourc
 def _read_part(
     data: Path, part: str, spec: ModelSpec, limit: int | None = None
 ) -> tuple[AnyArray, Float32Array]:
-    """Samples of a part. Raises FaceAlignError when they are not of the size that the network takes."""
+    """Samples of a part. Raises FaceAlignError when their size is not the network's."""
     images, values = read_part(data, part, limit)
     shapes = images.shape[1:], values.shape[1:]
     wanted = (3, spec.input_height, spec.input_width), (2 * spec.landmarks,)
@@ -284,7 +284,7 @@ def _read_part(
 
 
 def _read_validation(data: Path, meta: Mapping[str, Any], spec: ModelSpec) -> tuple[Float32Array, FloatArray]:
-    """The validation part as the net takes it (n, 3, h, w); its landmarks (n, 68, 2) in crop pixels."""
+    """The validation part: input of the net (n, 3, h, w), and landmarks (n, 68, 2) in crop pixels."""
     if "val" not in meta["parts"]:
         raise FaceAlignError(f"{data}: has no validation part; make it again with --validation over 0")
     images, values = _read_part(data, "val", spec)
@@ -299,7 +299,7 @@ def _read_validation(data: Path, meta: Mapping[str, Any], spec: ModelSpec) -> tu
 
 
 def _description(settings: Settings, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """What run.json says."""
+    """Contents of run.json."""
     return {
         "recipe": dataclasses.asdict(settings.recipe),
         "data_sha256": {name: part["sha256"] for name, part in meta["parts"].items()},
@@ -312,20 +312,20 @@ def _description(settings: Settings, meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _same_run(settings: Settings, description: Mapping[str, Any]) -> dict[str, Any]:
-    """The description of the run that the directory's snapshots come from.
+    """Description of the run that wrote the directory's snapshots.
 
     Raises FaceAlignError when that run had other settings.
     """
     path = settings.directory / RUN
-    before = read_json(path, "cannot tell which run the snapshots are of")
+    before = read_json(path, "cannot determine which run the snapshots belong to")
     now = json.loads(json.dumps(description))
-    if isinstance(before.get("recipe"), dict):  # of a time, maybe, when recipes had fewer fields
+    if isinstance(before.get("recipe"), dict):  # older versions' recipes had fewer fields
         before["recipe"] = {**FIELDS_LEFT_OUT, **before["recipe"]}
     same = (
         ("recipe", "recipe"),
         ("data_sha256", "data"),
         ("seed", "seed"),
-        ("fresh", "way to vary samples"),
+        ("fresh", "augmentation on the fly"),
     )
     for name, what in same:
         if before.get(name) != now[name]:
@@ -337,17 +337,17 @@ def _same_run(settings: Settings, description: Mapping[str, Any]) -> dict[str, A
 
 
 def _check_disposable(settings: Settings) -> None:
-    """Raises FaceAlignError when the directory is no run, or holds what the new run needs."""
+    """Raise FaceAlignError when the directory is not a run, or holds files that the new run needs."""
     directory = settings.directory
     if directory.exists() and not (directory / RUN).is_file() and any(directory.iterdir()):
-        raise FaceAlignError(f"{directory}: holds no run to replace: it has no {RUN}; give another --run")
+        raise FaceAlignError(f"{directory}: not a run to replace: it has no {RUN}; give another --run")
     for path in (settings.start, settings.data):
         if path is not None and path.resolve().is_relative_to(directory.resolve()):
-            raise FaceAlignError(f"{path}: is in the run that --restart throws away; copy it elsewhere first")
+            raise FaceAlignError(f"{path}: is in the run that --restart deletes; copy it elsewhere first")
 
 
 def _write(contents: Mapping[Path, str]) -> None:
-    """Write text files, each whole or not at all."""
+    """Write text files; each appears only when it is complete."""
     for path, content in contents.items():
         with replacing(path) as partial:
             partial.write_text(content, encoding="utf-8")

@@ -18,7 +18,7 @@ from facealign.training.preparation import DEPLOY, SOLVER, PreparedRun
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """One iteration done: its number, its loss and the learning rate it was made with."""
+    """A finished iteration: its number, its loss and its learning rate."""
 
     iteration: int
     loss: float
@@ -36,7 +36,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Saved:
-    """A snapshot was written."""
+    """A snapshot that was written."""
 
     snapshot: snapshots.Snapshot
 
@@ -45,10 +45,10 @@ Event = TrainingStep | Validation | Saved
 
 
 def train(run: PreparedRun) -> Generator[Event, None, None]:
-    """Make the iterations that are left; what happens, as it happens.
+    """Run the remaining iterations; yields an event for each iteration, validation and snapshot.
 
-    Closing the iterator, or any exception in here, leaves a snapshot of the last iteration behind.
-    Raises FaceAlignError when the loss is no longer a number (no snapshot then) or the disk is full.
+    Closing the iterator, or an exception in it, writes a snapshot of the last iteration.
+    Raises FaceAlignError when the loss is no longer finite (without a snapshot) or the disk is full.
     """
     settings, directory = run.settings, run.settings.directory
     solver = CaffeSolver(directory / SOLVER, directory / DEPLOY, settings.gpu)
@@ -97,7 +97,7 @@ def _log(run: PreparedRun, row: LogRow) -> None:
 
 
 def _validate(run: PreparedRun, solver: CaffeSolver, seconds: float) -> Validation:
-    """Mean NME of the validation part by the deploy net, which shares the solver's weights."""
+    """Mean NME on the validation part, predicted by the deploy net, which shares the solver's weights."""
     (images, truth), spec = run.validation, run.spec
     values = solver.predict(images, spec.input_name, spec.output_name)
     predicted = decode_targets(values, spec.size, spec.origin)

@@ -1,4 +1,4 @@
-"""Caffe's snapshots of a training run: found if whole, and given their names only when whole."""
+"""Caffe's snapshots of a training run: found only if complete, and renamed to their names when complete."""
 
 import math
 import os
@@ -19,7 +19,7 @@ from facealign.io.atomic import replacing
 
 @dataclass(frozen=True)
 class Snapshot:
-    """iteration; weights: PREFIX_iter_N.caffemodel; state: the solver's, PREFIX_iter_N.solverstate."""
+    """A snapshot: weights in PREFIX_iter_N.caffemodel, the solver's state in PREFIX_iter_N.solverstate."""
 
     iteration: int
     weights: Path
@@ -27,25 +27,25 @@ class Snapshot:
 
 
 class Restorable(Protocol):
-    """CaffeSolver, or pycaffe's own solver."""
+    """A solver that can resume: CaffeSolver, or pycaffe's own."""
 
     def restore(self, state: str) -> None:
-        """Go on from a .solverstate file and the weights it names."""
+        """Resume from a .solverstate file and the weights it names."""
 
 
 def snapshots(directory: Path, stage: str) -> list[Snapshot]:
-    """The whole snapshots STAGE_iter_N of a run's directory, newest first; `damaged` names the others."""
+    """Complete snapshots STAGE_iter_N in a run's directory, newest first; `damaged` lists the others."""
     return [snapshot for snapshot in _named(directory, stage) if is_whole(snapshot)]
 
 
 def damaged(directory: Path, stage: str) -> list[tuple[Snapshot, str]]:
-    """The snapshots that `snapshots` passes over, newest first, and a line each that says why."""
+    """Damaged snapshots, which `snapshots` leaves out, newest first, each with the reason in a line."""
     reasons = [(snapshot, fault_of(snapshot)) for snapshot in _named(directory, stage)]
     return [(snapshot, reason) for snapshot, reason in reasons if reason is not None]
 
 
 def iteration_of(path: Path, stage: str) -> int | None:
-    """The iteration in the name STAGE_iter_N of a snapshot's file; None for another name."""
+    """Iteration in the name STAGE_iter_N of a snapshot's file; None for another name."""
     match = re.fullmatch(rf"{re.escape(stage)}_iter_(\d+)", path.stem)
     return int(match[1]) if match else None
 
@@ -60,15 +60,15 @@ def _named(directory: Path, stage: str) -> list[Snapshot]:
 
 
 def is_whole(snapshot: Snapshot) -> bool:
-    """Whether Caffe can go on from it; see `fault_of`."""
+    """Whether Caffe can resume from a snapshot; see `fault_of`."""
     return fault_of(snapshot) is None
 
 
 def fault_of(snapshot: Snapshot) -> str | None:
-    """What keeps Caffe from going on from a snapshot, in a line that names the file; None if nothing does.
+    """Why Caffe cannot resume from a snapshot, in a line that names the file; None when it can.
 
-    Both files must be parsed, belong to the iteration of their name and lack no layer, and the state must be
-    that of these weights.
+    Both files must parse, be of the iteration in their name and lack no layer, and the state must belong to
+    the weights.
     """
     state, net = caffe_pb2.SolverState(), caffe_pb2.NetParameter()
     for path, message in ((snapshot.state, state), (snapshot.weights, net)):
@@ -77,10 +77,10 @@ def fault_of(snapshot: Snapshot) -> str | None:
         except OSError as error:
             return f"{path}: {error.strerror}"
         except DecodeError:
-            return f"{path}: cut short, or not of Caffe"
+            return f"{path}: cut short, or not written by Caffe"
     if state.iter != snapshot.iteration:
         return f"{snapshot.state}: is of iteration {state.iter}"
-    # A file cut off between two layers can be parsed. Adam keeps two moments of every array of weights.
+    # A file cut off between two layers still parses. Adam keeps two moments of every array of weights.
     arrays = [list(blob.shape.dim) for layer in net.layer for blob in layer.blobs]
     moments = [list(blob.shape.dim) for blob in state.history]
     if not arrays or moments != 2 * arrays:
@@ -91,15 +91,15 @@ def fault_of(snapshot: Snapshot) -> str | None:
 
 
 def newest_weights(directory: Path, stage: str) -> Path | None:
-    """The weights of the newest whole snapshot, or None."""
+    """Weights of the newest complete snapshot, or None."""
     found = snapshots(directory, stage)
     return found[0].weights if found else None
 
 
 def take(solver: CaffeSolver, directory: Path, stage: str, scratch: Path) -> Snapshot:
-    """Have `solver`, whose snapshot_prefix is `scratch`/STAGE, write a snapshot into `directory`.
+    """Write a snapshot of `solver`, whose snapshot_prefix is `scratch`/STAGE, into `directory`.
 
-    Raises FaceAlignError when the disk has too little room: Caffe itself would end the process; and when
+    Raises FaceAlignError when the disk has too little room, at which Caffe itself would exit, and when
     weights are no longer finite numbers.
     """
     iteration = solver.iteration
@@ -111,7 +111,7 @@ def take(solver: CaffeSolver, directory: Path, stage: str, scratch: Path) -> Sna
             )
     scratch.mkdir(parents=True, exist_ok=True)
     numbers = sum(array.size for arrays in solver.weights.values() for array in arrays)
-    needed = 2 * 4 * 4 * numbers  # weights and two moments of each, and as much again
+    needed = 2 * 4 * 4 * numbers  # bytes: weights and two moments of each, with room to spare
     try:
         with (scratch / "room").open("wb") as room:
             os.posix_fallocate(room.fileno(), 0, needed)
@@ -132,7 +132,7 @@ def take(solver: CaffeSolver, directory: Path, stage: str, scratch: Path) -> Sna
     snapshot = Snapshot(iteration, final.with_suffix(".caffemodel"), final)
     state = caffe_pb2.SolverState()
     state.ParseFromString(made.read_bytes())
-    state.learned_net = str(snapshot.weights.resolve())  # where Caffe looks for the weights on resuming
+    state.learned_net = str(snapshot.weights.resolve())  # from where Caffe reads the weights on resuming
     made.with_suffix(".caffemodel").replace(snapshot.weights)
     with replacing(snapshot.state) as partial:
         partial.write_bytes(state.SerializeToString())
@@ -141,9 +141,9 @@ def take(solver: CaffeSolver, directory: Path, stage: str, scratch: Path) -> Sna
 
 
 def restore(solver: Restorable, snapshot: Snapshot, scratch: Path) -> None:
-    """Have `solver` go on from `snapshot`, wherever its directory has been moved to.
+    """Resume `solver` from `snapshot`, also when its directory has been moved.
 
-    Caffe looks for the weights where the state says that they were written.
+    Caffe reads the weights from the path stored in the state; a copy with the present path is used then.
     """
     state = caffe_pb2.SolverState()
     state.ParseFromString(snapshot.state.read_bytes())

@@ -448,7 +448,7 @@ def test_evaluate_measures_the_validation_part_and_names_what_was_averaged(photo
     arguments = ["--data", tmp_path, "--weights", weights, "--engine", "onnx", "--boxes", "landmarks"]
     result = evaluate(*arguments, "--json", out, "--name", "mine", "--flip")
     assert result.returncode == 0, result.stderr
-    assert "left out: 1 faces for training" in result.stderr
+    assert "left out: 1 training faces" in result.stderr
     data = json.loads(out.read_text())
     assert data["members"]["validation"] == ["300w/afw/261068_1.png", "300w/lfpw/trainset/image_0012.png"]
     assert list(data["subsets"]) == ["validation", "common", "challenging", "full", "ibug", "lfpw/testset"]

@@ -177,7 +177,7 @@ def test_other_settings_start_anew(tree):
     before = read_boxes(path)[1]
     result = detect("--data", tree, "--output", path, "--workers", 1, "--min-face", 60)
     assert result.returncode == 0, result.stderr
-    assert f"{path}: made with other settings; starting anew" in result.stderr
+    assert f"{path}: made with other settings; starting again" in result.stderr
     written, faces = read_boxes(path)
     assert written["min_face"] == 60
     assert len(faces) == 5

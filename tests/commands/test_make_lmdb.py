@@ -270,7 +270,7 @@ def test_boxes_of_the_detector_are_used_and_described(few, tmp_path):
     # a box is for its photo and annotation
     write_photo(few / "studio", "ben", np.random.default_rng(9), 7)
     line = failure(small(few, tmp_path / "out", "--boxes", tmp_path / "boxes.json"))
-    assert "ben.png: the box of another picture or annotation" in line
+    assert "ben.png: the box of another image or annotation" in line
     assert "no such file" in failure(small(few, tmp_path / "out", "--boxes", tmp_path / "absent.json"))
     assert meta_of(tmp_path / "out") == meta
 
@@ -417,7 +417,7 @@ def test_too_small_a_disk_is_said_before_starting(few, tmp_path, monkeypatch):
         make_lmdb.main()
     assert list(output.parent.iterdir()) == []
     assert asked == [output.parent]
-    # the samples, and the loose crops that they are made from
+    # the samples, and the context crops that they are made from
     boxes = [box_from_landmarks(sample.points) for sample in scan(few).samples]
     free[0] = pairs_bytes(3, 64, 64) + sum(most_bytes(box, ModelSpec(), Augmentation()) for box in boxes) - 1
     with pytest.raises(FaceAlignError, match="the disk has"):
@@ -585,11 +585,11 @@ def test_fresh_faces_are_those_of_the_samples_in_an_lmdb_of_loose_crops(made, tr
     assert set(shown) == set(grounds(made[0], "train"))
     for folder, face in faces:
         assert folder_of(ground_of(face.pixels)).removeprefix("300w/") == folder
-    assert f"{output}: train: 13 loose crops of 13 faces" in result.stdout
+    assert f"{output}: train: 13 context crops of 13 faces" in result.stdout
 
 
 def test_a_teacher_moves_the_landmarks_to_train_on_and_no_others(few, tmp_path):
-    """By loose crops, which hold the landmarks as they are; of samples, that they are others."""
+    """By context crops, which hold the landmarks as they are; of samples, that they are others."""
     networks = [ROOT / "models" / f"mobilenet_v2_{name}.onnx" for name in ("stage3", "cascade")]
     taught = ("--teacher", *networks, "--distillation-weight", 0.25)
     made = {}

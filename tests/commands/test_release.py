@@ -137,7 +137,7 @@ def test_nothing_of_the_machine_it_was_trained_on_is_released(run, data, tmp_pat
     assert net.layer[0].type == "Input"
 
 
-def test_the_card_says_how_fresh_samples_were_drawn(run, data, tmp_path):
+def test_the_card_says_how_samples_were_augmented_on_the_fly(run, data, tmp_path):
     for path, news in (
         (data / "meta.json", {"fresh": True}),
         (
@@ -149,21 +149,21 @@ def test_the_card_says_how_fresh_samples_were_drawn(run, data, tmp_path):
     assert release("--run", run, "--data", data, "--output", tmp_path / "models").returncode == 0
     card = " ".join((tmp_path / "models" / "mobilenet_v2_stage2.md").read_text().split())
     assert (
-        "varied anew each time, drawn from the folders in the ratio afw 3, mine 0.5, changed in blur, grey"
-        in card
-    )
+        "augmented on the fly, drawn from the folders in the ratio afw 3, mine 0.5, "
+        "changed at times by blur, grey"
+    ) in card
 
 
 def test_the_card_names_the_networks_that_moved_the_landmarks(run, data, tmp_path):
     networks = [{"weights": "one.onnx", "sha256": "1a"}, {"weights": "two.onnx", "sha256": "2b"}]
     meta = data / "meta.json"
-    taught = {**json.loads(meta.read_text()), "teacher": {"networks": networks, "share": 0.25}}
-    meta.write_text(json.dumps(taught))
+    distilled = {**json.loads(meta.read_text()), "teacher": {"networks": networks, "share": 0.25}}
+    meta.write_text(json.dumps(distilled))
     assert release("--run", run, "--data", data, "--output", tmp_path / "models").returncode == 0
     card = " ".join((tmp_path / "models" / "mobilenet_v2_stage2.md").read_text().split())
     assert (
-        "landmarks 0.25 of the way from the annotated ones to those that `one.onnx` (sha256 1a) and "
-        "`two.onnx` (sha256 2b) told"
+        "landmarks distilled with weight 0.25 from the predictions of `one.onnx` (sha256 1a) and "
+        "`two.onnx` (sha256 2b)"
     ) in card
 
 
@@ -188,8 +188,7 @@ def test_the_card_tells_the_runs_before(run, data, tmp_path):
     told = " ".join(card.split())
     assert "1. 64000 iterations of Adam from random weights: batch 64, base rate 0.003" in told
     assert (
-        "seed 1; 60 minutes. Samples, varied anew each time, drawn from the folders in the ratio afw 3"
-        in told
+        "seed 1; 60 minutes. Samples, augmented on the fly, drawn from the folders in the ratio afw 3" in told
     )
     assert "2. 500 iterations of Adam from the run before: batch 64, base rate 0.003" in told
     assert "3. 1000 iterations of Adam from the run before: batch 64, base rate 0.0004" in told
@@ -293,7 +292,7 @@ def other_samples(run, data):
 def no_snapshot(run, data):
     state = run / "stage2_iter_1000.solverstate"
     state.write_bytes(state.read_bytes()[:5])
-    return "no whole snapshot"
+    return "no complete snapshot"
 
 
 def no_run(run, data):

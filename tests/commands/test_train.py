@@ -131,7 +131,7 @@ def test_a_finished_run_says_so(finished, data):
     before = {path: path.read_bytes() for path in directory.iterdir()}
     result = tool("--stage", 1, "--data", data, "--run", directory, "--iterations", 3, "--seed", 3)
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == f"{directory}: has 3 iterations already; --restart begins anew\n"
+    assert result.stdout == f"{directory}: has 3 iterations already; --restart starts again\n"
     assert {path: path.read_bytes() for path in directory.iterdir()} == before
 
 
@@ -171,7 +171,7 @@ def test_a_killed_run_goes_on_from_its_newest_snapshot_to_the_end(data, tmp_path
     ahead = [row for row in read_log(directory / "log.csv") if row.iteration <= newest]
     result = tool(*arguments, *every, "--weights", "needless.caffemodel")
     assert result.returncode == 0, result.stderr
-    assert f"going on from iteration {newest}, not from needless.caffemodel" in result.stderr
+    assert f"resuming from iteration {newest}, not from needless.caffemodel" in result.stderr
     rows = read_log(directory / "log.csv")
     assert rows[: len(ahead)] == ahead
     assert [row.iteration for row in rows if row.nme_inter_pupil is not None] == list(range(1, 7))
@@ -231,7 +231,7 @@ def test_stage_2_needs_stage_1_and_starts_from_exactly_its_newest_weights(finish
     shutil.rmtree(tmp_path / "runs" / "mobilenet_v2_stage1")
     result = tool("--stage", 2, "--data", data, "--iterations", 2, "--validate-every", 5, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert f"{run}: going on from iteration 1\n" in result.stderr
+    assert f"{run}: resuming from iteration 1\n" in result.stderr
     began = json.loads((tmp_path / run / "run.json").read_text())["start"]
     assert began["weights"] == Path(start).name
     assert began["run"]["iteration"] == 3
@@ -312,7 +312,7 @@ def test_samples_varied_anew_train_and_go_on_where_they_were(fresh, data, tmp_pa
     # what would be another run, or cannot be one
     rate = ("--base-lr", 0.0021)
     other = tool("--stage", 1, "--run", again, "--data", fresh, "--on-the-fly", *rate, "--iterations", 4)
-    assert "holds a run with another way to vary samples; use --restart" in failure(other)
+    assert "holds a run with another augmentation on the fly; use --restart" in failure(other)
     run = ("--stage", 1, "--run", tmp_path / "none", "--on-the-fly")
     assert "no faces of menpo; there are photos" in failure(
         tool(*run, "--data", fresh, "--weigh", "menpo=1", "photos=1")

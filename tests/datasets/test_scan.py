@@ -147,7 +147,7 @@ def test_of_pictures_of_one_name_the_first_is_taken(tmp_path):
 
 def annotation_without_picture(folder):
     (folder / "b.jpg").unlink()
-    return "b.pts", "no picture"
+    return "b.pts", "no image"
 
 
 def picture_without_annotation(folder):

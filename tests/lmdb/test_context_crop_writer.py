@@ -246,8 +246,8 @@ def test_the_size_foretold_is_enough(built, photos):
     ("value", "message"),
     [
         (b"\xff\xff", "not a Datum"),
-        (caffe_pb2.Datum(channels=3, height=2, width=2, data=bytes(11)), "not a picture"),
-        (caffe_pb2.Datum(channels=1, height=2, width=2, data=bytes(4)), "not a picture"),
+        (caffe_pb2.Datum(channels=3, height=2, width=2, data=bytes(11)), "not an image"),
+        (caffe_pb2.Datum(channels=1, height=2, width=2, data=bytes(4)), "not an image"),
         (caffe_pb2.Datum(channels=3, height=1, width=1, data=bytes(3), float_data=[1] * 139), "not a square"),
         (caffe_pb2.Datum(channels=3, height=1, width=1, data=bytes(3), float_data=[1] * 140), "not a square"),
     ],
@@ -276,5 +276,5 @@ def test_the_variations_come_from_the_description(tmp_path):
     settings = Augmentation(0.25, 0.02, (0.95, 1.05), (-10, 20), (1, 2))
     assert cut_for(described_settings(SampleSettings(ModelSpec(), settings, 0)), tmp_path) == settings
     for meta in ({}, {"augmentation": None}, {"augmentation": {"flip": 2}}, {"augmentation": {"zoom": 2}}):
-        with pytest.raises(FaceAlignError, match="says not how"):
+        with pytest.raises(FaceAlignError, match="does not say how"):
             cut_for(meta, tmp_path)

@@ -215,7 +215,7 @@ def test_a_missing_database_is_named(tmp_path, kind):
 def test_a_pair_of_different_lengths_is_refused(tmp_path, kind):
     write(tmp_path, "train", 4)
     rewrite(tmp_path / f"train_{kind}", entries(tmp_path / f"train_{kind}")[:3])
-    with pytest.raises(FaceAlignError, match=r"[34] pictures, but [34] landmarks") as error:
+    with pytest.raises(FaceAlignError, match=r"[34] images, but [34] landmarks") as error:
         read_part(tmp_path, "train", limit=1)
     assert one_line(error)
 
@@ -263,7 +263,7 @@ def test_a_sample_of_another_size_anywhere_is_found(tmp_path, kind):
     pairs = entries(tmp_path / f"train_{kind}")
     other = encode_image(np.zeros((9, 9, 3), np.uint8)) if kind == "images" else encode_landmarks(np.ones(4))
     rewrite(tmp_path / f"train_{kind}", [*pairs[:257], (pairs[257][0], other), *pairs[258:]])
-    what = {"images": "picture", "landmarks": "landmarks"}[kind]
+    what = {"images": "image", "landmarks": "landmarks"}[kind]
     with pytest.raises(
         FaceAlignError, match=f"train sample 000000257: its {what} of shape .* unlike"
     ) as error:
@@ -315,7 +315,7 @@ def test_a_record_that_is_no_datum_is_found(tmp_path):
     write(tmp_path, "train", 3)
     pairs = entries(tmp_path / "train_images")
     rewrite(tmp_path / "train_images", [*pairs[:2], (pairs[2][0], b"no datum")])
-    with pytest.raises(FaceAlignError, match="train sample 000000002: its picture: not a Datum") as error:
+    with pytest.raises(FaceAlignError, match="train sample 000000002: its image: not a Datum") as error:
         check_part(tmp_path, "train")
     assert one_line(error)
 

@@ -285,7 +285,7 @@ def test_the_second_network_is_trained_released_and_used(photos, erring, made, t
     released = program("release", "--run", run, "--data", data, "--output", models)
     assert released.returncode == 0, released.stderr
     card = (models / "mobilenet_v2_cascade.md").read_text()
-    assert f"`weights.onnx`, sha256 {meta['after']['sha256']}.\nIts answer counts 0.7, that of" in card
+    assert f"`weights.onnx`, sha256 {meta['after']['sha256']}.\nBlend weight of its prediction 0.7" in card
     photo = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
     boxes = np.array([[60.0, 60.0, 250.0, 260.0]])
     found = [
@@ -319,7 +319,7 @@ def test_samples_for_a_first_network_are_none_for_a_second(photos, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--margin", 0.2), 2, "--margin: is for --after"),
+        (("--margin", 0.2), 2, "--margin: only with --after"),
         (("--after", "missing.onnx"), 1, "missing.onnx: no such file"),
         (("--after", "weights.txt"), 1, "weights.txt: expected a .caffemodel or .onnx file"),
         (("--after", "missing.onnx", "--margin", 0.5), 2, "--margin: expected"),

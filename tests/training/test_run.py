@@ -454,8 +454,8 @@ def damage(data, name):
         ("val unknown", "has no validation part; make it again with --validation over 0"),
         ("cut train_images", r"train_images: its data\.mdb is cut short"),
         ("cut val_landmarks", r"val_landmarks: its data\.mdb is cut short"),
-        ("short train_landmarks", "8 pictures, but 7 landmarks"),
-        ("short val_images", "7 pictures, but 8 landmarks"),
+        ("short train_landmarks", "8 images, but 7 landmarks"),
+        ("short val_images", "7 images, but 8 landmarks"),
         ("mean", r"samples with mean 0\.0, mobilenet_v2 wants 127\.5"),
         ("order", "samples with landmark_order other"),
     ],
@@ -534,7 +534,8 @@ def test_snapshots_of_an_unknown_run_are_not_gone_on_with(trained, tmp_path, con
     if content is not None:
         (tmp_path / "run" / "run.json").write_text(content)
     refused(
-        dataclasses.replace(trained[0], directory=tmp_path / "run"), r"run\.json: .*cannot tell which run"
+        dataclasses.replace(trained[0], directory=tmp_path / "run"),
+        r"run\.json: .*cannot determine which run",
     )
 
 
@@ -544,7 +545,7 @@ def test_a_half_written_newest_snapshot_is_passed_over(trained, tmp_path):
     path.write_bytes(path.read_bytes()[:-1000])
     run = prepare(dataclasses.replace(trained[0], directory=tmp_path / "run"))
     assert run.done == 20
-    assert run.passed_over == [f"{path}: cut short, or not of Caffe"]
+    assert run.passed_over == [f"{path}: cut short, or not written by Caffe"]
     steps = []
     for event in train(run):
         if isinstance(event, TrainingStep):
@@ -596,16 +597,16 @@ def test_restarting_throws_only_runs_away_and_only_after_all_is_checked(trained,
     photos = tmp_path / "holiday"
     photos.mkdir()
     (photos / "beach.jpg").write_bytes(b"precious")
-    refused(settings_for(data, photos, restart=True), "holiday: holds no run to replace")
+    refused(settings_for(data, photos, restart=True), "holiday: not a run to replace")
     assert (photos / "beach.jpg").read_bytes() == b"precious"
     run = tmp_path / "run"
     shutil.copytree(trained[0].directory, run)
     before = sorted(path.name for path in run.iterdir())
     refused(settings_for(tmp_path / "absent", run, restart=True), "no such file")
     inside = run / "stage1_iter_24.caffemodel"
-    refused(settings_for(data, run, restart=True, start=inside), "throws away; copy it elsewhere first")
+    refused(settings_for(data, run, restart=True, start=inside), "deletes; copy it elsewhere first")
     shutil.copytree(data, run / "data")
-    refused(settings_for(run / "data", run, restart=True), "throws away; copy it elsewhere first")
+    refused(settings_for(run / "data", run, restart=True), "deletes; copy it elsewhere first")
     shutil.rmtree(run / "data")
     assert sorted(path.name for path in run.iterdir()) == before
     elsewhere = tmp_path / "copy.caffemodel"
