@@ -280,6 +280,14 @@ def test_folders_behind_one_that_was_seen_already_are_still_looked_into(tmp_path
     assert found(tmp_path) == [("a/1.jpg", "a"), ("c/1.jpg", "c")]
 
 
+def test_what_cannot_be_used_is_listed_by_name(tmp_path):
+    names = [f"{number:02}" for number in range(30)]
+    put(tmp_path, *names)
+    for name in names:
+        (tmp_path / f"{name}.jpg").unlink()
+    assert [Path(file).stem for file, _ in scan(tmp_path).skipped] == names
+
+
 def test_a_face_of_a_pixel_and_a_half_is_one(tmp_path):
     put(tmp_path, "small", "none")
     unit = (POINTS - POINTS.min(axis=0)) / np.ptp(POINTS, axis=0)
