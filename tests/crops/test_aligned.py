@@ -1,6 +1,7 @@
 """The least-squares similarity against its definition, OpenCV and scikit-image; the mean shape."""
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 from skimage.transform import SimilarityTransform
 
-from facealign.crops.aligned import aligned_spec, aligned_transform, numbers_of, shape_of
+from facealign.crops.aligned import MARGIN, aligned_spec, aligned_transform, numbers_of, shape_of
 from facealign.crops.augmentation import Jitter, jitter_transform
 from facealign.crops.model_spec import ModelSpec
 from facealign.datasets.crop_variation import crop_moves
@@ -55,6 +56,15 @@ def face(rng=None, spread=0.0):
 def test_a_similarity_is_found_again(scale, angle, move):
     truth = similarity(scale, angle, move)
     np.testing.assert_allclose(fit_similarity(cloud(), apply(truth, cloud())), truth, atol=1e-8)
+
+
+def test_the_margin_is_that_of_the_released_cascade():
+    text = (Path(__file__).parents[2] / "models" / "mobilenet_v2_cascade.json").read_text()
+    spec = ModelSpec.from_json(text, "the released cascade")
+    shape = shape_of(spec)
+    sides = np.array([spec.input_width, spec.input_height])
+    free = (1 - np.ptp(shape, axis=0) / sides) / 2
+    assert free.min() == pytest.approx(MARGIN, abs=1e-4)
 
 
 def test_two_points_by_hand():

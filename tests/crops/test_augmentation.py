@@ -177,6 +177,7 @@ def test_draws_keep_within_their_ranges(augmentation, seed):
         ("scale_range", (1.0, math.inf)),
         ("rotate_range", (30.0, -30.0)),
         ("rotate_range", (-math.inf, 0.0)),
+        ("rotate_range", (-181.0, 0.0)),
         ("noise_std", (-1.0, 3.0)),
         ("noise_std", (0.0, math.nan)),
     ],

@@ -264,6 +264,40 @@ def test_the_order_does_not_depend_on_the_file_system(release, monkeypatch):
     assert found(release) == expected
 
 
+def test_of_pictures_of_one_name_the_first_is_taken_in_whatever_order_they_are_listed(tmp_path, monkeypatch):
+    put(tmp_path, "one", suffix=".png")
+    (tmp_path / "one.bmp").write_bytes(b"")
+    listing = Path.iterdir
+    for order in (sorted, lambda paths: sorted(paths, reverse=True)):
+        monkeypatch.setattr(Path, "iterdir", lambda self, order=order: iter(order(listing(self))))
+        assert [relative for relative, _ in found(tmp_path)] == [f"{tmp_path.name}/one.bmp"]
+
+
+def test_folders_behind_one_that_was_seen_already_are_still_looked_into(tmp_path):
+    for name in ("a", "c"):
+        put(tmp_path / name, "1")
+    (tmp_path / "b").symlink_to("a", target_is_directory=True)
+    assert found(tmp_path) == [("a/1.jpg", "a"), ("c/1.jpg", "c")]
+
+
+def test_what_cannot_be_used_is_listed_by_name(tmp_path):
+    names = [f"{number:02}" for number in range(30)]
+    put(tmp_path, *names)
+    for name in names:
+        (tmp_path / f"{name}.jpg").unlink()
+    assert [Path(file).stem for file, _ in scan(tmp_path).skipped] == names
+
+
+def test_a_face_of_a_pixel_and_a_half_is_one(tmp_path):
+    put(tmp_path, "small", "none")
+    unit = (POINTS - POINTS.min(axis=0)) / np.ptp(POINTS, axis=0)
+    write_pts(tmp_path / "small.pts", 5 + 1.5 * unit)
+    write_pts(tmp_path / "none.pts", 5 + 0.9 * unit)
+    result = scan(tmp_path)
+    assert [sample.path.stem for sample in result.samples] == ["small"]
+    assert [Path(file).name for file, _ in result.skipped] == ["none.pts"]
+
+
 def test_the_order_is_that_of_the_names(tmp_path):
     """Not of the folders: "-" is before "/"."""
     put(tmp_path / "a", "1", "10", "2")

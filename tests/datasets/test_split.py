@@ -258,10 +258,17 @@ def faces(folder, numbers):
     ],
 )
 def test_the_folders_of_the_release_and_which_of_them_test(folder, tests):
-    face = sample(f"300w/{folder}/image_1.png")
-    assert face.is_300w
-    assert face.is_test is tests
+    for name in ("image_1", "12345_1", "a name that tells nothing"):
+        face = sample(f"300w/{folder}/{name}.png")
+        assert face.is_300w
+        assert face.is_test is tests
     assert not sample(f"mine/{folder}/image_1.png").is_300w
+
+
+@pytest.mark.parametrize("folder", ["lfw", "sets/LFW", "lfw/more", "sets/youtube_faces/more"])
+def test_a_person_is_known_in_every_folder_below_one_of_persons(folder):
+    assert group_of(f"{folder}/Jane_Doe_0001.jpg") == group_of(f"{folder}/Jane_Doe_0002.jpg")
+    assert group_of(f"{folder}/Jane_Doe_0001.jpg") != group_of(f"{folder}/John_Doe_0001.jpg")
 
 
 def test_the_fixed_part_is_balanced_and_does_not_depend_on_seed_share_or_who_else_is_here():
