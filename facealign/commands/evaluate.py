@@ -208,7 +208,7 @@ def chosen(
 
 def set_apart(samples: list[Sample], directory: Path) -> list[Sample]:
     """The samples in the validation part of the LMDBs in `directory`."""
-    names = set(read_meta(directory).get("validation_faces", []))
+    names = read_meta(directory).validation_faces
     kept = [sample for sample in samples if sample.relative in names]
     if not kept:
         raise FaceAlignError(f"{directory}: none of its validation faces is in this data")

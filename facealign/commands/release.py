@@ -54,7 +54,7 @@ def main() -> None:
     if not found:
         raise FaceAlignError(f"{arguments.run}: no complete snapshot of {recipe.stage} in it")
     data = read_meta(arguments.data)
-    if described["data_sha256"] != {name: part["sha256"] for name, part in data["parts"].items()}:
+    if described["data_sha256"] != data.digests:
         raise FaceAlignError(f"{arguments.data}: not the samples that {arguments.run} was trained on")
     weights = found[0].weights
     name = recipe.snapshot_name
@@ -79,7 +79,7 @@ def main() -> None:
     try:
         rows = read_log(arguments.run / LOG)
         iteration = found[0].iteration
-        card = model_card(name, recipe, described, data, rows, iteration, spec, digests, measured)
+        card = model_card(name, recipe, described, data.values, rows, iteration, spec, digests, measured)
     except ValueError as error:
         raise FaceAlignError(f"{arguments.run / LOG}: {error}") from error
     contents[f"{name}.md"] = card.encode()

@@ -10,10 +10,9 @@ rotated as the face is.
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,6 @@ from facealign.arrays import FloatArray, Image
 from facealign.caffe_files.proto import caffe_pb2
 from facealign.concurrency.processes import ordered_map
 from facealign.crops.aligned import aligned_square, upright_box
-from facealign.crops.augmentation import Augmentation
 from facealign.crops.context_crop import ContextCrop, context_crop, most_bytes
 from facealign.crops.model_spec import ModelSpec
 from facealign.errors import FaceAlignError
@@ -170,18 +168,3 @@ def check_faces(directory: Path, part: str) -> dict[str, int]:
     if not counts:
         raise FaceAlignError(f"{directory}: its part {part!r} holds no face; make it again")
     return dict(sorted(counts.items()))
-
-
-def cut_for(meta: Mapping[str, Any], where: Path) -> Augmentation:
-    """The augmentation that the context crops described by `meta` have room for.
-
-    Raises FaceAlignError when `meta` does not state it.
-    """
-    try:
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in meta["augmentation"].items()
-        }
-        return Augmentation(**values)
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise FaceAlignError(f"{where}: does not say how its faces may be varied; make it again") from error

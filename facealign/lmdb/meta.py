@@ -1,9 +1,13 @@
 """meta.json, the description of how a data set was made."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facealign.crops.augmentation import Augmentation
+from facealign.crops.model_spec import ModelSpec
 from facealign.errors import FaceAlignError
 from facealign.io.reading import read_json
 
@@ -25,16 +29,43 @@ def write_meta(directory: Path, meta: dict[str, Any]) -> None:
     (directory / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 
-def read_meta(directory: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class DataSetMeta:
+    """How a data set was made, as far as others build on it.
+
+    spec: of the network that its crops are for; digests: part -> SHA-256 of its samples; augmentation: of the
+    samples, or what context crops have room for, where it is stated; validation_faces: `Sample.relative` of
+    those set apart; values: all that meta.json holds.
+    """
+
+    spec: ModelSpec
+    digests: Mapping[str, str]
+    augmentation: Augmentation | None
+    validation_faces: frozenset[str]
+    values: Mapping[str, Any]
+
+
+def read_meta(directory: Path) -> DataSetMeta:
     """The contents of meta.json. Raises FaceAlignError when `directory` is not a data set of ours."""
     path = directory / META
-    meta = read_json(path, "make the LMDBs with `make lmdb DATA=ROOT`")
-    if "spec" not in meta or not _are_parts(meta.get("parts")):
-        raise FaceAlignError(f"{path}: not a description of LMDBs; make them again")
-    return meta
+    values = read_json(path, "make the LMDBs with `make lmdb DATA=ROOT`")
+    try:
+        return DataSetMeta(
+            spec=ModelSpec.from_json(json.dumps(values["spec"]), str(path)),
+            digests={str(name): str(part["sha256"]) for name, part in values["parts"].items()},
+            augmentation=_augmentation(values.get("augmentation")),
+            validation_faces=frozenset(map(str, values.get("validation_faces", ()))),
+            values=values,
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise FaceAlignError(f"{path}: not a description of LMDBs ({reason}); make them again") from error
 
 
-def _are_parts(parts: object) -> bool:
-    return isinstance(parts, dict) and all(
-        isinstance(part, dict) and "sha256" in part for part in parts.values()
-    )
+def _augmentation(values: Any) -> Augmentation | None:
+    if values is None:
+        return None
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return Augmentation(**given)

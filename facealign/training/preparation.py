@@ -25,8 +25,8 @@ from facealign.errors import FaceAlignError
 from facealign.evaluation.metrics import NORMALISERS, nme
 from facealign.io.atomic import replacing
 from facealign.io.reading import read_json
-from facealign.lmdb.context_crop_writer import check_faces, cut_for
-from facealign.lmdb.meta import read_meta
+from facealign.lmdb.context_crop_writer import check_faces
+from facealign.lmdb.meta import DataSetMeta, read_meta
 from facealign.lmdb.pairs import check_part, read_part
 from facealign.networks.data_layers import Change, DataSource, LmdbSource, OnTheFlySource
 from facealign.networks.recipes import FIELDS_LEFT_OUT, Recipe
@@ -173,7 +173,7 @@ def prepare(settings: Settings) -> PreparedRun:
     return run
 
 
-def _prototxt(run: PreparedRun, meta: Mapping[str, Any]) -> dict[Path, str]:
+def _prototxt(run: PreparedRun, meta: DataSetMeta) -> dict[Path, str]:
     """Texts of the train net and the solver, by file."""
     settings, recipe = run.settings, run.settings.recipe
     net = settings.directory / NET
@@ -219,11 +219,11 @@ def _damaged(settings: Settings, resumed: snapshots.Snapshot | None) -> list[str
     return [reason for snapshot, reason in damaged if resumed and snapshot.iteration > resumed.iteration]
 
 
-def _spec(settings: Settings, meta: Mapping[str, Any]) -> ModelSpec:
+def _spec(settings: Settings, meta: DataSetMeta) -> ModelSpec:
     """Description of the weights: the network's, with the crop of the samples."""
     recipe = settings.recipe
     where = str(settings.data)
-    made = ModelSpec.from_json(json.dumps(meta["spec"]), where)
+    made = meta.spec
     wanted = spec_of(recipe.network, recipe.stage, DEPLOY)
     for name in FIXED_BY_THE_NETWORK:
         if getattr(made, name) != getattr(wanted, name):
@@ -256,14 +256,16 @@ def _check_samples(settings: Settings, spec: ModelSpec) -> None:
         raise FaceAlignError(f"{data}: each folder has a weight of its own; none is left for '*'")
 
 
-def _source(settings: Settings, meta: Mapping[str, Any], done: int) -> DataSource:
+def _source(settings: Settings, meta: DataSetMeta, done: int) -> DataSource:
     """Data source of the train net; augmentation on the fly continues at the sample where the run resumes."""
     directory = str(settings.data.resolve())
     if settings.on_the_fly is None:
         return LmdbSource(directory)
+    if meta.augmentation is None:
+        raise FaceAlignError(f"{settings.data}: does not state how its faces may be varied; make it again")
     return OnTheFlySource(
         directory,
-        cut_for(meta, settings.data),
+        meta.augmentation,
         settings.on_the_fly.changes,
         settings.on_the_fly.weights,
         settings.seed,
@@ -283,9 +285,9 @@ def _read_part(
     return images, values
 
 
-def _read_validation(data: Path, meta: Mapping[str, Any], spec: ModelSpec) -> tuple[Float32Array, FloatArray]:
+def _read_validation(data: Path, meta: DataSetMeta, spec: ModelSpec) -> tuple[Float32Array, FloatArray]:
     """The validation part: input of the net (n, 3, h, w), and landmarks (n, 68, 2) in crop pixels."""
-    if "val" not in meta["parts"]:
+    if "val" not in meta.digests:
         raise FaceAlignError(f"{data}: has no validation part; make it again with --validation over 0")
     images, values = _read_part(data, "val", spec)
     scaled = (images.astype(np.float32) - np.float32(spec.mean)) * np.float32(spec.scale)
@@ -298,14 +300,14 @@ def _read_validation(data: Path, meta: Mapping[str, Any], spec: ModelSpec) -> tu
     return scaled, truth
 
 
-def _description(settings: Settings, meta: Mapping[str, Any]) -> dict[str, Any]:
+def _description(settings: Settings, meta: DataSetMeta) -> dict[str, Any]:
     """Contents of run.json."""
     return {
         "recipe": dataclasses.asdict(settings.recipe),
-        "data_sha256": {name: part["sha256"] for name, part in meta["parts"].items()},
+        "data_sha256": dict(meta.digests),
         "seed": settings.seed,
         "fresh": dataclasses.asdict(settings.on_the_fly) if settings.on_the_fly else None,
-        "samples": {name: meta[name] for name in SAMPLES if name in meta},
+        "samples": {name: meta.values[name] for name in SAMPLES if name in meta.values},
         "start": origin(settings.start) if settings.start else None,
         "iterations": settings.iterations,
     }

@@ -22,7 +22,6 @@ from facealign.geometry.boxes import box_from_landmarks, square
 from facealign.io.images import read_image
 from facealign.lmdb.context_crop_writer import (
     check_faces,
-    cut_for,
     decode_face,
     encode_face,
     face_record_bytes,
@@ -30,6 +29,7 @@ from facealign.lmdb.context_crop_writer import (
     write_faces,
 )
 from facealign.lmdb.jobs import FirstStage, Job, PartRequest, SampleSettings, described_settings
+from facealign.lmdb.meta import read_meta, write_meta
 from facealign.lmdb.sample_writer import write_validation_part
 from facealign.networks.data_layers import OnTheFlySource, data_layers
 from tests.dotted_photos import MIRRORED, dots_at, ground_of, write_photo
@@ -272,9 +272,7 @@ def test_what_is_missing_is_one_line(tmp_path):
         check_faces(tmp_path, "train")
 
 
-def test_the_variations_come_from_the_description(tmp_path):
+def test_the_augmentation_comes_from_the_description(tmp_path):
     settings = Augmentation(0.25, 0.02, (0.95, 1.05), (-10, 20), (1, 2))
-    assert cut_for(described_settings(SampleSettings(ModelSpec(), settings, 0)), tmp_path) == settings
-    for meta in ({}, {"augmentation": None}, {"augmentation": {"flip": 2}}, {"augmentation": {"zoom": 2}}):
-        with pytest.raises(FaceAlignError, match="does not say how"):
-            cut_for(meta, tmp_path)
+    write_meta(tmp_path, {**described_settings(SampleSettings(ModelSpec(), settings, 0)), "parts": {}})
+    assert read_meta(tmp_path).augmentation == settings

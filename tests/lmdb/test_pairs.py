@@ -294,7 +294,7 @@ def test_a_sample_of_another_shape_is_found_though_it_is_as_long(tmp_path, kind,
     rewrite(database, [(key, usual) for key in keys])
     check_part(tmp_path, "train")
     rewrite(database, [(key, other if index == at else usual) for index, key in enumerate(keys)])
-    what = {"images": "picture", "landmarks": "landmarks"}[kind]
+    what = {"images": "image", "landmarks": "landmarks"}[kind]
     numbers = (
         r"\(3, 127, 32\), unlike \(3, 32, 127\)"
         if kind == "images"
@@ -306,7 +306,7 @@ def test_a_sample_of_another_shape_is_found_though_it_is_as_long(tmp_path, kind,
         check_part(tmp_path, "train")
     assert one_line(error)
     if kind == "images":
-        with pytest.raises(FaceAlignError, match=f"train sample 00000000{at}: its size is another") as error:
+        with pytest.raises(FaceAlignError, match=f"train sample 00000000{at}: its size differs") as error:
             read_part(tmp_path, "train")
         assert one_line(error)
 
@@ -428,7 +428,9 @@ def test_an_interruption_while_writing_leaves_nothing_and_no_open_file(tmp_path)
 def test_meta_comes_back_as_it_was(tmp_path):
     meta = {"spec": {"crop": "square"}, "parts": {"train": {"sha256": "ab", "samples": 3}}, "seed": 7}
     write_meta(tmp_path, meta)
-    assert read_meta(tmp_path) == meta
+    read = read_meta(tmp_path)
+    assert (read.values, read.digests, read.spec.crop) == (meta, {"train": "ab"}, "square")
+    assert (read.augmentation, read.validation_faces) == (None, frozenset())
     assert json.loads((tmp_path / "meta.json").read_text()) == meta
 
 
@@ -443,13 +445,17 @@ def test_meta_comes_back_as_it_was(tmp_path):
         '{"spec": {}, "parts": []}',
         '{"spec": {}, "parts": {"val": 3}}',
         '{"spec": {}, "parts": {"val": {}}}',
+        '{"spec": {"crop": "round"}, "parts": {}}',
+        '{"spec": {}, "parts": {}, "augmentation": {"flip": 2}}',
+        '{"spec": {}, "parts": {}, "augmentation": {"zoom": 2}}',
+        '{"spec": {}, "parts": {}, "augmentation": 3}',
         "\udcff",
     ],
 )
 def test_what_is_no_description_is_refused(tmp_path, text):
     (tmp_path / "meta.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(
-        FaceAlignError, match=r"meta\.json: not a (description of LMDBs|JSON|text file)"
+        FaceAlignError, match=r"meta\.json: (not a (description of LMDBs|JSON|text file)|crop 'round')"
     ) as error:
         read_meta(tmp_path)
     assert one_line(error)
