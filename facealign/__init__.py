@@ -1,4 +1,4 @@
-"""68-point face alignment with small Caffe networks: inference, and all that made them.
+"""68-point face alignment with small Caffe networks: data, training, evaluation and inference.
 
     >>> from facealign import FaceAligner
     >>> from skimage.data import astronaut  # or any file: detect_and_align("photo.jpg")
@@ -31,7 +31,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    # Not imported above: worker processes, of which most align no face, would pay for it.
+    # Imported on first use, as most worker processes align no face.
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,4 +1,4 @@
-"""Names of the array types that pass between modules."""
+"""Types of the arrays that pass between modules."""
 
 from typing import Any
 
@@ -10,5 +10,5 @@ IntArray = npt.NDArray[np.int_]
 BoolArray = npt.NDArray[np.bool_]
 Float32Array = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
-"""BGR picture, (height, width, 3)."""
+"""BGR image, (height, width, 3)."""
 AnyArray = npt.NDArray[Any]

@@ -1,4 +1,4 @@
-"""The command line: `facealign VERB`, and what every program ends with: an exit code, one line an error."""
+"""The command line `facealign VERB`, and the exit codes and one-line errors of every program."""
 
 import importlib
 import os
@@ -12,12 +12,12 @@ import facealign
 from facealign.errors import FaceAlignError
 
 VERBS = {
-    "align": "find faces in images: landmarks and head pose, as pictures and JSON",
+    "align": "find faces in images: landmarks and head pose, as images and JSON",
     "detect-faces": "find the annotated faces of data sets, for make-lmdb and evaluate",
     "make-lmdb": "write the LMDBs for training",
     "train": "train a stage of a network in Caffe",
     "evaluate": "measure weights on annotated photos",
-    "report": "put evaluations side by side",
+    "report": "compare evaluations side by side",
     "export-onnx": "write the ONNX file of a caffemodel",
     "make-prototxt": "write the prototxt of every network and stage",
     "release": "package a run's weights with their description and model card",
@@ -26,11 +26,11 @@ VERBS = {
 """Verb -> what it does; its program is the module of that name in `commands`."""
 
 OPENCV_FATAL = 1
-"""LOG_LEVEL_FATAL: OpenCV 4 sets it by another function and has no name for it."""
+"""LOG_LEVEL_FATAL, for which OpenCV 4 has no name and another function."""
 
 
 def main() -> None:
-    """`facealign VERB ...`."""
+    """Entry point of `facealign VERB ...`."""
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb in VERBS:
         sys.argv[:2] = [f"facealign {verb}"]
@@ -61,7 +61,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     """
     os.environ.setdefault("GLOG_minloglevel", "2")
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        # By a call, since OpenCV has read its environment by now. To it, a broken picture is an ERROR.
+        # By a call, as OpenCV has already read its environment. It would log a broken image as an ERROR.
         set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
         set_log_level(OPENCV_FATAL)
     try:
@@ -84,6 +84,6 @@ def _fail(message: str) -> NoReturn:
     try:
         sys.stdout.flush()
     except OSError:
-        # what cannot be written now cannot be written by the interpreter at its end, which would complain
+        # The interpreter would fail to write the rest at its end too, with a message of its own.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(1)

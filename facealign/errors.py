@@ -1,11 +1,11 @@
-"""The error that is raised for any bad input."""
+"""The exception raised for any bad input."""
 
 
 class FaceAlignError(Exception):
     """Raised for any bad input or failed step: one line that names the file and the remedy.
 
     >>> from facealign import FaceAligner
-    >>> FaceAligner.open("nobody.onnx")
+    >>> FaceAligner.open("missing.onnx")
     Traceback (most recent call last):
-    facealign.errors.FaceAlignError: nobody.onnx: no such file; train first, or give --weights
+    facealign.errors.FaceAlignError: missing.onnx: no such file; train first, or give --weights
     """

@@ -14,8 +14,8 @@
 
 namespace caffe {
 
-// 64 random bits at a time, that depend on three numbers alone. SplitMix64 (Steele, Lea and Flood, "Fast
-// splittable pseudorandom number generators", 2014): it costs nothing to begin, and a sample has its own.
+// Generator of 64 random bits at a time, which depend on three numbers alone. SplitMix64 (Steele, Lea and Flood,
+// "Fast splittable pseudorandom number generators", 2014): starting one costs nothing, so each sample has its own.
 class FaceGenerator {
  public:
   explicit FaceGenerator(uint64_t seed = 0, uint64_t number = 0, uint64_t purpose = 0)
@@ -40,13 +40,13 @@ class SmoothField {
   static const int kModes = 4;
   static const int kCoefficients = kModes * kModes - 1;
 
-  // Draws coefficients, each evenly between two bounds that fall as 1 / sqrt(i^2 + j^2), so that the mean
+  // Draws each coefficient uniformly between two bounds that fall as 1 / sqrt(i^2 + j^2), such that the mean
   // square over all draws and the crop is strength^2.
   void Draw(double strength, FaceGenerator* generator);
   bool zero() const;
-  // Value at a place whose cosines of i = 0, 1, ... are given.
+  // Value at a point whose cosines for i = 0, 1, ... are given.
   double At(const double* cosines_x, const double* cosines_y) const;
-  // What is left for a row: its values are the sums over i of along[i] cos(pi i (x + 1/2) / width).
+  // Coefficients along a row, whose values are the sums over i of along[i] cos(pi i (x + 1/2) / width).
   void Row(const double* cosines_y, double* along) const;
 
  private:
@@ -54,33 +54,35 @@ class SmoothField {
 };
 
 /**
- * @brief Cuts faces out of loose crops, varied anew for every sample, on threads of its own.
+ * @brief Face crops and landmarks from context crops, augmented on the fly, on threads of its own.
  *
- * The LMDB holds a face a record: a Datum with a part of a photo, larger than the crop (3 channels, BGR, one
- * after the other), and 140 numbers: where the square that the plain crop shows has its upper left and its
- * lower right corner, x1 y1 x2 y2 (edges; pixel centres are whole numbers; the square may be turned), then the
- * 68 landmarks, x values first, in pixels from 0. A key is a number, a space and the name of the set that the
- * face is from. facealign/lmdb/context_crop_writer.py writes such an LMDB.
+ * The LMDB holds one face a record: a Datum with a part of a photo, larger than the crop (3 channels, BGR, one
+ * after the other), and 140 numbers: the upper left and lower right corner x1 y1 x2 y2 of the square that the
+ * plain crop shows (edges; pixel centres are whole numbers; the square may be rotated), then the 68 landmarks,
+ * x values first, in 0-based pixels. A key is a number, a space and the name of the set that the face is from.
+ * facealign/lmdb/context_crop_writer.py writes such an LMDB.
  *
  * Tops: data (N, 3, height, width); landmark (N, 136): 68 x, then 68 y, each the 1-based pixel in the crop
  * divided by the crop's width or height; optionally what was drawn (N, 66), see Drawn below.
  * Parameters: augmented_face_data_param; of transform_param mean_value and scale.
  *
- * In TRAIN a crop is the loose one seen through ONE map: the plain crop's; then about its centre scale,
- * rotation, shift; then flip, with which left and right landmarks change places; then, with its probability,
- * deform, which bends the crop smoothly so that the face has other proportions. Bilinear, black outside,
- * after averages of 2 x 2 pixels as long as it shrinks by 2 or more; rounded to grey levels. Then, each with
- * its probability: shade, channel_gain, contrast, brightness, grey, blur, occlusion, and a second rounding.
- * Then noise, and a third. In TEST it is the plain crop, and faces come in the order of the LMDB.
+ * In TRAIN the context crop is resampled once, through the composition of these maps: that of the plain crop;
+ * scale, rotation and shift about its centre; flip, with which left and right landmarks change places; and,
+ * with its probability, the elastic deformation `deform`, which changes the proportions of the face. Sampling is
+ * bilinear, black outside, after averages of 2 x 2 pixels as long as it shrinks by 2 or more; the result is
+ * rounded to grey levels. Then follows photometric augmentation, each with its probability: shade, channel_gain,
+ * contrast, brightness, grey, blur, occlusion; and a second rounding. Then noise, and a third rounding. In TEST
+ * it is the plain crop, and faces come in the order of the LMDB.
  *
- * deform and shade are smooth fields over the crop: sums of cosines, see SmoothField. The strength of deform
- * is the root mean square of either axis's displacement, a share of the crop's longer side: pixel p shows what
- * without it is at p + field(p). That of shade is the root mean square of the logarithm of a brightness factor.
+ * deform and shade are smooth fields over the crop: sums of cosines, see SmoothField. The strength of deform is
+ * the root mean square displacement along either axis, as a fraction of the crop's longer side: pixel p shows
+ * what is at p + field(p) without it. That of shade is the root mean square of the logarithm of a brightness
+ * factor.
  *
  * Sample number n, counted from first_sample, depends on n, seed and parameters alone: neither on the number
- * of threads (CAFFE_IMAGE_THREADS, see data_threads.hpp) nor on what came before. Its draws are always made,
- * and in the same order, so that another setting of one variation leaves the others as they were. Without
- * set_weight, sample n is a face of round n / (number of faces), each round in an order of its own; with it,
+ * of threads (CAFFE_IMAGE_THREADS, see data_threads.hpp) nor on earlier samples. All its random numbers are always
+ * drawn, in the same order, so that changing one setting leaves the other augmentations as they were. Without
+ * set_weight, sample n is a face of epoch n / (number of faces), each epoch in an order of its own; with it,
  * first the set is drawn, then one of its faces.
  */
 template <typename Dtype>

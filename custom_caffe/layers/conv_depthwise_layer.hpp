@@ -10,8 +10,8 @@
 namespace caffe {
 
 /**
- * @brief Convolves each channel with a filter of its own: the numbers of a Convolution whose group equals
- *        its channels, without that one's matrix products of a single row.
+ * @brief Convolves each channel with a filter of its own: the same numbers as a Convolution whose group equals
+ *        its channels, but without its matrix products of a single row.
  *
  * Parameters: convolution_param; num_output must equal the channels of the bottom.
  * Blobs: weights (channels, 1, kernel_h, kernel_w) and, with bias_term, biases (channels).
@@ -19,8 +19,8 @@ namespace caffe {
  * How it is computed. The planes of one channel, of several samples at a time, are copied into a zero-padded
  * buffer, split by their coordinates modulo the stride. In it every filter tap is one fixed shift, for any
  * stride, dilation and padding, and all outputs (with a few unused ones between rows) are one long run
- * without borders, which compiles to vector instructions. Threads share out channels, so the results do not
- * depend on how many threads there are.
+ * without borders, which compiles to vector instructions. Channels are distributed over threads, so the results
+ * do not depend on the number of threads.
  */
 template <typename Dtype>
 class ConvolutionDepthwiseLayer : public Layer<Dtype> {

@@ -12,8 +12,8 @@
 
 namespace caffe {
 
-// How many threads share the work on a batch: as many as the machine has, up to 8, or as the environment
-// variable CAFFE_IMAGE_THREADS says.
+// Number of threads that make a batch: as many as the machine has, up to 8, or as the environment variable
+// CAFFE_IMAGE_THREADS says.
 inline int DataThreads() {
   const char* const kName = "CAFFE_IMAGE_THREADS";
   const char* text = std::getenv(kName);
@@ -27,10 +27,10 @@ inline int DataThreads() {
   return count;
 }
 
-// Calls make(n, &worker) for each n below `count`, on a thread for each of `workers`. The threads end with
-// the work: one costs some microseconds, a batch milliseconds, and what does not last need not be looked
-// after when a process forks or a net goes. Not ForEach's threads (threads/for_each.hpp): those serve one caller
-// at a time, which is the solver.
+// Calls make(n, &worker) for each n below `count`, on one thread for each of `workers`. The threads end with the
+// work: starting one takes microseconds, a batch milliseconds, and threads that have ended need no care when a
+// process forks or a net is destroyed. ForEach's threads (threads/for_each.hpp) are not used, as they serve one
+// caller at a time, which is the solver.
 template <typename Worker, typename Make>
 void ShareOut(size_t count, std::vector<Worker>* workers, const Make& make) {
   std::atomic<size_t> next(0);
@@ -42,7 +42,7 @@ void ShareOut(size_t count, std::vector<Worker>* workers, const Make& make) {
   try {
     for (size_t i = 1; i < workers->size(); ++i) { threads.emplace_back(work, &(*workers)[i]); }
   } catch (const std::system_error&) {
-    // No more threads to be had: those there are do all the work.
+    // No more threads can be started: those that run do all the work.
   }
   work(&(*workers)[0]);
   for (std::thread& thread : threads) { thread.join(); }

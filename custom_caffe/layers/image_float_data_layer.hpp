@@ -18,26 +18,26 @@ namespace caffe {
  *
  * A line of the list is: a path, label_dim numbers and, with hard_sample, one more, the weight of the
  * sample; white space between them. The numbers are counted from the end of the line, so a path may hold
- * spaces. Blank lines are passed over; anything else that cannot be read ends the program, naming the line.
+ * spaces. Blank lines are skipped; anything else that cannot be read ends the program, naming the line.
  *
  * Tops: data (N, channels, height, width); labels (N, label_dim); with hard_sample, weights (N, 1).
  * Parameters: image_data_param (source, root_folder, batch_size, new_height, new_width, is_color, shuffle,
  * rand_skip), image_float_data_param, and of transform_param mean_file, mean_value, scale and those below.
  *
- * With is_regression (the default), labels are coordinates that move with the picture: first the x values,
+ * With is_regression (the default), labels are coordinates that move with the image: first the x values,
  * then as many y values, each the 1-based pixel in the image divided by the image's width or height. So
- * resizing to new_height x new_width leaves them, and the others change them like this, for a pixel p:
+ * resizing to new_height x new_width does not change them; the other settings change a pixel p as follows:
  *   - pad_ratio (TRAIN): with I = max(1, int(height * pad_ratio)), pad is drawn from -I..I. If positive, the
  *     image gets a black border, 2 pad wide in all on each axis, `before` of it (drawn from 0..2 pad) on the
  *     left or top, and is resized back. Pixel centres map by  p' = (p - 0.5 + before) * size / (size + 2 pad)
  *     + 0.5. If not positive, nothing happens.
  *   - crop_h and crop_w: p' = p - offset, and the divisor is the crop's size from then on. The crop is in the
  *     middle in TEST and with center_crop, else anywhere.
- * Mirroring is refused: the left landmark would have to become the right one.
+ * Mirroring is refused, as the left landmark would have to become the right one.
  *
  * The images of a batch are read and prepared by several threads: as many as the machine has, up to 8, or as
- * the environment variable CAFFE_IMAGE_THREADS says. All that is random is drawn before the work is shared
- * out, so a seed gives the same batches whatever their number.
+ * the environment variable CAFFE_IMAGE_THREADS says. All random numbers are drawn before the work is distributed,
+ * so a seed gives the same batches with any number of threads.
  */
 template <typename Dtype>
 class ImageFloatDataLayer : public BasePrefetchingDataLayer<Dtype> {

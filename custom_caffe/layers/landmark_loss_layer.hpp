@@ -11,8 +11,8 @@
 namespace caffe {
 
 /**
- * @brief Mean error of 68 landmarks by a function that large errors do not dominate, divided by the size of the
- *        face:  1/(68 N) sum_n sum_i f(p_ni - t_ni, d_n).
+ * @brief Mean error of 68 landmarks over the size of the face, by a function in which large errors do not
+ *        dominate:  1/(68 N) sum_n sum_i f(p_ni - t_ni, d_n).
  *
  * Bottoms: predictions p and targets t, each of N x 136 numbers (68 x values, then 68 y values; any further axes of
  * size one are fine). Top: the loss. Parameters: landmark_loss_param.

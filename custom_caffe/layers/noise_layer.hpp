@@ -15,12 +15,12 @@ namespace caffe {
  *
  * Parameters: noise_param.
  *   - gaussian_std: normal noise whose standard deviation is gaussian_std times the root mean square of the
- *     whole bottom blob, on the CPU and on the GPU alike. (In the published layer the GPU's was moreover
- *     multiplied by a whole number from 0 to 3 drawn for each batch; that is left out.)
+ *     whole bottom blob, on the CPU and on the GPU. (The published layer multiplies that of the GPU by a whole
+ *     number from 0 to 3 drawn for each batch; this one does not.)
  *   - uniform_range: uniform noise in [-uniform_range, uniform_range]. Not together with gaussian_std.
- *   - bias: the mean of the noise; with neither of the other two it is all that is added.
+ *   - bias: the mean of the noise; if neither of the other two is given, only it is added.
  *
- * Draws come from Caffe's generator, so random_seed repeats them. May work in place.
+ * Random numbers come from Caffe's generator, so random_seed repeats them. Can work in place.
  */
 template <typename Dtype>
 class NoiseLayer : public NeuronLayer<Dtype> {

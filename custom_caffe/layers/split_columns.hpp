@@ -7,8 +7,8 @@
 
 namespace caffe {
 
-// Splits the rows of a batch in two: of each as many numbers go to `left` as it has for each row, and the rest to
-// `right`. A data layer prefetches two blobs only: one with three tops keeps two of them in one.
+// Splits each row of a batch in two: the first numbers, as many as a row of `left` has, go to `left`, the rest to
+// `right`. A data layer prefetches only two blobs, so one with three tops keeps two of them in one blob.
 template <typename Dtype>
 void SplitColumns(const Blob<Dtype>& rows, Blob<Dtype>* left, Blob<Dtype>* right) {
   const int count = rows.shape(0), columns = rows.count(1), first = left->count() / count;

@@ -11,7 +11,7 @@
 namespace caffe {
 
 /**
- * @brief Squared error of 68 landmarks, weighted by groups of landmarks and, if asked for, divided by the
+ * @brief Squared error of 68 landmarks, weighted by groups of landmarks and optionally divided by the
  *        size of the face:  1/(2N) sum_n 1/d_n sum_i w_i (s_ni (p_ni - t_ni))^2.
  *
  * Bottoms: predictions p and targets t, each of N x 136 numbers (68 x values, then 68 y values; any further
@@ -22,9 +22,8 @@ namespace caffe {
  * to 13 of them, each only if it is not 0; so a coarse_weight of 0 leaves those 13 as main_weight set them.
  *
  * Distance d of a sample, measured on its target: 1 if normalized is 0. Else, for normalized_type 0, called
- * inter-pupil, that between the points (x of landmark 37, y of landmark 40) and (x of 43, y of 46): the mix
- * is the published network's, and kept. For normalized_type 1, the diagonal of the box around the points.
- * It is at least FLT_MIN.
+ * inter-pupil, that between the points (x of landmark 37, y of landmark 40) and (x of 43, y of 46), as published.
+ * For normalized_type 1, the diagonal of the landmarks' bounding box. It is at least FLT_MIN.
  *
  * The gradient goes to the predictions, and to the targets where d does not depend on them.
  */

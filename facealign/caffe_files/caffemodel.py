@@ -1,6 +1,6 @@
-"""Weights files, read with our own schema and checked against a net before Caffe sees them.
+"""Weights files, read with our own schema and checked against a net before Caffe loads them.
 
-Caffe ends the whole process on a bad file; everything it would die of is looked at here first.
+Caffe ends the whole process on a bad file; every cause known is checked here first.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ Blobs = dict[str, list[Float32Array]]
 
 
 def named(path: Path) -> dict[str, str]:
-    """How a file of weights is told of: its name, and the SHA-256 of its bytes."""
+    """Name and SHA-256 of a weights file."""
     return {"weights": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def read_weights(path: Path) -> Blobs:
-    """Read a caffemodel; only layers that have weights are returned.
+    """Weights of a caffemodel, for the layers that have any.
 
     Raises FaceAlignError on a missing, truncated or empty file, and on weights that are not finite.
     """
@@ -40,7 +40,10 @@ def read_weights(path: Path) -> Blobs:
 
 
 def blobs_of(net: caffe_pb2.NetParameter, where: str) -> Blobs:
-    """Weight arrays of a net message; `where` names it in errors."""
+    """Weight arrays of a net message; `where` names it in errors.
+
+    Raises FaceAlignError when no layer has weights, or some are not finite or do not fill their shape.
+    """
     result: Blobs = {}
     layers: list[caffe_pb2.LayerParameter | caffe_pb2.LegacyLayerParameter] = [*net.layer, *net.layers]
     for layer in layers:
@@ -68,16 +71,16 @@ def _array(blob: caffe_pb2.BlobProto, where: str) -> Float32Array:
 def expected_shapes(deploy: caffe_pb2.NetParameter, where: str) -> dict[str, list[Shape]]:
     """Layer name -> the shapes of its weights, for a deploy net of the layer types this project uses.
 
-    Raises FaceAlignError on another layer type and on a bottom that no layer makes; see `trace`.
+    Raises FaceAlignError on any other layer type and on a bottom that no layer makes; see `trace`.
     """
     return trace(deploy, where).weights
 
 
 def matching_weights(deploy: caffe_pb2.NetParameter, weights: Blobs, net: str, where: str) -> Blobs:
-    """The weights of a deploy net's layers, matched by name and brought to the net's shapes.
+    """The weights of a deploy net's layers, matched by name and reshaped to the net's shapes.
 
     net, where: names of both files in errors. Old four-dimensional shapes such as (1, 1, 1, n) are accepted.
-    Raises FaceAlignError that names the layer when one is missing or has other shapes.
+    Raises FaceAlignError, naming the layer, when its weights are missing or have other shapes.
     """
     result: Blobs = {}
     for name, shapes in expected_shapes(deploy, net).items():
@@ -101,7 +104,7 @@ def _squeezed(shape: Shape) -> Shape:
 
 
 def with_weights(deploy: caffe_pb2.NetParameter, blobs: Blobs) -> caffe_pb2.NetParameter:
-    """What a caffemodel of `deploy` holds: its layers, with the arrays of `blobs` in those named there."""
+    """The message of a caffemodel: the layers of `deploy`, with the arrays of `blobs` added by layer name."""
     net = caffe_pb2.NetParameter()
     net.CopyFrom(deploy)
     for layer in net.layer:

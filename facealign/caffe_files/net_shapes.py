@@ -1,6 +1,6 @@
-"""Shapes that flow through a deploy net: of its blobs and of its layers' weights.
+"""Shapes of a deploy net's blobs and of its layers' weights.
 
-Caffe ends the whole process on a net or an input that does not fit; that is found here first.
+Caffe ends the whole process on a net or an input that does not fit; both are checked here first.
 """
 
 import math
@@ -14,7 +14,7 @@ Shape = tuple[int, ...]
 
 
 class LayerError(FaceAlignError):
-    """A layer that cannot be; `index`: its place among the net's layers."""
+    """Raised for an invalid layer; `index` is its place among the net's layers."""
 
     def __init__(self, message: str, index: int) -> None:
         super().__init__(message)
@@ -23,7 +23,7 @@ class LayerError(FaceAlignError):
 
 @dataclass(frozen=True)
 class Window:
-    """How a convolution or pooling slides over its bottom, alike along both axes."""
+    """Window of a convolution or pooling layer, the same along both axes."""
 
     kernel: int
     stride: int
@@ -31,25 +31,25 @@ class Window:
     dilation: int = 1
 
     def outputs(self, side: int, ceil: bool) -> int:
-        """Places of the window along an axis of `side` pixels; none when it does not fit."""
+        """Number of positions along an axis of `side` pixels, rounded up if `ceil`; 0 if it does not fit."""
         span = side + 2 * self.pad - (self.dilation * (self.kernel - 1) + 1)
         if span < 0:
             return 0
         places = (-(-span // self.stride) if ceil else span // self.stride) + 1
-        # Caffe drops a last place that would lie in the padding alone.
+        # Caffe drops a last position that lies in the padding alone.
         return places - int(ceil and self.pad > 0 and (places - 1) * self.stride >= side + self.pad)
 
 
 def window(layer: caffe_pb2.LayerParameter, where: str) -> Window:
     """The window of a Convolution, ConvolutionDepthwise or Pooling layer; `where` names the layer in errors.
 
-    Raises FaceAlignError when it is not square, not given, or pools the whole picture.
+    Raises FaceAlignError when it is not square, not given, or pools the whole image.
     """
     pooling = layer.type == "Pooling"
     param = layer.pooling_param if pooling else layer.convolution_param
     oblong = [f"{kind}_{axis}" for kind in ("kernel", "stride", "pad") for axis in "hw"]
     if any(param.HasField(name) for name in oblong) or (pooling and layer.pooling_param.global_pooling):
-        raise FaceAlignError(f"{where}: only square windows (kernel_size, stride, pad) are known here")
+        raise FaceAlignError(f"{where}: only square windows (kernel_size, stride, pad) are supported")
     if pooling:
         pool = layer.pooling_param
         result = Window(pool.kernel_size, pool.stride, pool.pad)
@@ -62,22 +62,22 @@ def window(layer: caffe_pb2.LayerParameter, where: str) -> Window:
             _one(conv.dilation, 1, where),
         )
     if min(result.kernel, result.stride, result.dilation) < 1 or (pooling and result.pad >= result.kernel):
-        raise FaceAlignError(f"{where}: {result} is no window")
+        raise FaceAlignError(f"{where}: {result} is not a valid window")
     return result
 
 
 def _one(values: Iterable[int], default: int, where: str) -> int:
     different = set(values)
     if len(different) > 1:
-        raise FaceAlignError(f"{where}: only square windows (kernel_size, stride, pad) are known here")
+        raise FaceAlignError(f"{where}: only square windows (kernel_size, stride, pad) are supported")
     return different.pop() if different else default
 
 
 def declared_inputs(deploy: caffe_pb2.NetParameter, where: str) -> dict[str, Shape]:
-    """Input blob of a deploy net -> its shape (n, channels, height, width) as the net declares it.
+    """Declared shape (n, channels, height, width) of each input blob of a deploy net.
 
     Reads Input layers and the older `input` with `input_dim` or `input_shape`.
-    Raises FaceAlignError when there is none, or one without such a shape.
+    Raises FaceAlignError when there is no input, or one without such a shape.
     """
     shapes = [tuple(shape.dim) for shape in deploy.input_shape]
     if not shapes:
@@ -100,9 +100,10 @@ def declared_inputs(deploy: caffe_pb2.NetParameter, where: str) -> dict[str, Sha
 
 @dataclass(frozen=True)
 class Trace:
-    """What flows through a deploy net. Shapes of blobs are without the number of pictures.
+    """Shapes in a deploy net.
 
-    weights: layer name -> shapes of its weights, for the layers that have any; blobs: blob -> shape.
+    weights: layer name -> shapes of its weights, for the layers that have any; blobs: blob -> its shape,
+    without the number of images.
     """
 
     weights: dict[str, list[Shape]]
@@ -117,10 +118,11 @@ NEVER_IN_PLACE = ("Convolution", "ConvolutionDepthwise", "InnerProduct", "Poolin
 
 
 def trace(deploy: caffe_pb2.NetParameter, where: str, inputs: Mapping[str, Shape] | None = None) -> Trace:
-    """Follow shapes from the inputs, (n, channels, height, width) of each and by default as declared.
+    """Shapes of all blobs and weights of a deploy net.
 
-    Raises LayerError on what Caffe would end the process for: layers and settings that are not known here, a
-    bottom that no layer makes, a picture smaller than a window, shapes that do not go together.
+    inputs: input blob -> shape (n, channels, height, width), by default as declared; where: name of the net
+    in errors. Raises LayerError on what Caffe would end the process for: layers and settings that are not
+    supported here, a bottom that no layer makes, an image smaller than a window, shapes that do not match.
     """
     given = declared_inputs(deploy, where) if inputs is None else inputs
     result = Trace({}, {name: tuple(shape[1:]) for name, shape in given.items()})
@@ -135,9 +137,9 @@ def trace(deploy: caffe_pb2.NetParameter, where: str, inputs: Mapping[str, Shape
 
 
 def _follow(layer: caffe_pb2.LayerParameter, result: Trace, taken: set[str], here: str) -> None:
-    """Add a layer's weights and top to `result`, and its bottoms to those `taken`."""
+    """Add a layer's weights and top to `result`, and its bottoms to `taken`."""
     if layer.type not in LAYER_TYPES:
-        raise FaceAlignError(f"{here}: type {layer.type!r} is not known here")
+        raise FaceAlignError(f"{here}: type {layer.type!r} is not supported")
     for bottom in layer.bottom:
         if bottom not in result.blobs:
             raise FaceAlignError(f"{here}: no layer makes its bottom {bottom!r}")
@@ -150,11 +152,11 @@ def _follow(layer: caffe_pb2.LayerParameter, result: Trace, taken: set[str], her
     if top in result.blobs and (top not in layer.bottom or layer.type in NEVER_IN_PLACE):
         raise FaceAlignError(f"{here}: makes the blob {top!r} a second time")
     if top in taken or list(layer.bottom).count(top) > 1:
-        raise FaceAlignError(f"{here}: changes the blob {top!r} in place, which another layer takes")
+        raise FaceAlignError(f"{here}: changes the blob {top!r} in place, which another layer reads")
     taken.update(bottom for bottom in layer.bottom if bottom != top)
     shapes = [result.blobs[bottom] for bottom in layer.bottom]
     if any(shape != shapes[0] for shape in shapes):
-        raise FaceAlignError(f"{here}: its bottoms have unlike shapes: {shapes}")
+        raise FaceAlignError(f"{here}: its bottoms have different shapes: {shapes}")
     weights, result.blobs[top] = _layer_shapes(layer, shapes[0], here)
     if weights:
         if layer.name in result.weights:
@@ -186,7 +188,7 @@ def _layer_shapes(layer: caffe_pb2.LayerParameter, shape: Shape, here: str) -> t
     elif layer.type == "InnerProduct":
         inner = layer.inner_product_param
         if inner.num_output < 1 or inner.axis != 1 or inner.transpose:
-            raise FaceAlignError(f"{here}: only num_output > 0, axis 1 and no transpose are known here")
+            raise FaceAlignError(f"{here}: only num_output > 0, axis 1 and no transpose are supported")
         weights = [(inner.num_output, math.prod(shape))]
         if inner.bias_term:
             weights.append((inner.num_output,))
@@ -195,21 +197,21 @@ def _layer_shapes(layer: caffe_pb2.LayerParameter, shape: Shape, here: str) -> t
         weights = [shape[:1], shape[:1], (1,)]
     elif layer.type == "Scale":
         if layer.scale_param.axis != 1 or layer.scale_param.num_axes != 1:
-            raise FaceAlignError(f"{here}: only a Scale of axis 1 is known here")
+            raise FaceAlignError(f"{here}: only a Scale of axis 1 is supported")
         weights = [shape[:1]] * (2 if layer.scale_param.bias_term else 1)
     elif layer.type == "PReLU":
         weights = [() if layer.prelu_param.channel_shared else shape[:1]]
     elif layer.type == "Flatten":
         if layer.flatten_param.axis != 1 or layer.flatten_param.end_axis != -1:
-            raise FaceAlignError(f"{here}: only a Flatten from axis 1 to the last is known here")
+            raise FaceAlignError(f"{here}: only a Flatten from axis 1 to the last is supported")
         shape = (math.prod(shape),)
     elif layer.type == "Softmax" and layer.softmax_param.axis != 1:
-        raise FaceAlignError(f"{here}: only a Softmax over axis 1 is known here")
+        raise FaceAlignError(f"{here}: only a Softmax over axis 1 is supported")
     return weights, shape
 
 
 def any_size(deploy: caffe_pb2.NetParameter) -> bool:
-    """Whether pictures may have any height and width: no layer is fully connected."""
+    """Whether images may have any height and width: no layer is fully connected."""
     return all(layer.type != "InnerProduct" for layer in deploy.layer)
 
 

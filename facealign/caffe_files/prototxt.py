@@ -13,7 +13,11 @@ from facealign.io.reading import read_text
 
 
 def read_net(path: Path) -> caffe_pb2.NetParameter:
-    """Read a prototxt. Raises FaceAlignError, with the line where it is malformed or has an unknown field."""
+    """The net in a prototxt file.
+
+    Raises FaceAlignError when it has no layer, and, with the line, when it is malformed or has an unknown
+    field.
+    """
     text = read_text(path, "expected a deploy prototxt")
     net = caffe_pb2.NetParameter()
     parse_net(text, net, path)
@@ -40,9 +44,9 @@ def parse_net(text: str, net: Message, path: Path) -> None:
 
 
 def read_deploy(path: Path) -> caffe_pb2.NetParameter:
-    """Read a deploy prototxt that can be run, exported and given weights.
+    """The net in a deploy prototxt, checked so that it can be run, exported and given weights.
 
-    Raises FaceAlignError as `read_net` and `trace` do, with the line where the layer at fault begins.
+    Raises FaceAlignError as `read_net` and `trace` do, with the line where the invalid layer begins.
     """
     net = read_net(path)
     try:
@@ -71,11 +75,11 @@ def layer_lines(text: str) -> list[int]:
 
 
 def one_line(error: Exception) -> str:
-    """The first line of what an exception says, or its type when it says nothing."""
+    """First line of an exception's message, or its type when it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def text(message: Message, title: str) -> str:
-    """`message` as prototxt, under comment lines that say what it is and how it was made."""
+    """`message` as prototxt, below comment lines: the title and how the file is made."""
     head = "".join(f"# {line}\n" for line in [*title.splitlines(), "Made by `make prototxt`: do not edit."])
     return head + str(text_format.MessageToString(message))

@@ -1,1 +1,1 @@
-"""Work spread over processes and threads."""
+"""Work distributed over processes and threads."""

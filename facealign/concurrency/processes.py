@@ -1,4 +1,4 @@
-"""A map over worker processes that keeps the order and holds only a few results at a time."""
+"""Map over worker processes that keeps the order and holds few results at a time."""
 
 import os
 import signal
@@ -20,17 +20,17 @@ Context = TypeVar("Context")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 ITEMS_A_WORKER = 4
-"""Items a worker that are under way or waiting to be taken."""
+"""Items per worker that are in progress or whose results wait to be taken."""
 
 
 def cores() -> int:
-    """Processors this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """OpenCV computes in one thread meanwhile, as it always does in a worker process."""
+    """Limits OpenCV to one thread meanwhile, as in every worker process."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -46,21 +46,22 @@ def ordered_map(
     make_context: Callable[..., Context],
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[Result]:
-    """function(context, item) of each item, in their order, computed by `workers` processes (1: by this one).
+    """Results of function(context, item), in the order of the items, computed by a pool of worker processes.
 
-    Each process has a context of its own, make_context(*arguments): what takes long to make, such as an open
-    network. `function`, `make_context`, arguments, items and results must be picklable; a context need not.
-    Raises what `make_context` or `function` raises, and FaceAlignError when a worker is killed.
+    workers: number of processes; 1: this one. Each has its own context, make_context(*arguments), for what
+    takes long to make, such as an open network. `function`, `make_context`, arguments, items and results must
+    be picklable; a context need not be. Raises what `make_context` or `function` raises, and FaceAlignError
+    when a worker is killed.
     """
     with WorkerPool(workers, make_context, arguments) as pool:
         yield from pool.ordered_map(function, items)
 
 
 class WorkerPool(Generic[Context]):
-    """Worker processes for several maps one after the other, as it takes them long to start.
+    """Worker processes that are started once, for several maps one after the other.
 
-    workers, make_context, arguments: as `ordered_map` has them. To be used in a `with`, at whose end the
-    context of this process, if it is the worker, is closed if it can be.
+    workers, make_context, arguments: see `ordered_map`. Use it in a `with` statement; at its end, if this
+    process is the worker, its context is closed if it has a method `close`.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class WorkerPool(Generic[Context]):
 
     def __enter__(self) -> "WorkerPool[Context]":
         if self.workers > 1:
-            # Not forked: OpenCV's and Caffe's threads would not survive it.
+            # Not forked: the threads of OpenCV and Caffe do not survive a fork.
             self._pool = ProcessPoolExecutor(
                 self.workers,
                 mp_context=get_context("spawn"),
@@ -86,7 +87,7 @@ class WorkerPool(Generic[Context]):
 
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
-            # Left half-way, this ends with the interpreter, when Python 3.11.2 has closed the pool already.
+            # A map left half-way ends with the interpreter; Python 3.11.2 has closed the pool by then.
             with suppress(OSError):
                 self._pool.shutdown(wait=True, cancel_futures=True)
         close = getattr(self._context, "close", None)
@@ -96,7 +97,7 @@ class WorkerPool(Generic[Context]):
     def ordered_map(
         self, function: Callable[[Context, Item], Result], items: Iterable[Item]
     ) -> Iterator[Result]:
-        """function(context, item) of each item, in their order. Raises as the function `ordered_map` does."""
+        """Results of function(context, item), in the order of the items; see the function `ordered_map`."""
         if self._pool is None:
             for item in items:
                 yield function(cast(Context, self._context), item)
@@ -116,9 +117,9 @@ class WorkerPool(Generic[Context]):
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Delay an interruption. Workers that are started meanwhile block it: it is the parent's business."""
-    # A mask is a thread's own, and another thread may take the signal: Python then calls the handler in the
-    # main thread all the same. So that one is delayed too.
+    """Delays Ctrl-C. Workers started meanwhile block the signal, which only the parent handles."""
+    # The mask holds for this thread only. If another thread receives the signal, Python still calls the
+    # handler in the main thread; so the handler is delayed too.
     came: list[tuple[int, FrameType | None]] = []
     handler = signal.getsignal(signal.SIGINT)
     in_main = threading.current_thread() is threading.main_thread() and callable(handler)
@@ -136,9 +137,9 @@ def _interrupts_held() -> Iterator[None]:
 
 
 _context: Any = None
-"""Of this worker process."""
+"""The context of this worker process."""
 _failure: Exception | None = None
-"""What `make_context` raised in this worker. The pool would hide it; its first item raises it instead."""
+"""What `make_context` raised in this worker. The pool would hide it, so the first item raises it."""
 
 
 def _start(make_context: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
@@ -152,7 +153,7 @@ def _start(make_context: Callable[..., Any], arguments: tuple[Any, ...]) -> None
 
 
 def _end_with_parent() -> None:
-    """Without this, the workers of a parent that is killed would wait for work forever."""
+    """Ends this worker when its parent ends; it would wait forever for work of a killed parent."""
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -1,6 +1,6 @@
-"""Several steps at once, in threads: while one item is at a step, the next is at the one before.
+"""Pipeline of steps in threads: while one item is at a step, the next item is at the step before.
 
-It is worth it for what OpenCV does, which other threads do not wait for.
+It saves time where the steps run in OpenCV, which releases Python's global lock.
 """
 
 from collections import deque
@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 ThreadedStep = tuple[Callable[[Any], Any], int]
-"""What is done with an item, and by how many threads; one, if it must not be done twice at a time."""
+"""A function of an item, and the number of threads that run it; 1 if its calls must not overlap."""
 ITEMS_UNDER_WAY = 8
-"""Items under way or waiting to be taken."""
+"""Items in progress or whose results wait to be taken."""
 
 
 def overlapped(
     items: Iterable[Item], *steps: ThreadedStep, ahead: int = ITEMS_UNDER_WAY
 ) -> Generator[tuple[Item, Future[Any]], None, None]:
-    """Each item and what becomes of it, in their order: the last step's value, or the error of any step.
+    """Each item with the future of its result, in order: the last step's value, or the error of any step.
 
-    A step is given the value of the one before, the first one the item. No more than `ahead` items are begun
-    before they are taken. Closing the iterator drops what is not begun and waits for what is.
+    A step is called with the value of the one before, the first step with the item. At most `ahead` items are
+    started before they are taken. Closing the iterator drops what has not started and waits for the rest.
     """
     pools = [ThreadPoolExecutor(threads, thread_name_prefix="overlapped") for _, threads in steps]
     window: deque[tuple[Item, Future[Any]]] = deque()

@@ -1,1 +1,1 @@
-"""Crops of faces, as pure functions on arrays: by a box, as published, and by landmarks."""
+"""Crops of faces, as pure functions on arrays: by a bounding box, as published, and by landmarks."""

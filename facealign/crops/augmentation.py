@@ -1,4 +1,4 @@
-"""Random variations of a face crop: flip, shift, scale and rotation in ONE warp, then Gaussian noise."""
+"""Random augmentation of a face crop: flip, shift, scale and rotation in one warp, then Gaussian noise."""
 
 import functools
 import math
@@ -17,11 +17,11 @@ from facealign.geometry.landmarks import MIRROR
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far samples vary.
+    """Ranges from which the augmentation of a crop is drawn.
 
-    flip: probability 0..1; shift: largest move of the crop, a fraction of its side, each axis; scale_range:
-    the face's size relative to the plain crop's; rotate_range: degrees; noise_std: the range from which a
-    sample's noise standard deviation is drawn, in grey levels.
+    flip: probability, 0..1; shift: largest shift along each axis, as a fraction of the crop's side, below 1;
+    scale_range: size of the face relative to the plain crop, 0.1 or more; rotate_range: degrees, -180 or
+    more; noise_std: standard deviation of the noise, grey levels.
     """
 
     flip: float = 0.5
@@ -47,7 +47,7 @@ class Augmentation:
 class Jitter:
     """One draw of an Augmentation, or n of them as arrays (n,).
 
-    Shift as a fraction of the crop's side, angle in degrees.
+    shift_x, shift_y: fractions of the crop's side; angle: degrees; noise_std: grey levels.
     """
 
     flip: bool | BoolArray = False
@@ -59,7 +59,7 @@ class Jitter:
 
 
 def draw_jitter(settings: Augmentation, rng: np.random.Generator, count: int | None = None) -> Jitter:
-    """Draw how one sample varies, or `count` of them; uniform over each range."""
+    """One random draw of `settings`, or `count` of them; uniform over each range."""
     return Jitter(
         flip=rng.random(count) < settings.flip,
         shift_x=rng.uniform(-settings.shift, settings.shift, count),
@@ -71,10 +71,13 @@ def draw_jitter(settings: Augmentation, rng: np.random.Generator, count: int | N
 
 
 def jitter_transform(jitter: Jitter, size: tuple[int, int]) -> FloatArray:
-    """Affine (2, 3) from the plain crop's pixels to the varied crop's, of the same `size` (height, width).
+    """Affine from the plain crop to the augmented crop, both of `size` (height, width) pixels.
 
     About the crop's centre: scale, then rotate (clockwise on the screen for a positive angle), then shift,
-    then flip. For a jitter of n draws (n, 2, 3).
+    then flip. Returns (2, 3), or (n, 2, 3) for a jitter of n draws.
+
+    >>> apply(jitter_transform(Jitter(shift_x=0.25, flip=True), (64, 64)), np.array([0.0, 5.0]))
+    array([47.,  5.])
     """
     height, width = size
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
@@ -98,7 +101,11 @@ def transform(
     scale: float = 1.0,
     shift: tuple[float, float] = (0.0, 0.0),
 ) -> FloatArray:
-    """ONE affine (2, 3) from the image to the varied crop of `box`, flip included; or n, of boxes (n, 4)."""
+    """Affine from the image to the augmented crop of a box, flip included.
+
+    box: (4,), or (n, 4) for a jitter of n draws; size, scale, shift: see `crop_transform`. Returns (2, 3), or
+    (n, 2, 3).
+    """
     return compose(jitter_transform(jitter, size), crop_transform(box, size, scale, shift))
 
 
@@ -110,9 +117,17 @@ def augment(
     rng: np.random.Generator,
     spec: ModelSpec,
 ) -> tuple[Image, FloatArray]:
-    """A varied crop (h, w, 3) of the face in `box`, and its landmarks (68, 2) in the crop's pixels.
+    """A randomly augmented crop of a face, and its landmarks in that crop.
 
-    After a flip the landmarks' indices are swapped, so that each keeps its meaning.
+    image: BGR uint8 (h, w, 3); points: (68, 2); box: (4,); spec: of the network that the crop is for.
+    Returns uint8 (height, width, 3) and (68, 2) in its pixels. After a flip left and right landmarks change
+    places, so that each index keeps its meaning.
+
+    >>> photo, points = np.zeros((200, 200, 3), np.uint8), np.full((68, 2), 100.0)
+    >>> box, rng = np.array([50.0, 50, 150, 150]), np.random.default_rng(0)
+    >>> crop, landmarks = augment(photo, points, box, Augmentation(), rng, ModelSpec())
+    >>> crop.shape, landmarks.shape
+    ((64, 64, 3), (68, 2))
     """
     jitter = draw_jitter(settings, rng)
     size = spec.size
@@ -122,9 +137,9 @@ def augment(
 
 
 def moved(points: FloatArray, affine: FloatArray, jitter: Jitter) -> FloatArray:
-    """Landmarks (68, 2) in the pixels of the crop that `affine` (2, 3), of `jitter`, makes; or n of each.
+    """Landmarks (68, 2) in the crop that `affine` (2, 3), made from `jitter`, makes; or n of each.
 
-    The affine moves the points; which is which after a flip is left to do.
+    After a flip left and right landmarks change places, so that each index keeps its meaning.
     """
     landmarks = apply(affine, points)
     mirrored = landmarks.take(MIRROR, axis=-2)
@@ -132,26 +147,25 @@ def moved(points: FloatArray, affine: FloatArray, jitter: Jitter) -> FloatArray:
 
 
 class Noise:
-    """Numbers of the standard normal distribution, to make the noise of pictures of."""
+    """Standard normal numbers from which the noise of images is made."""
 
     def __init__(self, rng: np.random.Generator, count: int) -> None:
-        """Draw `count` of them, all independent; rng: as `standard_normal` takes it."""
+        """Draw `count` independent numbers; rng: see `standard_normal`."""
         self._normal = standard_normal(rng, (count,))
         self._below = np.where(self._normal < 0, np.uint8(255), np.uint8(0))
         self._size = np.empty((1, 0), np.uint8)
 
     def add(self, image: Image, std: float, start: int = 0) -> None:
-        """Add Gaussian noise of `std` grey levels to a picture, rounded and cut off at 0 and 255, in place.
+        """Add Gaussian noise of `std` grey levels to an image in place, rounded and clipped to 0..255.
 
-        image: contiguous. Its noise is made of as many numbers as it has, from the one at `start` on.
+        image: contiguous; start: index of the first of the numbers to use, one for each value of the image.
         """
         if std == 0:
             return
         flat, end = image.reshape(1, -1), start + image.size
         below = self._below[None, start:end]
-        # A number of 8 bits less what is added to it is its complement plus that, complemented. Made of such
-        # steps, which the processor does for many pixels at once, it takes less time than cv2.add with
-        # numbers of another type.
+        # Subtracting s from 8-bit x is ~(~x + s). These steps, each vectorised, take less time than cv2.add
+        # with numbers of another type.
         self._size = cv2.convertScaleAbs(self._normal[None, start:end], self._size, std)  # type: ignore[assignment]
         np.bitwise_xor(flat, below, out=flat)
         cv2.add(flat, self._size, dst=flat)
@@ -159,9 +173,9 @@ class Noise:
 
 
 def add_noise(image: Image, std: float, rng: np.random.Generator) -> Image:
-    """The picture plus independent Gaussian noise of `std` grey levels, rounded and cut off at 0 and 255.
+    """The image plus independent Gaussian noise of `std` grey levels, rounded and clipped to 0..255.
 
-    rng: as `standard_normal` takes it.
+    rng: see `standard_normal`.
     """
     noisy = image.copy(order="C")
     if std > 0:
@@ -170,11 +184,11 @@ def add_noise(image: Image, std: float, rng: np.random.Generator) -> Image:
 
 
 def standard_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Float32Array:
-    """Independent numbers of the standard normal distribution, each one of its 65,536 quantiles.
+    """Independent standard normal numbers, each one of 65,536 quantiles; float32 of `shape`.
 
-    In a fifth of the time of NumPy's method of that name, and the same with every version of NumPy: made of
-    the generator's raw bits, 16 for a number.
-    rng: over a bit generator of 64 bits a time (PCG64, SFC64, Philox).
+    They are made of the generator's raw bits, 16 for each: five times as fast as NumPy's method of that name,
+    and the same with every version of NumPy.
+    rng: with a bit generator of 64-bit numbers (PCG64, SFC64, Philox).
     """
     count = math.prod(shape)
     bits = rng.bit_generator.random_raw(-(-count // 4)).astype("<u8", copy=False).view("<u2")[:count]
@@ -183,7 +197,7 @@ def standard_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Float32
 
 @functools.cache
 def _quantiles() -> Float32Array:
-    """The middles of the 65,536 parts, equally likely, of the standard normal distribution; -4.3 to 4.3."""
+    """Medians of 65,536 equally likely intervals of the standard normal distribution; -4.3 to 4.3."""
     inverse = NormalDist().inv_cdf
     upper = np.array([inverse(0.5 + (index + 0.5) / 65536) for index in range(32768)])
     return np.concatenate([-upper[::-1], upper]).astype(np.float32)

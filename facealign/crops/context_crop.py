@@ -1,4 +1,4 @@
-"""A cut of a photo that is large enough for every variation of one face's crop, and no larger."""
+"""Context crop: a cut of a photo just large enough for every augmentation of one face's crop."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -25,18 +25,19 @@ from facealign.geometry.affine import (
 from facealign.geometry.boxes import square
 
 ERROR, ZOOM = 0.25, 1.4
-"""How far a first network may err and the second crop still be cut from a loose one whole: how far the crop's
-centre is off, a share of its side, and by what factor its side. On 300-W and the like the released one stays
-below 0.25 and within 0.83 to 1.58, of which no crop left its loose one by a pixel.
+"""Largest errors of a first cascade stage for which the second stage's crop still fits into a context crop.
+
+Of the crop's centre, as a fraction of its side, and of its side, as a factor. On 300-W and similar sets the
+released first stage stays below 0.25 and within 0.83 to 1.58, and no crop left its context crop by a pixel.
 """
 
 
 @dataclass(frozen=True)
 class ContextCrop:
-    """A face's part of a photo, in pixels of its own.
+    """The part of a photo around a face; coordinates are in its own pixels.
 
-    pixels: BGR (h, w, 3); points (68, 2); box (4,); half: `pixels` reduced by 2 where some draw shrinks them
-    by 2 or more, so that they need not be averaged for every sample anew.
+    pixels: BGR (h, w, 3); points: (68, 2); box: (4,); half: `pixels` reduced by 2, kept where some draw
+    shrinks them by 2 or more, so that they are not averaged again for every sample.
     """
 
     pixels: Image
@@ -46,9 +47,10 @@ class ContextCrop:
 
 
 def show(cuts: Sequence[ContextCrop], affines: FloatArray, size: tuple[int, int]) -> Iterator[Image]:
-    """What `crop.warp` shows of the `pixels` of each of n crops by its affine (n, 2, 3), in less time.
+    """Crops from n context crops: what `affine.warp` gives of their `pixels`, in less time.
 
-    Each (height, width, 4): BGR and a channel of no meaning.
+    affines: (n, 2, 3), from `pixels` to the crop; size: height and width of the crops. Yields uint8
+    (height, width, 4): BGR and a channel without meaning.
     """
     shrinks = np.abs(np.linalg.det(affines[..., :2])) ** -0.5
     halved = (shrinks >= MAX_SHRINK) & np.array([cut.half is not None for cut in cuts])
@@ -60,13 +62,13 @@ def show(cuts: Sequence[ContextCrop], affines: FloatArray, size: tuple[int, int]
     for cut, half, affine, (x1, y1), (x2, y2) in zip(
         cuts, halved.tolist(), affines, low.tolist(), high.tolist(), strict=True
     ):
-        picture = cut.half if half and cut.half is not None else cut.pixels
-        part = picture[y1:y2, x1:x2]
+        pixels = cut.half if half and cut.half is not None else cut.pixels
+        part = pixels[y1:y2, x1:x2]
         if part.size == 0:
             yield np.zeros((*size, 4), np.uint8)
             continue
-        # OpenCV warps four channels in half the time of three. And memory that is first read from begin to
-        # end need not be waited for when it is read crosswise.
+        # OpenCV warps four channels in half the time of three. The copy also brings the pixels into the
+        # cache in order, so that a rotated warp does not wait for memory.
         four: Image = cv2.cvtColor(part, cv2.COLOR_BGR2BGRA)  # type: ignore[assignment]
         yield warp(four, affine, size)
 
@@ -79,11 +81,18 @@ def context_crop(
     settings: Augmentation,
     second: ModelSpec | None = None,
 ) -> ContextCrop:
-    """Cut out what any draw of `settings` can show of the face in `box`.
+    """The part of a photo that any draw of `settings` can show of a face.
 
+    image: BGR uint8 (h, w, 3); points: (68, 2); box: (4,); spec: of the network that the samples are for;
+    second: spec of a second cascade stage, whose crops must fit too, for errors of the first stage of at most
+    `ERROR` and `ZOOM`.
     A face far larger than the network's input is reduced by a whole factor, by averaging, as long as no draw
-    has to enlarge what is left. second: of a cascade's second network, whose crops by the first one's
-    landmarks are to have room too, as far as these err no more than `ERROR` and `ZOOM` say.
+    has to enlarge the result.
+
+    >>> photo, points = np.zeros((400, 400, 3), np.uint8), np.full((68, 2), 200.0)
+    >>> face = context_crop(photo, points, np.array([150.0, 150, 250, 250]), ModelSpec(), Augmentation())
+    >>> face.pixels.shape
+    (197, 197, 3)
     """
     centre, reach, factor, halved = _window(box, spec, settings, points, second)
     height, width = image.shape[:2]
@@ -107,7 +116,7 @@ def most_bytes(
     points: FloatArray | None = None,
     second: ModelSpec | None = None,
 ) -> int:
-    """The size of the pixels of `loose_crop` in a photo that has no border near the face; never more."""
+    """Largest size in bytes of the pixels of `context_crop`: that of a face far from the photo's border."""
     _, reach, factor, halved = _window(box, spec, settings, points, second)
     side = math.ceil((2 * reach + 3) / factor)
     return 3 * (side**2 + (-(-side // 2)) ** 2 * halved)
@@ -120,9 +129,8 @@ def _window(
     points: FloatArray | None,
     second: ModelSpec | None,
 ) -> tuple[FloatArray, float, int, bool]:
-    """Centre (2,) and half the side of the square to cut out, and the factor to reduce it by.
-
-    And whether any draw shrinks what is then left by 2 or more.
+    """Centre (2,) and half the side of the square to cut out, the factor to reduce it by, and whether any
+    draw shrinks the reduced square by 2 or more.
     """
     shown = square(box, spec.box_scale, spec.box_shift)
     side = float(shown[2] - shown[0])
@@ -130,20 +138,20 @@ def _window(
     short, long = sorted(spec.size)
     centre, factor = (shown[:2] + shown[2:]) / 2, side / (largest * long)
     most = side / long / smallest
-    # The farthest corner of the crop, shifted both ways and shrunk most, and what averaging mixes in.
+    # Distance of the crop's farthest corner, at the largest shift and the smallest scale.
     reach = side * math.hypot(1, long / short) * (0.5 + settings.shift) / smallest
     if points is not None and second is not None:
         affine = aligned_transform(points, second)
         size = np.array([second.input_width, second.input_height])
         middle, shrink = apply(invert(affine), (size - 1) / 2), shrinking(affine)
-        # Turned as it may be; and two of its pixels for the blocks of `warp`.
+        # At any rotation, with two crop pixels more for the blocks that `warp` averages.
         farthest = shrink * (ZOOM * (math.hypot(*size) / 2 + 2) + ERROR * max(size))
         reach = max(reach, float(np.abs(middle - centre).max()) + farthest)
         factor = min(factor, shrink / ZOOM)
         most = max(most, shrink * ZOOM)
     whole = max(1, int(factor))
-    reach += 2 * whole
+    reach += 2 * whole  # what averaging mixes in
     if max(map(abs, settings.rotate_range)) > 30:
-        # A corner that points straight left, right, up or down leaves no room for the blocks of `warp`.
+        # A corner on an axis through the centre leaves no room for the blocks that `warp` averages.
         reach += 2 * side / (smallest * short)
     return centre, reach, whole, most / whole >= MAX_SHRINK

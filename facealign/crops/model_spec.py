@@ -1,7 +1,7 @@
-"""What must be known beside the weights: how a crop is made for a network and how its output is read.
+"""Description of a landmark network: how its crops are made and how its output is read.
 
-The same JSON object is stored beside a caffemodel (`NAME.json`, or `model.json` in its folder) and in an
-ONNX file's metadata under the key `facealign`.
+It is stored as a JSON object: beside a caffemodel (`NAME.json`, or `model.json` in its folder), or in the
+metadata of an ONNX file under the key `facealign`.
 """
 
 import dataclasses
@@ -21,19 +21,20 @@ METADATA_KEY = "facealign"
 class ModelSpec:
     """How to feed a landmark network and read its output.
 
-    crop: "square" (a clean, invertible affine crop of the widened, squared box), "published" (the reference
-    demo's arithmetic), or "aligned": of the second stage of a cascade, in which the first one's landmarks
-    lie on mean_shape, by a least-squares similarity.
+    crop: "square" (an invertible affine crop of the widened, squared box), "published" (the reference demo's
+    arithmetic), or "aligned" (second cascade stage: a least-squares similarity maps the first stage's
+    landmarks onto mean_shape).
     mean_shape: all x, then all y, in 0-based pixels of an aligned crop; else empty.
-    after: network and stage of the first one, on whose errors a second stage was trained, where known.
+    after: name of the first cascade stage, on whose errors a second one was trained, if known.
     box_scale: side of the crop over the longer side of the box; box_shift: how far the crop's centre lies
     right of and below the box's centre, as a fraction of that longer side.
     mean, scale: pixel = (value - mean) * scale, channels in the order named.
     landmarks: the output is 2 * landmarks numbers, all x then all y; landmark pixel in the crop (0-based) =
     value * input side - origin.
-    mirror_bias: how far to the right, in these pixels, the network has learned to predict landmarks: what
-    `LandmarkNetwork.mirror_bias` finds between crops and their mirror images, and `--flip` corrects.
-    share: blend weight (0..1) of a second stage's prediction, against the first one's.
+    mirror_bias: how far to the right, in crop pixels, the network predicts landmarks; measured by
+    `LandmarkNetwork.mirror_bias`. Averaging with mirrored crops (`--flip`) cancels it, and it is added again.
+    share: blend weight of a second cascade stage's prediction, above 0 and at most 1; the first stage's is
+    1 - share.
 
     >>> spec = ModelSpec(network="mobilenet_v2", stage="stage3")
     >>> spec.name, spec.size, ModelSpec.from_json(spec.to_json(), "here") == spec
@@ -73,11 +74,11 @@ class ModelSpec:
 
     @property
     def is_second_stage(self) -> bool:
-        """Whether it is of the second network of a cascade, which needs the landmarks of a first."""
+        """Whether it describes a second cascade stage, which needs the landmarks of a first."""
         return self.crop == "aligned"
 
     def to_json(self) -> str:
-        """The spec as a JSON object, a line a field."""
+        """The spec as a JSON object, one field a line."""
         fields = dataclasses.asdict(self).items()
         return (
             "{\n"
@@ -91,9 +92,10 @@ class ModelSpec:
 
     @staticmethod
     def from_json(text: str, where: str) -> "ModelSpec":
-        """Read what `to_json` wrote; `where` names the source in errors.
+        """The spec that `to_json` wrote; `where` names the source in errors.
 
-        Raises FaceAlignError on text that is no JSON object, and on unknown or wrongly typed fields.
+        Raises FaceAlignError on text that is not a JSON object, and on fields that are unknown, of the wrong
+        type or out of range.
         """
         try:
             values = json.loads(text)
@@ -122,7 +124,7 @@ class ModelSpec:
 
 
 def _typed(name: str, value: Any, default: Any, where: str) -> Any:
-    """`value` of a JSON file as the type that `default` has. Raises FaceAlignError when it is not."""
+    """`value` of a JSON file in the type of `default`. Raises FaceAlignError when it has another type."""
 
     def number(value: Any) -> bool:
         finite = isinstance(value, int | float) and abs(value) <= sys.float_info.max
@@ -153,12 +155,12 @@ def _candidates(caffemodel: Path) -> tuple[Path, Path]:
 
 
 def has_spec(caffemodel: Path) -> bool:
-    """Whether a file describes `caffemodel`; see spec_path."""
+    """Whether `caffemodel` has a description; see spec_path."""
     return any(path.is_file() for path in _candidates(caffemodel))
 
 
 def spec_path(caffemodel: Path) -> Path:
-    """The file that describes `caffemodel`: `NAME.json` beside it, else `model.json` in its folder.
+    """Path of the description of `caffemodel`: `NAME.json` beside it, else `model.json` in its folder.
 
     Raises FaceAlignError when neither exists.
     """
@@ -172,9 +174,9 @@ def spec_path(caffemodel: Path) -> Path:
 
 
 def load_spec(caffemodel: Path) -> ModelSpec:
-    """The spec beside a caffemodel, its `deploy` made absolute (it is stored relative to the JSON file).
+    """The spec beside a caffemodel, with an absolute `deploy` (it is stored relative to the JSON file).
 
-    Raises FaceAlignError when there is none, or it is malformed, or its deploy net does not exist.
+    Raises FaceAlignError when the file is missing or malformed, or its deploy net does not exist.
     """
     path = spec_path(caffemodel)
     spec = ModelSpec.from_json(read_text(path, "expected a model description"), str(path))

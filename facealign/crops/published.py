@@ -1,4 +1,4 @@
-"""The reference demo's own crop, with its rounding, for weights trained by its author."""
+"""The reference demo's crop, with its rounding, for weights trained by its author."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,11 @@ from facealign.arrays import AnyArray, Float32Array, FloatArray, Image
 
 @dataclass(frozen=True)
 class PublishedCrop:
-    """What the reference demo needs to bring landmarks back: pixels per crop pixel, corner, border."""
+    """What maps landmarks of a published crop back to the image.
+
+    scale: image pixels per crop pixel; left, top: corner of the cut, pixels of the resized image; border:
+    width of the padding, image pixels.
+    """
 
     scale: float
     left: int
@@ -19,11 +23,12 @@ class PublishedCrop:
 
 
 def published_crop(image: Image, box: FloatArray) -> tuple[Float32Array, PublishedCrop]:
-    """The reference demo's 64x64 crop (float, grey levels) of a 1-based box x1 y1 x2 y2.
+    """The reference demo's crop of a box, and what maps its landmarks back.
 
-    To the letter, off-by-ones included: the box is squared, widened by 5 % left and right and 10 % below; the
-    image is padded, resized whole, cut to 63x63 and stretched to 64x64. Of the padded and resized picture,
-    which the demo makes in floating point, only the pixels of the cut are computed.
+    image: BGR uint8 (h, w, 3); box: (4,) x1 y1 x2 y2, 1-based. Returns float32 (64, 64, 3), grey levels.
+    It follows the demo exactly, off-by-one errors included: the box is squared, widened by 5 % left and right
+    and 10 % below; the image is padded, resized whole, cut to 63x63 and stretched to 64x64. Of the padded and
+    resized image, which the demo makes in floating point, only the pixels of the cut are computed.
     """
     x1, y1, x2, y2 = (float(value) - 1 for value in box)
     width, height = x2 - x1 + 1, y2 - y1 + 1
@@ -37,7 +42,7 @@ def published_crop(image: Image, box: FloatArray) -> tuple[Float32Array, Publish
     border = int(max(-x1, -y1, x2 - columns, y2 - rows, 0)) + 10
     x1, x2, y1, y2 = x1 + border, x2 + border, y1 + border, y2 + border
     scale = (x2 - x1) / 64
-    # The demo is Python 2, whose round() takes a half up, not to the even neighbour.
+    # The demo is Python 2, whose round() rounds halves up, not to even.
     left, top = math.floor(x1 / scale + 0.5), math.floor(y1 / scale + 0.5)
     cut = _bilinear(
         image,
@@ -45,25 +50,25 @@ def published_crop(image: Image, box: FloatArray) -> tuple[Float32Array, Publish
         _resized_pixels(np.arange(top, top + 63), rows + 2 * border, scale) - border,
         outside=0.0,
     )
-    # caffe.io.resize_image maps the darkest grey level to 0 and takes 0 for what lies outside
+    # caffe.io.resize_image maps the darkest grey level to 0, and reads 0 outside the image.
     stretched = (np.arange(64) + 0.5) * 63 / 64 - 0.5
     crop = _bilinear(cut, stretched, stretched, outside=float(cut.min()))
     return crop.astype(np.float32), PublishedCrop(scale, left, top, border)
 
 
 def _resized_pixels(pixels: AnyArray, side: int, scale: float) -> FloatArray:
-    """Where `pixels` of an axis shrunk by `scale` lie on that axis before, `side` pixels long.
+    """Positions on an axis of `side` pixels of the given pixels of that axis shrunk by `scale`.
 
-    As cv2.resize has it: the new length is whole, so that the true factor is a little more than `scale`.
+    As in cv2.resize, the new length is rounded down, so the true factor is a little more than `scale`.
     """
     places: FloatArray = (pixels + 0.5) * (side / int(side / scale)) - 0.5
     return places
 
 
 def _bilinear(image: AnyArray, x: FloatArray, y: FloatArray, outside: float) -> FloatArray:
-    """`image` (h, w, 3) sampled at every pair of columns x (n,) and rows y (m,); (m, n, 3).
+    """`image` (h, w, 3) sampled bilinearly at every pair of columns x (n,) and rows y (m,); (m, n, 3).
 
-    Pixels beyond the image have the value `outside`.
+    Pixels outside the image have the value `outside`.
     """
     height, width = image.shape[:2]
     left, top = np.floor(x).astype(int), np.floor(y).astype(int)
@@ -79,7 +84,7 @@ def _bilinear(image: AnyArray, x: FloatArray, y: FloatArray, outside: float) -> 
 
 
 def published_landmarks(values: AnyArray, record: PublishedCrop) -> FloatArray:
-    """Landmarks (68, 2) in 0-based image pixels from network outputs (136,) on a published crop."""
+    """Landmarks (68, 2), in 0-based image pixels, from network outputs (136,) on the crop of `record`."""
     x, y = np.split(np.asarray(values, dtype=np.float64).ravel() * 64 - 1, 2)
     points = np.stack([x + record.left + 1, y + record.top + 1], axis=-1)
     return points * record.scale - record.border - 1

@@ -1,4 +1,4 @@
-"""The crop by a bounding box: one affine map from the image to the network's input."""
+"""The square crop of a bounding box: one affine map from the image to the network's input."""
 
 import numpy as np
 
@@ -11,11 +11,16 @@ from facealign.geometry.boxes import square
 def crop_transform(
     box: FloatArray, size: tuple[int, int], scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)
 ) -> FloatArray:
-    """Affine (2, 3) from image pixels to pixels of a crop of `size` (height, width); for boxes (n, 4), n.
+    """Affine from the image to the square crop of a box.
 
-    The crop's longer side shows the side of `square(box, scale, shift)`, its shorter one the middle part: a
-    similarity. Edges fall on edges: the square's left one on crop x = -0.5, its right one on width - 0.5
-    (pixel centres are whole numbers), and so for y.
+    box: (4,) or (n, 4), image pixels; size: height and width of the crop, pixels; scale, shift: see `square`.
+    Returns (2, 3) or (n, 2, 3), similarities. The crop's longer side shows the side of the square, its
+    shorter one the square's middle part. Edges map to edges: the square's left one to crop x = -0.5, its
+    right one to width - 0.5 (pixel centres are whole numbers), and likewise for y.
+
+    >>> crop_transform(np.array([10.0, 10, 138, 138]), (64, 64))
+    array([[ 0.5,  0. , -5.5],
+           [ 0. ,  0.5, -5.5]])
     """
     shown = square(np.asarray(box, dtype=np.float64), scale, shift)
     height, width = size
@@ -28,7 +33,14 @@ def crop_transform(
 
 
 def crop_face(image: Image, box: FloatArray, spec: ModelSpec) -> tuple[Image, FloatArray]:
-    """The crop of `box` (4,) that a network wants, and the affine (2, 3) from the image to it."""
+    """The square crop of a box for the network of `spec`, and the affine (2, 3) from the image to it.
+
+    image: BGR uint8 (h, w, 3); box: (4,), image pixels. The crop is uint8 (height, width, 3).
+
+    >>> crop, affine = crop_face(np.zeros((90, 90, 3), np.uint8), np.array([20.0, 20, 60, 70]), ModelSpec())
+    >>> crop.shape, affine.shape
+    ((64, 64, 3), (2, 3))
+    """
     size = spec.size
     affine = crop_transform(box, size, spec.box_scale, spec.box_shift)
     return warp(image, affine, size), affine

@@ -1,7 +1,7 @@
 """Face detection by MTCNN (Zhang et al. 2016): three nets, each refining the boxes of the one before.
 
-Inside, a box is given by its edges, pixel i reaching from i to i + 1; outside, by pixel centres, as
-everywhere in the library: half a pixel less.
+Inside this module boxes are in edge coordinates, in which pixel i reaches from i to i + 1. Those returned are
+in pixel centres, as everywhere in the library: half a pixel less.
 """
 
 import math
@@ -23,24 +23,26 @@ from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import area, intersection, square
 
 CELL, STRIDE = 12, 2
-"""PNet's window and the step between windows, in pixels of a level of the pyramid."""
+"""Side of PNet's window and the step between windows, in pixels of a pyramid level."""
 LARGEST = 32766
-"""The longest side of a picture, and of a map, that OpenCV's remap takes."""
+"""Longest side of an image, and of a map, that OpenCV's remap accepts."""
 BATCH = {"rnet": 32, "onet": 8}
-"""Windows OpenCV is given at once: as many as keep a net's maps in the processor's cache."""
+"""Windows that OpenCV runs at a time: as many as keep a net's feature maps in the processor's cache."""
 CAFFE_BATCH = 256
-"""The same of Caffe, which works through them one by one and keeps only what goes in and comes out."""
+"""The same for Caffe, which computes them one by one and stores only inputs and outputs."""
 FAR = 2.0**30
-"""More pixels than a picture is wide."""
+"""More pixels than any image is wide."""
 BLOCK = 128
-"""Boxes that are compared with each other at once."""
+"""Boxes compared with each other at a time."""
 
 
 @dataclass(frozen=True)
 class MtcnnSettings:
-    """min_face: side in pixels of the smallest face looked for; factor: between the pyramid's levels;
-    thresholds: least score of each net; unsure: score, as a part of ONet's threshold, from which a window is
-    looked at a second time (1: none is).
+    """Settings of the detector.
+
+    min_face: side of the smallest face to find, 12 pixels or more; factor: between the sizes of successive
+    pyramid levels, between 0 and 1; thresholds: lowest score accepted by each net, 0..1; unsure: fraction
+    0..1 of ONet's threshold from which a window is evaluated a second time (1: none is).
     """
 
     min_face: float = 40.0
@@ -62,7 +64,7 @@ class MtcnnSettings:
 
 @dataclass(frozen=True)
 class Detection:
-    """A face: box (4,), score 0..1, and points (5, 2): eyes, tip of the nose, corners of the mouth."""
+    """A detected face: box (4,), score 0..1, and points (5, 2): eyes, tip of the nose, mouth corners."""
 
     box: FloatArray
     score: float
@@ -71,19 +73,19 @@ class Detection:
 
 @dataclass(frozen=True)
 class Level:
-    """The picture at one size, BGR (h, w, 3), and that size relative to the original (x, y)."""
+    """The image at one size, BGR (h, w, 3), and that size relative to the original (x, y)."""
 
     pixels: AnyArray
     scale: FloatArray
 
     @cached_property
     def as_float(self) -> Float32Array:
-        """The pixels to sample from: what is between them is then not rounded to whole grey levels."""
+        """The pixels as float32, so that samples between them are not rounded to whole grey levels."""
         return self.pixels.astype(np.float32)
 
 
 class MtcnnDetector:
-    """The cascade, run by any three engines."""
+    """The MTCNN cascade, run by any three engines."""
 
     def __init__(
         self, pnet: Engine, rnet: Engine, onet: Engine, settings: MtcnnSettings | None = None
@@ -93,10 +95,10 @@ class MtcnnDetector:
 
     @classmethod
     def open(cls, engine: str = "auto", settings: MtcnnSettings | None = None) -> "MtcnnDetector":
-        """A detector whose nets run in "caffe" or "onnx".
+        """A detector whose nets are run by the engine "caffe" or "onnx".
 
-        "auto" is "caffe" where the Caffe built here is installed, which is the faster, and else "onnx"; both
-        give the same boxes within rounding. Raises FaceAlignError when weights or engine are not there.
+        "auto" is "caffe", the faster one, if this project's Caffe is installed, and else "onnx"; both give
+        the same boxes within rounding. Raises FaceAlignError when weights or engine are not installed.
         """
         in_caffe = engine == "caffe" or (engine == "auto" and our_caffe_available())
         with tempfile.TemporaryDirectory(prefix="mtcnn-") as temporary:
@@ -113,9 +115,12 @@ class MtcnnDetector:
             return cls(net("pnet"), net("rnet"), net("onet"), settings)
 
     def detect(self, image: Image) -> list[Detection]:
-        """Every face of `image` (BGR, uint8 (h, w, 3)), best score first. Raises FaceAlignError otherwise."""
+        """The faces of an image, best score first; boxes and points in its 0-based pixels.
+
+        image: BGR uint8 (h, w, 3), not empty. Raises FaceAlignError on any other array.
+        """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise FaceAlignError(f"a picture of {image.dtype} {image.shape}: expected uint8 (h, w, 3)")
+            raise FaceAlignError(f"an image of {image.dtype} {image.shape}: expected uint8 (h, w, 3)")
         sources = halves(image)
         boxes = self._propose(pyramid(sources, self.settings))
         sampled = [level for level in sources if max(level.pixels.shape) <= LARGEST]
@@ -126,65 +131,65 @@ class MtcnnDetector:
         """Stage 1: PNet over the levels; square boxes (n, 4)."""
         windows, boxes, scores, offsets = [], [], [], []
         for index, level in enumerate(levels):
-            answer = self.pnet.forward({"data": as_seen(level.pixels[None])})
-            probability = answer["prob"][0, 1]
+            outputs = self.pnet.forward({"data": as_seen(level.pixels[None])})
+            probability = outputs["prob"][0, 1]
             rows, columns = np.nonzero(probability >= self.settings.thresholds[0])
             if len(rows) == 0:
                 continue
             corner = STRIDE * np.column_stack([columns, rows]).astype(np.float64)
             window = np.hstack([corner, corner + CELL])
             boxes.append(window / np.tile(level.scale, 2))
-            # Far from those of the other levels, so that they do not count as overlapping.
+            # Moved far from those of the other levels, so that they do not overlap.
             windows.append(window + index * FAR)
             scores.append(probability[rows, columns].astype(np.float64))
-            offsets.append(answer["conv4-2"][0][:, rows, columns].T)
+            offsets.append(outputs["conv4-2"][0][:, rows, columns].T)
         if not boxes:
             return np.empty((0, 4))
         score = np.concatenate(scores)
         kept = suppress(np.concatenate(windows), score, 0.5)
         box, offset, score = np.concatenate(boxes)[kept], np.concatenate(offsets)[kept], score[kept]
-        # Overlap is judged on the windows, before regression, as in the authors' code.
+        # Overlap is computed on the windows, before regression, as in the authors' code.
         kept = suppress(box, score, 0.7)
         return square(regress(box[kept], offset[kept]))
 
     def _refine(self, levels: list[Level], boxes: FloatArray) -> FloatArray:
         """Stage 2: RNet; square boxes (m, 4), best score first."""
-        answer = _run(self.rnet, levels, boxes, 24)
-        score = answer["prob"][:, 1].astype(np.float64)
+        outputs = _run(self.rnet, levels, boxes, 24)
+        score = outputs["prob"][:, 1].astype(np.float64)
         good = np.flatnonzero(score >= self.settings.thresholds[1])
         kept = good[suppress(boxes[good], score[good], 0.7)]
-        return square(regress(boxes[kept], answer["conv5-2"][kept]))
+        return square(regress(boxes[kept], outputs["conv5-2"][kept]))
 
     def _finish(self, levels: list[Level], boxes: FloatArray) -> list[Detection]:
         """Stage 3: ONet, which also gives the five points; `boxes` (m, 4), best first.
 
-        RNet moves the windows of a face to one place. There the best is looked at, and the others only when
-        that is no face: most of this stage's time, and no face less. A window that ONet is unsure of, where
-        no face was found, is looked at once more in the place to which ONet moves it: a face that lay off
-        the window's middle is found so.
+        RNet moves the windows of a face to one place. Of these the best is evaluated first, and the others
+        only if it is no face: this saves most of the stage's time and loses no face. A window for which ONet
+        is unsure (see MtcnnSettings) and that overlaps no face found is evaluated again where ONet's
+        regression moves it: this finds faces off the window's centre.
         """
         least = self.settings.thresholds[2]
         best = suppress(boxes, -np.arange(len(boxes), dtype=np.float64), 0.7)
-        answer = _run(self.onet, levels, boxes[best], 48)
-        faces = best[answer["prob"][:, 1] >= least]
+        outputs = _run(self.onet, levels, boxes[best], 48)
+        faces = best[outputs["prob"][:, 1] >= least]
         others = np.setdiff1d(np.arange(len(boxes)), best)
         others = others[~_overlapping(boxes[faces], boxes[others], 0.7, False).any(axis=0)]
-        answer = _joined(answer, _run(self.onet, levels, boxes[others], 48))
+        outputs = _joined(outputs, _run(self.onet, levels, boxes[others], 48))
         boxes = boxes[np.concatenate([best, others])]
 
-        score = answer["prob"][:, 1].astype(np.float64)
+        score = outputs["prob"][:, 1].astype(np.float64)
         unsure = (score >= self.settings.unsure * least) & (score < least)
-        moved = square(regress(boxes[unsure], answer["conv6-2"][unsure]))
+        moved = square(regress(boxes[unsure], outputs["conv6-2"][unsure]))
         moved = moved[~_overlapping(boxes[score >= least], moved, 0.3, False).any(axis=0)]
-        answer = _joined(answer, _run(self.onet, levels, moved, 48))
+        outputs = _joined(outputs, _run(self.onet, levels, moved, 48))
         boxes = np.concatenate([boxes, moved])
 
-        score = answer["prob"][:, 1].astype(np.float64)
+        score = outputs["prob"][:, 1].astype(np.float64)
         good = np.flatnonzero(score >= least)
         corner, side = boxes[good, :2], boxes[good, 2:] - boxes[good, :2]
-        relative = answer["conv6-3"][good].astype(np.float64).reshape(-1, 2, 5).transpose(0, 2, 1)
+        relative = outputs["conv6-3"][good].astype(np.float64).reshape(-1, 2, 5).transpose(0, 2, 1)
         points = corner[:, None] + relative * side[:, None]
-        final = regress(boxes[good], answer["conv6-2"][good])
+        final = regress(boxes[good], outputs["conv6-2"][good])
         kept = suppress(final, score[good], 0.7, of_smaller=True)
         return [
             Detection(box=final[index] - 0.5, score=float(score[good[index]]), points=points[index] - 0.5)
@@ -193,25 +198,25 @@ class MtcnnDetector:
 
 
 def halves(image: Image) -> list[Level]:
-    """The picture, and each time half of it, for as long as its sides have CELL pixels."""
+    """The image, then half of it, and so on, as long as its sides have CELL pixels."""
     height, width = image.shape[:2]
     levels = [Level(image, np.ones(2))]
     while min(height, width) >= 2 * CELL:
         height, width = (height + 1) // 2, (width + 1) // 2
-        picture = levels[-1].pixels
-        if picture.shape[:2] != (2 * height, 2 * width):
-            picture = cv2.resize(picture, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
-        # Averaging is fast where it is of 2 x 2 pixels.
-        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        levels.append(Level(picture, np.array([width / image.shape[1], height / image.shape[0]])))
+        pixels = levels[-1].pixels
+        if pixels.shape[:2] != (2 * height, 2 * width):
+            pixels = cv2.resize(pixels, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
+        # INTER_AREA is fast when it averages exactly 2 x 2 pixels.
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+        levels.append(Level(pixels, np.array([width / image.shape[1], height / image.shape[0]])))
     return levels
 
 
 def pyramid(sources: list[Level], settings: MtcnnSettings) -> list[Level]:
-    """PNet's levels, largest first: faces of min_face pixels, then larger ones, at its window of CELL pixels.
+    """PNet's pyramid, largest level first: at CELL pixels, faces of min_face pixels, then larger ones.
 
-    sources: what `halves` made of the picture; each level is interpolated from the next larger of them. No
-    level is larger than OpenCV can sample from, or has a side shorter than CELL.
+    sources: from `halves`; each level is interpolated from the next larger one of them. No level is larger
+    than OpenCV can sample from, or has a side shorter than CELL.
     """
     height, width = sources[0].pixels.shape[:2]
     base, step = CELL / settings.min_face, settings.factor
@@ -224,17 +229,17 @@ def pyramid(sources: list[Level], settings: MtcnnSettings) -> list[Level]:
             for one in reversed(sources)
             if one.pixels.shape[1] >= size[0] and one.pixels.shape[0] >= size[1]
         )
-        picture = cv2.resize(source, size, interpolation=cv2.INTER_LINEAR)
-        levels.append(Level(picture, np.array([size[0] / width, size[1] / height])))
+        pixels = cv2.resize(source, size, interpolation=cv2.INTER_LINEAR)
+        levels.append(Level(pixels, np.array([size[0] / width, size[1] / height])))
         exponent += 1
     return levels
 
 
-def as_seen(pictures: AnyArray) -> Float32Array:
-    """What the nets are fed, (n, 3, h, w), of BGR pictures (n, h, w, 3)."""
-    n, height, width, _ = pictures.shape
+def as_seen(images: AnyArray) -> Float32Array:
+    """Input (n, 3, h, w) of the nets, RGB and (value - 127.5) / 128, for BGR images (n, h, w, 3)."""
+    n, height, width, _ = images.shape
     result = np.empty((n, 3, height, width), np.float32)
-    for channel, plane in zip((2, 1, 0), cv2.split(pictures.reshape(n * height, width, 3)), strict=True):
+    for channel, plane in zip((2, 1, 0), cv2.split(images.reshape(n * height, width, 3)), strict=True):
         result[:, channel] = np.asarray(plane).reshape(n, height, width)
     result -= np.float32(127.5)
     result *= np.float32(1 / 128)
@@ -242,7 +247,7 @@ def as_seen(pictures: AnyArray) -> Float32Array:
 
 
 def _run(net: Engine, levels: list[Level], boxes: FloatArray, side: int) -> dict[str, Float32Array]:
-    """The answers of RNet or ONet for square boxes (n, 4), each shown at `side` x `side` pixels."""
+    """Outputs of RNet or ONet for square boxes (n, 4), each shown at `side` x `side` pixels."""
     if len(boxes) == 0:
         return {
             "prob": np.empty((0, 2), np.float32),
@@ -252,16 +257,16 @@ def _run(net: Engine, levels: list[Level], boxes: FloatArray, side: int) -> dict
     return net.forward({"data": cut(levels, boxes, side)})
 
 
-def _joined(answer: dict[str, Float32Array], more: dict[str, Float32Array]) -> dict[str, Float32Array]:
-    """The answers for some windows, then those for others."""
-    return {name: np.concatenate([values, more[name]]) for name, values in answer.items()}
+def _joined(outputs: dict[str, Float32Array], more: dict[str, Float32Array]) -> dict[str, Float32Array]:
+    """The outputs for some windows, then those for others."""
+    return {name: np.concatenate([values, more[name]]) for name, values in outputs.items()}
 
 
 def cut(levels: list[Level], boxes: FloatArray, side: int) -> Float32Array:
-    """The pictures (n, 3, side, side) in boxes (n, 4), edges in the original's pixels; black outside.
+    """Net inputs (n, 3, side, side) cut from boxes (n, 4), in edge coordinates of the image; black outside.
 
-    Each is sampled from the smallest level that shows it at `side` pixels or more: no aliasing, one call a
-    level.
+    Each is sampled from the smallest level that shows it at `side` pixels or more, which avoids aliasing, in
+    one call a level.
     """
     scales = np.array([level.scale for level in levels])
     wanted = side / np.maximum(boxes[:, 2] - boxes[:, 0], 1e-6)
@@ -288,17 +293,21 @@ def cut(levels: list[Level], boxes: FloatArray, side: int) -> Float32Array:
 
 
 def regress(boxes: FloatArray, offsets: AnyArray) -> FloatArray:
-    """Boxes (n, 4) moved by a net's offsets (n, 4), which are fractions of width and height."""
+    """Boxes (n, 4) moved by a net's offsets (n, 4), fractions of width and height."""
     sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
     moved: FloatArray = boxes + offsets.astype(np.float64) * sides
     return moved
 
 
 def suppress(boxes: FloatArray, scores: FloatArray, limit: float, of_smaller: bool = False) -> AnyArray:
-    """Indices of the boxes (n, 4) that remain, best score first, when each drops those that overlap it.
+    """Non-maximum suppression: indices of the boxes (n, 4) that remain, best score first.
 
-    A worse box is dropped when the common area exceeds `limit` of their union or, if `of_smaller`, of the
-    smaller of both.
+    A box is dropped when its common area with a better one that remains exceeds `limit` (0..1) of their union
+    or, if `of_smaller`, of the smaller of the two. scores: (n,).
+
+    >>> boxes = np.array([[0.0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]])
+    >>> suppress(boxes, np.array([0.8, 0.9, 0.7]), limit=0.5)
+    array([1, 2])
     """
     order = np.argsort(-scores, kind="stable")
     kept = []

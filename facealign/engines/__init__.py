@@ -1,1 +1,1 @@
-"""What runs a network: pycaffe or ONNX."""
+"""Engines that run a network: pycaffe, or OpenCV for ONNX."""

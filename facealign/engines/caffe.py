@@ -16,7 +16,7 @@ from facealign.networks.registry import BUILDERS
 
 @cache
 def _our_nets() -> set[bytes]:
-    """The deploy nets made here, which Caffe is known to survive."""
+    """This package's deploy nets, serialised; Caffe is known to load them, so they need no dry run."""
     nets = [builder.deploy() for builder in BUILDERS.values()] + [mtcnn.deploy(name) for name in mtcnn.NETS]
     return {net.SerializeToString(deterministic=True) for net in nets}
 
@@ -29,18 +29,18 @@ class CaffeEngine:
         self._deploy, self._where = read_deploy(deploy), str(deploy)
         blobs = matching_weights(self._deploy, read_weights(weights), str(deploy), str(weights))
         caffe = import_caffe()
-        # Stock Caffe lacks messages that ours has.
+        # Parsed with the schema of the Caffe installed: stock Caffe lacks messages that ours has.
         net = caffe.proto.caffe_pb2.NetParameter()
         parse_net(deploy.read_text(encoding="utf-8"), net, deploy)
         if net.SerializeToString(deterministic=True) not in _our_nets():
             dry_run("caffe.Net(arguments[0], 1)", [str(deploy)], deploy)
         self._net = caffe.Net(str(deploy), caffe.TEST)
-        # Copied from the arrays that were checked: Caffe's own loading ends the process on other shapes.
+        # Copied from the checked arrays: Caffe's own loader ends the process on other shapes.
         for name, arrays in blobs.items():
             for blob, values in zip(self._net.params[name], arrays, strict=True):
                 blob.data[...] = values
         self._shapes = declared_inputs(self._deploy, self._where)
-        # To follow shapes through a net takes longer than to run a small one.
+        # Cached, as checking takes longer than running a small net.
         self._checked = lru_cache(maxsize=256)(self._check)
 
     def _check(self, shapes: frozenset[tuple[str, Shape]]) -> None:
@@ -50,7 +50,7 @@ class CaffeEngine:
         """Run the net; see Engine.forward."""
         shapes = {name: tuple(values.shape) for name, values in inputs.items()}
         if shapes != self._shapes:
-            # What fits does so for any number of images but none.
+            # Shapes that fit do so for any number of images but 0, so larger ones are checked as 1.
             self._checked(
                 frozenset(
                     (name, (min(shape[0], 1), *shape[1:]) if shape else shape)
@@ -59,7 +59,7 @@ class CaffeEngine:
             )
             for name, shape in shapes.items():
                 self._net.blobs[name].reshape(*shape)
-            self._shapes = shapes  # the layers' own follow when they run
+            self._shapes = shapes  # the other blobs are reshaped by the layers when they run
         for name, values in inputs.items():
             self._net.blobs[name].data[...] = values
         return {name: values.copy() for name, values in self._net.forward().items()}

@@ -1,4 +1,4 @@
-"""A network trained by pycaffe's solver."""
+"""Training of a network by pycaffe's solver."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ from facealign.engines.pycaffe import import_caffe
 
 
 class CaffeSolver:
-    """Caffe's solver, an iteration at a time, and the deploy net that shares the weights it trains."""
+    """Caffe's solver, run iteration by iteration, and a deploy net that shares the weights it trains."""
 
     def __init__(self, solver: Path, deploy: Path | None = None, gpu: bool = False) -> None:
-        """solver, deploy: prototxt files that were checked; Caffe ends the process on others."""
+        """solver, deploy: checked prototxt files; Caffe ends the process on invalid ones."""
         caffe = import_caffe()
         if gpu:
             caffe.set_mode_gpu()
@@ -28,7 +28,7 @@ class CaffeSolver:
 
     @property
     def iteration(self) -> int:
-        """Iterations done."""
+        """Number of iterations done."""
         return int(self._solver.iter)
 
     @property
@@ -47,21 +47,21 @@ class CaffeSolver:
         return {name: [blob.data for blob in blobs] for name, blobs in self._solver.net.params.items()}
 
     def set_weights(self, weights: Mapping[str, Sequence[Float32Array]]) -> None:
-        """Start from these weights, of the shapes that the net wants."""
-        # Copied from arrays that were checked: Caffe's own loading ends the process on other shapes.
+        """Copy weights, layer name -> arrays of the net's shapes, into the network."""
+        # Copied from checked arrays: Caffe's own loader ends the process on other shapes.
         ours = self.weights
         for name, arrays in weights.items():
             for array, values in zip(ours[name], arrays, strict=True):
                 array[...] = values
 
     def step(self, iterations: int = 1) -> None:
-        """Train."""
+        """Run training iterations."""
         self._solver.step(iterations)
 
     def predict(
         self, images: Float32Array, input_name: str, output_name: str, batch: int = 64
     ) -> Float32Array:
-        """Outputs (n, numbers) of the deploy net for images (n, 3, h, w), `batch` of them at a time."""
+        """Outputs (n, numbers) of the deploy net for inputs (n, 3, h, w), run `batch` at a time."""
         assert self._deploy is not None
         outputs = []
         for start in range(0, len(images), batch):
@@ -76,5 +76,5 @@ class CaffeSolver:
         self._solver.snapshot()
 
     def restore(self, state: str) -> None:
-        """Go on from a .solverstate file and the weights it names."""
+        """Continue from a .solverstate file and the weights it names."""
         self._solver.restore(state)

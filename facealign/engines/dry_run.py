@@ -1,8 +1,8 @@
-"""What Caffe does not survive, tried in a process of its own first.
+"""Dry run: Caffe calls that may end the process, tried in a separate process first.
 
-Caffe ends the process on whatever its CHECK macros find wrong. Most of that is looked at before (see
-`networks.shapes`); the rest, such as a filler of an unknown name, only Caffe itself can tell. It takes a
-third of a second.
+Caffe ends the process when one of its CHECK macros fails. Most causes are checked before (see
+`caffe_files.net_shapes`); the rest, such as a filler of an unknown name, only Caffe itself detects. A dry run
+takes a third of a second.
 """
 
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 from facealign.caffe_files.prototxt import layer_lines, read_net
 from facealign.errors import FaceAlignError
 
-# Of pycaffe only the compiled part: the rest takes longer to import than all else here.
+# Imports only the compiled part of pycaffe: the rest takes longer than everything else here.
 _START = """
 import importlib.machinery, json, resource, sys, types
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -33,10 +33,10 @@ _LAYER = re.compile(r"Creating layer (.*)", re.IGNORECASE)
 def dry_run(code: str, arguments: Sequence[str], net: Path) -> None:
     """Run Python `code` in another process, with pycaffe's compiled part as `caffe`, and `arguments`.
 
-    Raises FaceAlignError when Caffe ends that process: with its reason, the prototxt `net` and, where Caffe
-    says which layer it was at, the line of that layer.
+    Raises FaceAlignError when Caffe ends that process: with Caffe's reason, the prototxt `net` and, if Caffe
+    logged the layer, the line of that layer.
     """
-    if not sys.executable:  # Python inside another program
+    if not sys.executable:  # Python is embedded in another program
         return
     done = subprocess.run(
         [sys.executable, "-c", _START + code, json.dumps([sys.path, list(arguments)])],
@@ -48,17 +48,17 @@ def dry_run(code: str, arguments: Sequence[str], net: Path) -> None:
         check=False,
     )
     if done.returncode:
-        raise FaceAlignError(_told(done.stderr, done.returncode, net))
+        raise FaceAlignError(_failure(done.stderr, done.returncode, net))
 
 
-def _told(log: str, code: int, net: Path) -> str:
-    """One line of what Caffe logged before it ended."""
+def _failure(log: str, code: int, net: Path) -> str:
+    """One line about the failure that Caffe logged, with the line of `net` where it is known."""
     unread = _PARSING.search(log)
     if unread:
         return f"{net}, line {unread[1]}: Caffe cannot read it: {unread[2]}"
     fatal = _FATAL.search(log)
     if fatal is None:
-        last = (log.strip().splitlines() or ["it says nothing"])[-1]
+        last = (log.strip().splitlines() or ["no message"])[-1]
         return f"{net}: Caffe cannot run it: {last} (exit code {code})"
     names = [layer.name for layer in read_net(net).layer]
     mentioned = [name for name in re.findall(r"[^\s'\",()]+", fatal[1].rstrip(".")) if name in names]

@@ -1,4 +1,4 @@
-"""What every engine does: named arrays in, named arrays out."""
+"""The interface of all engines: named arrays in, named arrays out."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -12,16 +12,16 @@ class Engine(Protocol):
     """A trained network that can be run."""
 
     def forward(self, inputs: Mapping[str, AnyArray]) -> dict[str, Float32Array]:
-        """Run the network on named blobs (n, channels, height, width) of any n; all its outputs by name.
+        """All outputs of the network by name, for named inputs (n, channels, height, width) of any n.
 
-        Networks without fully connected layers take any height and width too.
+        Networks without fully connected layers also take any height and width.
         Raises FaceAlignError when an input is missing, unknown, or of another shape.
         """
         ...
 
 
 class Batched:
-    """An engine that is given at most `size` images at once: as many as keep its maps in the cache."""
+    """An engine that runs at most `size` images at a time, so that its feature maps stay in the cache."""
 
     def __init__(self, engine: Engine, size: int) -> None:
         self._engine, self._size = engine, size
@@ -31,10 +31,10 @@ class Batched:
         count = max((len(values) for values in inputs.values()), default=0)
         if count <= self._size:
             return self._engine.forward(inputs)
-        answers = [
+        parts = [
             self._engine.forward(
                 {name: values[start : start + self._size] for name, values in inputs.items()}
             )
             for start in range(0, count, self._size)
         ]
-        return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

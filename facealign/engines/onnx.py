@@ -15,10 +15,10 @@ from facealign.io.reading import read_bytes
 
 
 class OnnxEngine:
-    """An ONNX file in OpenCV's DNN. `spec` is what its metadata says of crops and outputs, if anything."""
+    """An ONNX file in OpenCV's DNN module; `spec` is the description in its metadata, or None."""
 
     def __init__(self, path: Path, classic: bool = False) -> None:
-        """classic: by OpenCV 5's older engine, as that of OpenCV 4; faster for some nets, slower for others.
+        """classic: use OpenCV 5's older engine, that of OpenCV 4; faster for some nets, slower for others.
 
         Raises FaceAlignError when the file is missing, damaged, or holds what OpenCV cannot run.
         """
@@ -43,13 +43,13 @@ class OnnxEngine:
             if one.name not in constants
         }
         self._outputs = [output.name for output in model.graph.output]
-        # Kept where pictures may have any size: OpenCV ends the process on those that are too small.
+        # Kept if images may have any size: OpenCV ends the process on those that are too small.
         free = any(isinstance(side, str) for sides in self._inputs.values() for side in sides[1:])
         self._model = model if free else None
         self._fitting: list[Mapping[str, tuple[int, ...]]] = []
         try:
             if classic and hasattr(cv2.dnn, "ENGINE_CLASSIC"):
-                # From the file: from memory, OpenCV 5.0 takes its new engine whatever is asked for.
+                # From the file: from memory, OpenCV 5.0 ignores `engine` and takes its new one.
                 self._net = cv2.dnn.readNetFromONNX(str(path), engine=cv2.dnn.ENGINE_CLASSIC)
             else:
                 self._net = cv2.dnn.readNetFromONNX(np.frombuffer(data, dtype=np.uint8))
@@ -76,10 +76,10 @@ class OnnxEngine:
                     f"{self._where}: input {name!r} has shape {values.shape}, expected ({wanted})"
                 )
         shapes = {name: values.shape for name, values in inputs.items()}
-        # Maps only grow with the pictures: what is no smaller than a shape that fits needs no look.
+        # Feature maps only grow with the images: a shape no smaller than one that fits need not be checked.
         if self._model is not None and not any(_no_smaller(shapes, known) for known in self._fitting):
             if not _fits(self._model, shapes):
-                raise FaceAlignError(f"{self._where}: pictures of shapes {shapes} are too small for it")
+                raise FaceAlignError(f"{self._where}: images of shapes {shapes} are too small for it")
             self._fitting = [known for known in self._fitting if not _no_smaller(known, shapes)] + [shapes]
         try:
             for name, values in inputs.items():
@@ -91,7 +91,7 @@ class OnnxEngine:
 
 
 def _numbers(tensor: onnx.TensorProto) -> AnyArray:
-    """The values of a tensor of floats; of another type, nothing."""
+    """The values of a float32 tensor; none for other types."""
     if tensor.data_type != onnx.TensorProto.FLOAT:
         return np.empty(0)
     return np.asarray(onnx.numpy_helper.to_array(tensor))
@@ -107,7 +107,7 @@ def _no_smaller(shapes: Mapping[str, tuple[int, ...]], others: Mapping[str, tupl
 
 
 def _fits(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether all maps have at least one pixel for inputs of these shapes."""
+    """Whether all feature maps have at least one pixel for inputs of these shapes."""
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
     for value in sized.graph.input:

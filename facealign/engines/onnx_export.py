@@ -1,4 +1,4 @@
-"""From a deploy net and its weights to ONNX, BatchNorm and Scale folded into the convolutions before them."""
+"""ONNX export of a deploy net and its weights; BatchNorm and Scale are folded into preceding convolutions."""
 
 import math
 
@@ -14,11 +14,11 @@ from facealign.crops.model_spec import METADATA_KEY, ModelSpec
 from facealign.errors import FaceAlignError
 
 OPSET, IR_VERSION = 13, 8
-"""Old enough for OpenCV 4.8."""
+"""Supported by OpenCV 4.8."""
 
 
 class _Convolution:
-    """A convolution whose weights still take in the per-channel scalings that follow it."""
+    """A convolution not yet emitted, whose weights absorb the per-channel scalings that follow it."""
 
     def __init__(self, layer: caffe_pb2.LayerParameter, bottom: str, blobs: list[Float32Array]) -> None:
         self.layer, self.bottom = layer, bottom
@@ -31,9 +31,10 @@ class _Convolution:
 
 
 class _Graph:
-    """ONNX nodes in the making; `current` is the tensor that a Caffe blob, possibly changed in place, is now.
+    """The ONNX graph being built.
 
-    shapes: those of the blobs, without the number of pictures.
+    shapes: blob -> shape without the number of images; current: blob -> the tensor that it is at this point,
+    as layers change blobs in place; pending: blob -> its convolution, not yet emitted.
     """
 
     def __init__(self, shapes: dict[str, Shape]) -> None:
@@ -55,7 +56,7 @@ class _Graph:
         return name
 
     def per_channel(self, blob: str) -> Shape:
-        """Shape that values, one a channel of `blob`, are broadcast in."""
+        """Shape in which one value per channel of `blob` is broadcast."""
         return (-1, *[1] * (len(self.shapes[blob]) - 1))
 
     def add(self, kind: str, inputs: list[str], layer: str, **attributes: object) -> str:
@@ -67,7 +68,7 @@ class _Graph:
         return output
 
     def tensor(self, blob: str) -> str:
-        """The tensor of a blob, after emitting the convolution that is still held back for it."""
+        """The tensor of a blob; its pending convolution, if any, is emitted first."""
         convolution = self.pending.pop(blob, None)
         if convolution is not None:
             self.current[blob] = self._emit(convolution)
@@ -136,7 +137,7 @@ def _inner_product(
 def _simple(
     graph: _Graph, layer: caffe_pb2.LayerParameter, bottoms: list[str], blobs: list[Float32Array]
 ) -> str:
-    """The tensor that a layer other than a convolution makes."""
+    """The output tensor of a layer other than a convolution."""
     if layer.type in ("BatchNorm", "Scale"):
         shape = graph.per_channel(layer.bottom[0])
         factor, offset = (values.reshape(shape) for values in _affine(layer, blobs))
@@ -192,9 +193,9 @@ def export_onnx(
 ) -> onnx.ModelProto:
     """The ONNX model of a deploy net and weights matched to it by layer name.
 
-    The number of pictures is free; so are their height and width when no layer is fully connected. `spec`
-    goes into the metadata; `where` names the weights in errors. The same input gives the same bytes.
-    Raises FaceAlignError on a layer without fitting weights or of a type that has no export.
+    The number of images is free; so are their height and width when no layer is fully connected. spec: is
+    stored in the metadata; where: names the weights in errors. The same input gives the same bytes.
+    Raises FaceAlignError on a layer without matching weights or of a type that cannot be exported.
     """
     blobs = weights if isinstance(weights, dict) else blobs_of(weights, where)
     net = deploy.name or "the net"
@@ -225,7 +226,7 @@ def export_onnx(
 
 
 def _convert(graph: _Graph, deploy: caffe_pb2.NetParameter, blobs: Blobs) -> list[onnx.ValueInfoProto]:
-    """Add the nodes of all layers; the outputs, which are the blobs that no other layer takes."""
+    """Add the nodes of all layers, and return the outputs: the blobs that no other layer reads."""
     used: set[str] = set()
     for layer in deploy.layer:
         if layer.type == "Input":
@@ -253,7 +254,7 @@ def _convert(graph: _Graph, deploy: caffe_pb2.NetParameter, blobs: Blobs) -> lis
 
 
 def _merge_identities(nodes: list[onnx.NodeProto]) -> None:
-    """Give tensors their output names directly in place of the Identity nodes that would rename them."""
+    """Remove Identity nodes by giving the tensors their output names directly."""
     names = {node.input[0]: node.output[0] for node in nodes if node.op_type == "Identity"}
     nodes[:] = [node for node in nodes if node.op_type != "Identity"]
     for node in nodes:

@@ -1,7 +1,7 @@
-"""Which engine runs a given file of weights.
+"""Choice and opening of the engine for a weights file.
 
-An engine is imported when it is opened: that takes as long as all else that a worker process imports, and
-most of those run no network.
+An engine is imported only when it is opened: the import takes as long as all others of a worker process, and
+most of these run no network.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ KINDS = ("auto", "caffe", "onnx")
 
 
 def caffe_folder() -> Path | None:
-    """Where pycaffe is installed, or None; a mere folder named caffe where Python looks is not it."""
+    """Folder of the installed pycaffe, or None; a plain folder named caffe on the path does not count."""
     spec = importlib.util.find_spec("caffe")
     return None if spec is None or spec.origin is None else Path(spec.origin).parent
 
@@ -29,20 +29,20 @@ def caffe_available() -> bool:
 
 
 def our_caffe_available() -> bool:
-    """Whether the Caffe installed is one that was built here, which computes small nets as one."""
+    """Whether the installed Caffe is this project's build, which runs small nets fused."""
     folder = caffe_folder()
     return folder is not None and (folder / "build_info.json").is_file()
 
 
 def engine_of(weights: Path) -> str:
-    """Who runs exactly this file: Caffe a caffemodel, else ONNX."""
+    """The engine of exactly this file: "caffe" for a caffemodel, else "onnx"."""
     return "caffe" if weights.suffix == ".caffemodel" else "onnx"
 
 
 def resolve(kind: str, weights: Path) -> tuple[str, Path]:
-    """("caffe" or "onnx", the file it runs): `weights`, or its sibling with the other suffix.
+    """The engine, "caffe" or "onnx", and the file it runs: `weights`, or its sibling with the other suffix.
 
-    "auto" is Caffe when it is installed and there is a caffemodel, else ONNX.
+    kind: "caffe", "onnx" or "auto": Caffe if it is installed and there is a caffemodel, else ONNX.
     Raises FaceAlignError when the file that the engine needs does not exist.
     """
     if kind not in KINDS:
@@ -62,10 +62,10 @@ def resolve(kind: str, weights: Path) -> tuple[str, Path]:
 
 
 def spec_for(caffemodel: Path, published: bool = False) -> ModelSpec:
-    """How to feed a caffemodel and read it, its `deploy` absolute: what the file beside it says.
+    """The description of a caffemodel, with an absolute `deploy`, from the file beside it.
 
-    published: crop by the reference demo's arithmetic; weights with no such file are then its author's.
-    Raises FaceAlignError when there is no such file, or it is malformed; see load_spec.
+    published: crop by the reference demo's arithmetic; weights without such a file then count as its
+    author's. Raises FaceAlignError when the file is missing or malformed; see load_spec.
     """
     if not published:
         return load_spec(caffemodel)
@@ -81,11 +81,11 @@ def _as_published(spec: ModelSpec) -> ModelSpec:
 
 
 def open_engine(kind: str, weights: Path, published: bool = False) -> tuple[Engine, ModelSpec]:
-    """Open landmark weights with "caffe", "onnx" or "auto"; the engine, and how to feed and read it.
+    """Engine and description of landmark weights.
 
-    published: as in `describe`.
-    Raises FaceAlignError on a missing or unfit file, when the ONNX file does not describe itself, and on a
-    description of another net.
+    kind: "caffe", "onnx" or "auto", see `resolve`; published: see `spec_for`.
+    Raises FaceAlignError on a missing or invalid file, an ONNX file without a description, and a description
+    of another net.
     """
     kind, path = resolve(kind, weights)
     if kind == "caffe":
@@ -107,7 +107,7 @@ def open_engine(kind: str, weights: Path, published: bool = False) -> tuple[Engi
 
 
 def _check_described(engine: Engine, spec: ModelSpec, where: str) -> None:
-    """Run the net once. Raises FaceAlignError when its inputs and output are not as the description says."""
+    """Run the net once. Raises FaceAlignError when its input or output differs from the description."""
     black = np.broadcast_to(np.float32(0), (1, 3, spec.input_height, spec.input_width))
     try:
         outputs = engine.forward({spec.input_name: black})

@@ -1,4 +1,4 @@
-"""pycaffe: imported once, quiet, with one clear line where it is missing."""
+"""Import of pycaffe: without its log, and with a one-line error when it is missing."""
 
 import json
 import os
@@ -9,9 +9,9 @@ from facealign.errors import FaceAlignError
 
 
 def import_caffe() -> ModuleType:
-    """pycaffe, kept from logging every layer.
+    """The module `caffe`, with its log of every layer silenced.
 
-    Raises FaceAlignError when it is not installed, or CAFFE_ISA names what this processor lacks.
+    Raises FaceAlignError when it is not installed, or CAFFE_ISA names instructions that this processor lacks.
     """
     os.environ.setdefault("GLOG_minloglevel", "2")
     try:
@@ -27,15 +27,15 @@ def import_caffe() -> ModuleType:
 
 
 def single_threaded_blas() -> None:
-    """Keep OpenBLAS to one thread, unless the user says otherwise: these products are too small to share out.
+    """Limit OpenBLAS to one thread, unless the user has set a number: the matrix products here are small.
 
-    Takes effect when it is called before Caffe is imported.
+    Has an effect only before Caffe is imported.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def why_no_gpu() -> str | None:
-    """Why the installed Caffe cannot use a GPU, or None. Raises FaceAlignError when there is no Caffe."""
+    """Reason why the installed Caffe cannot use a GPU, or None. Raises FaceAlignError without Caffe."""
     caffe = import_caffe()
     info = Path(str(caffe.__file__)).parent / "build_info.json"
     if not info.is_file() or not json.loads(info.read_text(encoding="utf-8")).get("gpu"):

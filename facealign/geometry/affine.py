@@ -1,4 +1,4 @@
-"""Affine maps of points and images, (2, 3) matrices: apply, compose, invert, warp."""
+"""Affine maps of points and images, as (2, 3) matrices: apply, compose, invert, warp."""
 
 import math
 
@@ -8,18 +8,30 @@ import numpy as np
 from facealign.arrays import FloatArray, Image, IntArray
 
 MAX_SHRINK = 2.0
-"""Bilinear sampling aliases when a picture shrinks by more than this; it is then area-averaged first."""
+"""An image that shrinks by this factor or more is area-averaged first: bilinear sampling would alias."""
 
 
 def apply(affine: FloatArray, points: FloatArray) -> FloatArray:
-    """Map points (..., 2) by an affine (2, 3), or points (k, n, 2) by k affines (k, 2, 3)."""
+    """Points mapped by an affine.
+
+    affine: (2, 3) with points (..., 2), or (k, 2, 3) with points (k, n, 2). Returns the shape of `points`.
+
+    >>> apply(np.array([[2.0, 0, 5], [0, 2, 0]]), np.array([[1.0, 3]]))
+    array([[7., 6.]])
+    """
     offset = affine[..., 2] if affine.ndim == 2 else affine[..., None, :, 2]
     mapped: FloatArray = points @ np.swapaxes(affine[..., :2], -1, -2) + offset
     return mapped
 
 
 def compose(second: FloatArray, first: FloatArray) -> FloatArray:
-    """The affine (..., 2, 3) that does `first`, then `second`."""
+    """The affine that applies `first`, then `second`; each (..., 2, 3).
+
+    >>> double, shift = np.array([[2.0, 0, 0], [0, 2, 0]]), np.array([[1.0, 0, 5], [0, 1, 0]])
+    >>> compose(shift, double)
+    array([[2., 0., 5.],
+           [0., 2., 0.]])
+    """
     linear = second[..., :2] @ first
     linear[..., 2] += second[..., 2]
     composed: FloatArray = linear
@@ -27,15 +39,28 @@ def compose(second: FloatArray, first: FloatArray) -> FloatArray:
 
 
 def invert(affine: FloatArray) -> FloatArray:
-    """The inverse of an affine (2, 3). Raises numpy.linalg.LinAlgError when there is none."""
+    """The inverse of an affine (2, 3). Raises numpy.linalg.LinAlgError when there is none.
+
+    >>> invert(np.array([[2.0, 0, 4], [0, 2, 6]]))
+    array([[ 0.5,  0. , -2. ],
+           [ 0. ,  0.5, -3. ]])
+    """
     linear = np.linalg.inv(affine[:, :2])
     return np.column_stack([linear, -linear @ affine[:, 2]])
 
 
 def warp(image: Image, affine: FloatArray, size: tuple[int, int]) -> Image:
-    """The picture (height, width, c) that `affine` (image to crop, (2, 3)) shows of `image` (h, w, c).
+    """The crop that an affine makes of an image.
 
-    Black outside. Bilinear; a part that shrinks by 2 or more is averaged over whole blocks of pixels first.
+    image: uint8 (h, w, c); affine: (2, 3), from image to crop pixels; size: height and width of the crop.
+    Returns uint8 (height, width, c), black outside the image. Sampling is bilinear; where the image shrinks
+    by MAX_SHRINK or more, whole blocks of pixels are averaged first.
+
+    >>> image = np.zeros((4, 4, 3), np.uint8)
+    >>> image[1, 2] = 200
+    >>> warp(image, np.array([[1.0, 0, -2], [0, 1, -1]]), (2, 2))[..., 0]
+    array([[200,   0],
+           [  0,   0]], dtype=uint8)
     """
     height, width = size
     shrink = shrinking(affine)
@@ -53,28 +78,30 @@ def warp(image: Image, affine: FloatArray, size: tuple[int, int]) -> Image:
 
 
 def shrinking(affine: FloatArray) -> float:
-    """How many pixels of the image, along a line, become one of the crop that an affine (2, 3) makes."""
+    """Image pixels per crop pixel along a line, 1 / sqrt(|det|), for an affine (2, 3) from image to crop."""
     (a, b, _), (c, d, _) = affine.tolist()
     return 1.0 / math.sqrt(abs(a * d - b * c))
 
 
 def reach(affine: FloatArray, size: tuple[int, int]) -> IntArray:
-    """The pixels x1 y1 x2 y2 (the last ones not included) of the image a crop of `size` can show; (..., 4).
+    """Bounds of the image pixels that a crop depends on.
 
-    affine: (..., 2, 3), image to crop.
+    affine: (..., 2, 3), from image to crop pixels; size: height and width of the crop. Returns whole numbers
+    x1 y1 x2 y2 (..., 4), x2 and y2 exclusive; they may lie outside the image.
     """
     centre = (np.array([size[1], size[0]]) - 1) / 2
     back = np.linalg.inv(affine[..., :2])
-    # Where the crop's centre lies, and how far from it what its outermost pixels are mixed from.
+    # The crop's centre in the image, and the distance to the farthest pixels that are interpolated.
     middle = (back @ (centre - affine[..., 2])[..., None])[..., 0]
     far = np.abs(back) @ (centre + 1)
     return np.concatenate([np.floor(middle - far), np.ceil(middle + far) + 1], axis=-1).astype(int)
 
 
 def block_average(image: Image, factor: int) -> tuple[Image, FloatArray]:
-    """The picture reduced by a whole factor, each pixel the mean of a block, and the affine back to `image`.
+    """An image reduced by a whole factor, each pixel the mean of a block, and the affine (2, 3) back.
 
-    Whole blocks only, so that a block's centre maps exactly; the last ones are filled up with black.
+    image: uint8 (h, w, c); factor: side of a block, pixels. The last blocks are padded with black to whole
+    ones, so that the centre of every block maps exactly.
     """
     rows, columns = -(-image.shape[0] // factor), -(-image.shape[1] // factor)
     missing = (rows * factor - image.shape[0], columns * factor - image.shape[1])
@@ -85,8 +112,13 @@ def block_average(image: Image, factor: int) -> tuple[Image, FloatArray]:
 
 
 def block_grid(factor: int) -> FloatArray:
-    """The affine (2, 3) from a picture reduced by blocks, `factor` pixels wide, to the picture before."""
-    # Pixel u of the reduced picture has its centre at factor * u + (factor - 1) / 2.
+    """Affine (2, 3) from an image reduced by blocks, `factor` pixels wide, to the original image.
+
+    >>> block_grid(2)
+    array([[2. , 0. , 0.5],
+           [0. , 2. , 0.5]])
+    """
+    # Pixel u of the reduced image has its centre at factor * u + (factor - 1) / 2.
     offset = (factor - 1) / 2
     return np.array([[factor, 0.0, offset], [0.0, factor, offset]])
 

@@ -1,31 +1,32 @@
-"""Boxes x1 y1 x2 y2, 0-based: overlap, squaring and widening, boxes from landmarks and from text files."""
+"""Boxes x1 y1 x2 y2 in 0-based pixels: area, overlap, squaring and widening, boxes from landmarks."""
 
 import numpy as np
 
 from facealign.arrays import FloatArray
 
-# An MTCNN box relative to the box of the landmarks: its centre's offset and its size, as fractions of the
-# landmark box's width and height. Medians over the 2012 training faces of 300-W at hand, as
-# facealign detect-faces prints them.
+# MTCNN's box relative to the bounding box of the landmarks: offset of its centre, and its size, as fractions
+# of the landmark box's width and height. Medians over the 2012 training faces of 300-W at hand, printed by
+# facealign detect-faces.
 MTCNN_CENTRE = (-0.024, -0.182)
 MTCNN_SIZE = (0.972, 1.297)
 
 
 def landmark_box(points: FloatArray) -> FloatArray:
-    """The smallest box around points (..., n, 2); (..., 4)."""
+    """Bounding box (..., 4) of points (..., n, 2)."""
     return np.concatenate([points.min(axis=-2), points.max(axis=-2)], axis=-1)
 
 
 def area(boxes: FloatArray) -> FloatArray:
-    """Area of boxes (..., 4), 0 where a box is empty; (...)."""
+    """Area (...) of boxes (..., 4), 0 for an empty box."""
     sides = np.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
     product: FloatArray = sides[..., 0] * sides[..., 1]
     return product
 
 
 def intersection(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Area common to boxes a and b (..., 4), broadcast against each other."""
-    # Coordinate by coordinate, as NMS asks for many: pairs of them side by side take several times as long.
+    """Common area (...) of boxes a and b (..., 4), broadcast against each other."""
+    # One coordinate at a time: non-maximum suppression compares many boxes, and (x, y) pairs are several
+    # times slower.
     width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
     height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
     product: FloatArray = np.maximum(width, 0.0) * np.maximum(height, 0.0)
@@ -33,7 +34,11 @@ def intersection(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def overlap(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Intersection over union, 0..1, of boxes a and b (..., 4), broadcast against each other."""
+    """Intersection over union (...), 0..1, of boxes a and b (..., 4), broadcast against each other.
+
+    >>> overlap(np.array([0.0, 0, 10, 10]), np.array([[0.0, 0, 10, 10], [0, 0, 5, 10], [20, 0, 30, 10]]))
+    array([1. , 0.5, 0. ])
+    """
     a, b = np.broadcast_arrays(a, b)
     common = intersection(a, b)
     union = area(a) + area(b) - common
@@ -41,9 +46,13 @@ def overlap(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def square(box: FloatArray, scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> FloatArray:
-    """Square of side `scale` x the longer side, its centre moved by `shift` (right, down) x that side.
+    """Square (..., 4) around the centre of a box (..., 4).
 
-    box (..., 4) -> (..., 4).
+    scale: side of the square over the box's longer side; shift: (right, down), how far its centre moves, as
+    fractions of that longer side.
+
+    >>> square(np.array([0.0, 0, 10, 20]), scale=1.5)
+    array([-10.,  -5.,  20.,  25.])
     """
     side = (box[..., 2:] - box[..., :2]).max(axis=-1, keepdims=True)
     centre = (box[..., :2] + box[..., 2:]) / 2 + side * np.asarray(shift)
@@ -52,7 +61,11 @@ def square(box: FloatArray, scale: float = 1.0, shift: tuple[float, float] = (0.
 
 
 def box_from_landmarks(points: FloatArray) -> FloatArray:
-    """The box that MTCNN would be expected to give for a face with these landmarks; (..., 4)."""
+    """Expected MTCNN box (..., 4) of a face with landmarks (..., n, 2), by MTCNN_CENTRE and MTCNN_SIZE.
+
+    >>> box_from_landmarks(np.array([[0.0, 0], [100, 100]])).round(2)
+    array([ -1.  , -33.05,  96.2 ,  96.65])
+    """
     tight = landmark_box(points)
     size = tight[..., 2:] - tight[..., :2]
     centre = (tight[..., :2] + tight[..., 2:]) / 2 + size * np.array(MTCNN_CENTRE)

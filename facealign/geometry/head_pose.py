@@ -1,7 +1,7 @@
-"""Head pose from six landmarks, with the reference demo's model of a head and its camera.
+"""Head pose from six landmarks, with the head model and camera of the reference demo.
 
-The angles differ from those that the demo prints, which counts pitch from a head upside down and multiplies
-two terms of it that should be added.
+The angles differ from those that the demo prints: its pitch is relative to an upside-down head, and it
+multiplies two terms of the pitch that should be added.
 """
 
 import math
@@ -27,12 +27,12 @@ MODEL_POINTS = np.array(
 )
 """The same points of a generic head: x right, y up, z towards the viewer."""
 CROP_SIDE = 64.0
-"""Of the reference demo's crop, pixels."""
+"""Side of the reference demo's crop, pixels."""
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Head pose, in degrees.
+    """Head pose in degrees.
 
     yaw: positive when the face turns to the image's right; pitch: positive when it looks up; roll: positive
     when the head leans clockwise on the screen.
@@ -47,11 +47,11 @@ class Pose:
 
 
 def head_pose(landmarks: FloatArray) -> Pose | None:
-    """Pose of the face with these landmarks (68, 2), in pixels of an image.
+    """Head pose of a face in an image, or None when the landmarks allow no solution.
 
-    That of `crop_pose` in the square crop which the landmarks themselves imply, as large as the reference
-    demo's: it depends neither on the box that the face was found by, nor on where in the image the face is
-    and how large. None when the landmarks allow no solution.
+    landmarks: (68, 2), pixels of the image. The pose is `crop_pose` in a square crop of CROP_SIDE pixels
+    around the box that the landmarks imply, so it depends neither on the detected box nor on the place and
+    size of the face in the image.
     """
     if not np.isfinite(landmarks).all():
         return None
@@ -63,18 +63,31 @@ def head_pose(landmarks: FloatArray) -> Pose | None:
 
 
 def crop_pose(points: FloatArray, size: float) -> Pose | None:
-    """Pose of the face with these landmarks (68, 2) in a square crop of side `size` pixels.
+    """Head pose of a face in a square crop, or None when the landmarks allow no solution.
 
-    Solves the perspective-n-point problem with focal length `size` and the crop's centre as principal point
-    (reference demo: 64 and (32, 32)). None when the landmarks allow no solution.
+    points: (68, 2), pixels of the crop; size: side of the crop, pixels. Solves the perspective-n-point
+    problem with focal length `size` and the crop's centre as principal point (reference demo: 64 and
+    (32, 32)).
+
+    >>> x, y, z = MODEL_POINTS.T * [[1], [-1], [-1]] + [[0], [0], [1500]]  # seen from the front
+    >>> points = np.zeros((68, 2))
+    >>> points[list(LANDMARKS)] = 32 + 64 * np.column_stack([x / z, y / z])
+    >>> pose = crop_pose(points, 64.0)
+    >>> max(abs(pose.yaw), abs(pose.pitch), abs(pose.roll)) < 0.01
+    True
     """
     camera = np.array([[size, 0.0, size / 2], [0.0, size, size / 2], [0.0, 0.0, 1.0]])
-    picture = np.ascontiguousarray(np.asarray(points, dtype=np.float64)[list(LANDMARKS)])
-    if not np.isfinite(picture).all():
+    image_points = np.ascontiguousarray(np.asarray(points, dtype=np.float64)[list(LANDMARKS)])
+    if not np.isfinite(image_points).all():
         return None
     try:
         solved, rotation, _ = cv2.solvePnP(
-            MODEL_POINTS, picture, camera, np.zeros(4), *_frontal(picture, size), useExtrinsicGuess=True
+            MODEL_POINTS,
+            image_points,
+            camera,
+            np.zeros(4),
+            *_frontal(image_points, size),
+            useExtrinsicGuess=True,
         )
     except cv2.error:
         return None
@@ -83,29 +96,29 @@ def crop_pose(points: FloatArray, size: float) -> Pose | None:
     return _angles(np.asarray(cv2.Rodrigues(rotation)[0], dtype=np.float64))
 
 
-def _frontal(picture: FloatArray, size: float) -> tuple[FloatArray, FloatArray]:
-    """Rotation and translation of a head seen from the front, leaned as the outer eye corners are.
+def _frontal(image_points: FloatArray, size: float) -> tuple[FloatArray, FloatArray]:
+    """Start for the solver: rotation and translation of a frontal head with the roll of the eye corners.
 
-    The solver starts from it: alone, it finds a head behind the camera for one face in eight of 300-W.
+    Without it, the solver finds a head behind the camera for one face in eight of 300-W.
     """
-    across = picture[3] - picture[2]
+    across = image_points[3] - image_points[2]
     lean = math.atan2(across[1], across[0])
     upright = np.diag([1.0, -1.0, -1.0])
     turn = np.array(
         [[math.cos(lean), -math.sin(lean), 0.0], [math.sin(lean), math.cos(lean), 0.0], [0.0, 0.0, 1.0]]
     )
     away = size * 450.0 / max(float(np.hypot(*across)), 1e-6)
-    place = np.append((picture[0] - size / 2) * (away / size), away)
+    place = np.append((image_points[0] - size / 2) * (away / size), away)
     return np.asarray(cv2.Rodrigues(turn @ upright)[0], dtype=np.float64), place.reshape(3, 1)
 
 
 def _angles(rotation: FloatArray) -> Pose:
     """Angles of a model-to-camera rotation (camera: x right, y down, z away from the viewer)."""
-    # Columns are the head's axes in the camera; a frontal head has y and z reversed, which is undone first.
+    # Columns are the head's axes in the camera; a frontal head has y and z reversed, so reverse them first.
     matrix = np.diag([1.0, -1.0, -1.0]) @ rotation
     # matrix = Rz(roll') Rx(pitch') Ry(yaw') in x right, y up, z towards the viewer
     yaw = math.atan2(-matrix[2, 0], matrix[2, 2])
     pitch = math.asin(max(-1.0, min(1.0, matrix[2, 1])))
     roll = math.atan2(-matrix[0, 1], matrix[1, 1])
-    # The forward axis (z) points to the viewer: a positive rotation about y moves it to the picture's right.
+    # The forward axis (z) points to the viewer: a positive rotation about y moves it to the image's right.
     return Pose(yaw=math.degrees(yaw), pitch=-math.degrees(pitch) + 0.0, roll=-math.degrees(roll) + 0.0)

@@ -1,4 +1,4 @@
-"""The 68-point markup of 300-W: mirror permutation, named groups, the two normalisers, .pts files."""
+"""The 68-point markup of 300-W: mirror permutation, named groups, distances between the eyes."""
 
 import numpy as np
 
@@ -46,9 +46,15 @@ LANDMARK_GROUPS: dict[str, slice] = {
 
 
 def mirror_points(points: FloatArray, width: float) -> FloatArray:
-    """Landmarks (..., 68, 2) of the picture flipped left to right, `width` pixels wide (0-based pixels).
+    """Landmarks of the horizontally flipped image.
 
-    Left and right landmarks change places, so that each index keeps its meaning.
+    points: (..., 68, 2), 0-based pixels; width: of the image, pixels. Left and right landmarks change
+    places, so that each index keeps its meaning.
+
+    >>> face = np.zeros((68, 2))
+    >>> face[36] = 10, 50  # the outer corner of the eye at the left
+    >>> mirror_points(face, width=100)[45]
+    array([89., 50.])
     """
     mirrored = points[..., MIRROR, :].copy()
     mirrored[..., 0] = width - 1.0 - mirrored[..., 0]
@@ -56,7 +62,7 @@ def mirror_points(points: FloatArray, width: float) -> FloatArray:
 
 
 def inter_pupil(points: FloatArray) -> FloatArray:
-    """Distance between the means of each eye's six landmarks; (..., 68, 2) -> (...)."""
+    """Inter-pupil distance, between the means of each eye's six landmarks; (..., 68, 2) -> (...)."""
     distance: FloatArray = np.linalg.norm(
         points[..., 36:42, :].mean(axis=-2) - points[..., 42:48, :].mean(axis=-2), axis=-1
     )
@@ -64,15 +70,21 @@ def inter_pupil(points: FloatArray) -> FloatArray:
 
 
 def inter_ocular(points: FloatArray) -> FloatArray:
-    """Distance between the outer corners of the eyes (36 and 45, 0-based); (..., 68, 2) -> (...)."""
+    """Inter-ocular distance, between the outer eye corners (36 and 45, 0-based); (..., 68, 2) -> (...).
+
+    >>> face = np.zeros((68, 2))
+    >>> face[45] = 30, 40
+    >>> float(inter_ocular(face))
+    50.0
+    """
     distance: FloatArray = np.linalg.norm(points[..., 36, :] - points[..., 45, :], axis=-1)
     return distance
 
 
 def eye_distance(points: FloatArray) -> FloatArray:
-    """Inter-pupil distance as a share of the longer side of the landmarks' box; (..., 68, 2) -> (...).
+    """Inter-pupil distance over the longer side of the landmarks' bounding box; (..., 68, 2) -> (...).
 
-    About 0.4 for a face seen from the front, 0 for a profile.
+    About 0.4 for a frontal face, 0 for a profile.
     """
-    share: FloatArray = inter_pupil(points) / np.ptp(points, axis=-2).max(axis=-1)
-    return share
+    ratio: FloatArray = inter_pupil(points) / np.ptp(points, axis=-2).max(axis=-1)
+    return ratio

@@ -1,4 +1,4 @@
-"""Shapes laid on shapes: the least-squares similarity transform and the mean shape."""
+"""The least-squares similarity transform between shapes, and the mean shape."""
 
 import numpy as np
 
@@ -7,23 +7,28 @@ from facealign.geometry.affine import apply
 from facealign.geometry.landmarks import MIRROR
 
 ROUNDS = 10
-"""Of laying shapes on their mean and averaging anew; the mean changes by less than a millionth after four."""
+"""Iterations of aligning shapes to their mean and averaging; after four, it changes by less than 1e-6."""
 
 
 def fit_similarity(source: FloatArray, target: FloatArray) -> FloatArray:
-    """The similarity (2, 3): scale, rotation, shift that bring source (n, 2) nearest to target (n, 2).
+    """Least-squares similarity transform (scale, rotation and shift, no mirroring) from source to target.
 
-    Or k of them (k, 2, 3), of sources (k, n, 2). Least squares over the points; it never mirrors. (Umeyama
-    1991, whose solution in the plane is a division of complex numbers: the best z with
-    z (s_i - mean s) = t_i - mean t.)
-    Raises ValueError when all of a source is one point.
+    source: (n, 2), or (k, n, 2) for k transforms; target: (n, 2). Returns (2, 3), or (k, 2, 3).
+    Umeyama 1991; in the plane its solution is one division of complex numbers, for the z that brings
+    z (s_i - mean s) nearest to t_i - mean t.
+    Raises ValueError when all points of a source coincide.
+
+    >>> corners = np.array([[0.0, 0], [2, 0], [2, 2], [0, 2]])
+    >>> turned = np.array([[5.0, 5], [5, 9], [1, 9], [1, 5]])  # a quarter turn, twice as large
+    >>> apply(fit_similarity(corners, turned), np.array([1.0, 1.0])).round(6)
+    array([3., 7.])
     """
     from_, to = source.mean(axis=-2, keepdims=True), target.mean(axis=-2, keepdims=True)
     start = (source - from_) @ np.array([1, 1j])
     end = (target - to) @ np.array([1, 1j])
     spread = (start.real**2 + start.imag**2).sum(axis=-1)
     if np.any(spread <= 0):
-        raise ValueError("all points are in one place, which tells no scale and no angle")
+        raise ValueError("all points are in one place: scale and rotation are undefined")
     turn = (start.conj() * end).sum(axis=-1) / spread
     affine = np.empty((*np.shape(turn), 2, 3))
     affine[..., 0, 0] = affine[..., 1, 1] = turn.real
@@ -33,11 +38,11 @@ def fit_similarity(source: FloatArray, target: FloatArray) -> FloatArray:
 
 
 def mean_shape(shapes: FloatArray, size: tuple[int, int], margin: float) -> FloatArray:
-    """The mean of faces (n, 68, 2), laid on each other by similarities, in a crop of `size` (height, width).
+    """Mean of shapes aligned to each other by similarity transforms, placed in a crop.
 
-    It is its own mirror image, upright, in the middle, and leaves `margin`, a share of the crop's side, free
-    around its box on the side where it is tightest. (68, 2), pixels of the crop. Does not depend on the
-    place, size and angle of the shapes.
+    shapes: (n, 68, 2), of any place, size and rotation; size: height and width of the crop, pixels; margin:
+    room around the mean's bounding box along its tighter axis, as a fraction of the crop's side.
+    Returns (68, 2) in pixels of the crop: upright, centred, and equal to its mirror image.
     Raises ValueError when there is no shape.
     """
     if len(shapes) == 0:
@@ -54,9 +59,9 @@ def mean_shape(shapes: FloatArray, size: tuple[int, int], margin: float) -> Floa
 
 
 def _symmetric(shape: FloatArray) -> FloatArray:
-    """The shape (68, 2) turned upright and averaged with its mirror image; of unit size, centred on 0."""
+    """The shape (68, 2) turned upright and averaged with its mirror image; of unit RMS size, centred on 0."""
     mirrored = shape[MIRROR] * (-1.0, 1.0)
-    # Laid on its mirror image, a shape turns by twice the angle it leans: half of that, and both are upright.
+    # Aligning a shape to its mirror image rotates it by twice its lean; half of that makes it upright.
     turn = fit_similarity(shape, mirrored)
     angle = np.arctan2(turn[1, 0], turn[0, 0]) / 2
     upright = _turned(shape - shape.mean(axis=0), angle)

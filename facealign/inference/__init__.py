@@ -1,1 +1,1 @@
-"""From an image to faces with landmarks and pose."""
+"""Inference: the faces of an image, with landmarks and pose."""

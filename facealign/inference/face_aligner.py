@@ -1,4 +1,4 @@
-"""From an image to its faces: box, score, 68 landmarks and head pose."""
+"""The faces of an image: box, score, 68 landmarks and head pose."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from facealign.io.images import read_image
 class Face:
     """A face of an image. Coordinates are 0-based pixels of that image.
 
-    box: (4,) x1 y1 x2 y2 as it was found or given; score: the detector's, 0..1, None for a given box;
+    box: (4,) x1 y1 x2 y2, as detected or given; score: the detector's, 0..1, or None for a given box;
     landmarks: (68, 2); pose: None when the landmarks allow no solution.
 
     >>> box = np.array([10.0, 20, 110, 140])
@@ -42,7 +42,7 @@ class Face:
 
 
 class FaceAligner:
-    """Finds faces with `detector` and their landmarks with the network in `engine`, fed as `spec` says."""
+    """Finds faces with a detector, and their landmarks with one network or a cascade of two."""
 
     def __init__(
         self,
@@ -52,17 +52,18 @@ class FaceAligner:
         flip: bool = False,
         second: SecondStageNetwork | None = None,
     ) -> None:
-        """flip: average each answer with that on the mirrored crop, at twice the time; second: the second
-        network of a cascade, which has the last word.
+        """detector: None to align given boxes only; engine: of the landmark network that `spec` describes;
+        flip: average each prediction with that on the mirrored crop, at twice the time; second: second
+        cascade stage, which refines the landmarks.
 
-        Raises FaceAlignError when `spec` describes an output that is not the 68-point markup, a crop of
-        another size than its input, or a second network.
+        Raises FaceAlignError when the output that `spec` describes is not the 68-point markup, its crop has
+        another size than the input, or it is that of a second cascade stage.
         """
         self.net = LandmarkNetwork(engine, spec, flip)
         if spec.is_second_stage:
             raise FaceAlignError(
-                f"{spec.name}: is the second network of a cascade, which needs another's "
-                "landmarks; give it as the cascade's"
+                f"{spec.name}: is a second cascade stage, which needs the landmarks of a first; "
+                "give it as the cascade"
             )
         if spec.crop == "published" and spec.size != (64, 64):
             raise FaceAlignError(
@@ -85,13 +86,13 @@ class FaceAligner:
         flip: bool = False,
         cascade: str | Path | bool | None = None,
     ) -> "FaceAligner":
-        """Open weights (`.caffemodel` or `.onnx`); without any, the released ones.
+        """An aligner with the given weights (`.caffemodel` or `.onnx`), by default the released ones.
 
         engine: "auto", "caffe" or "onnx"; detector: also open MTCNN, with the settings `mtcnn`;
         published: crop by the reference demo's arithmetic, for weights of its author, which need no `.json`;
-        flip: average with the mirrored crop's answer, of each network; cascade: weights of a second network,
-        or True: the released one.
-        Raises FaceAlignError on missing or unfit files.
+        flip: let each network average its prediction with that on the mirrored crop; cascade: weights of a
+        second cascade stage, or True for the released ones.
+        Raises FaceAlignError on missing or invalid files.
 
         >>> FaceAligner.open(engine="onnx", cascade=True).spec.name
         'mobilenet_v2 stage3'
@@ -114,7 +115,7 @@ class FaceAligner:
 
     @property
     def cascade_mismatch(self) -> str | None:
-        """Why the cascade's second network does not suit the first one, or None where it does."""
+        """Why the second cascade stage does not match the first one, or None if it does."""
         if self.second is None or self.second.spec.after in ("", self.spec.name):
             return None
         return (
@@ -123,9 +124,9 @@ class FaceAligner:
         )
 
     def detect_and_align(self, image: Image | str | Path) -> list[Face]:
-        """Find every face of an image, and its landmarks and pose; best score first.
+        """The faces of an image, with landmarks and pose; best score first.
 
-        image: (h, w, 3) uint8, BGR, or a file of one.
+        image: BGR uint8 (h, w, 3), or the path of an image file.
         Raises FaceAlignError when the aligner was opened without a detector, or the file cannot be read.
 
         >>> from skimage.data import astronaut
@@ -147,9 +148,10 @@ class FaceAligner:
         boxes: Sequence[FloatArray | Sequence[float]] | FloatArray,
         scores: Sequence[float] | None = None,
     ) -> list[Face]:
-        """The faces in given boxes (n, 4), x1 y1 x2 y2 in 0-based pixels of `image`.
+        """The faces in given boxes, with landmarks and pose.
 
-        image: (h, w, 3) uint8, BGR, or a file of one; scores: (n,), if given, go with the boxes.
+        image: BGR uint8 (h, w, 3), or the path of an image file; boxes: (n, 4) x1 y1 x2 y2, 0-based pixels;
+        scores: (n,), of the boxes, if known.
         Raises FaceAlignError on a box without area or with a number that is not finite.
 
         >>> from skimage.data import astronaut
@@ -172,7 +174,7 @@ class FaceAligner:
         ]
 
     def landmarks_in(self, image: Image, boxes: FloatArray) -> FloatArray:
-        """Landmarks (n, 68, 2) in the image's 0-based pixels for `boxes` (n, 4), by one run of each network.
+        """Landmarks (n, 68, 2) of the faces in boxes (n, 4), in one batch; 0-based pixels of the image.
 
         Raises FaceAlignError on a box without area or with a number that is not finite.
         """
@@ -187,7 +189,7 @@ class FaceAligner:
         return landmarks if self.second is None else self.second.refine(image, landmarks)
 
     def _square(self, image: Image, boxes: FloatArray) -> FloatArray:
-        """Landmarks by the first network's square crops."""
+        """Landmarks that the first cascade stage predicts on square crops."""
         crops, affines = zip(*[crop_face(image, box, self.spec) for box in boxes], strict=True)
         points = self.net.points(self.net(crops))
         return np.stack(
@@ -195,7 +197,7 @@ class FaceAligner:
         )
 
     def _published(self, image: Image, boxes: FloatArray) -> FloatArray:
-        """Landmarks by the reference demo's crops."""
+        """Landmarks that it predicts on the reference demo's crops."""
         crops, places = zip(*[published_crop(image, box + 1.0) for box in boxes], strict=True)
         values = self.net(crops)
         return np.stack(

@@ -1,4 +1,4 @@
-"""Boxes that the caller gives, from a text file."""
+"""Bounding boxes given in a text file."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from facealign.io.reading import read_text
 
 
 def read_box_file(path: Path) -> list[FloatArray]:
-    """Boxes of a text file in the reference demo's form: a face a line, `x1 y1 x2 y2`, then anything.
+    """Boxes of a text file in the reference demo's format: a face a line, `x1 y1 x2 y2`, then other words.
 
     The file is 1-based; the boxes (4,) returned are 0-based. Raises FaceAlignError on a missing file, a line
     without four finite numbers, or a box without area.

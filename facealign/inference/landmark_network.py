@@ -1,4 +1,4 @@
-"""The landmark networks over any engine: from crops to points; in a cascade, from points to better ones."""
+"""Landmark networks on any engine: landmarks from crops, and their refinement in a cascade."""
 
 from collections.abc import Sequence
 
@@ -18,17 +18,17 @@ ORDER = ModelSpec().landmark_order
 
 
 class LandmarkNetwork:
-    """A landmark network in `engine`, fed and read as `spec` says."""
+    """A landmark network run by `engine`; `spec` describes its input and output."""
 
     def __init__(self, engine: Engine, spec: ModelSpec, flip: bool = False) -> None:
-        """flip: also show it each crop mirrored, and take the mean of both answers.
+        """flip: also run each crop mirrored, and average the two predictions.
 
-        Raises FaceAlignError when `spec` describes an output that is not the 68-point markup.
+        Raises FaceAlignError when the output that `spec` describes is not the 68-point markup.
         """
         if spec.landmarks != N_LANDMARKS or spec.landmark_order != ORDER:
             raise FaceAlignError(
                 f"{spec.name}: gives {spec.landmarks} landmarks in the order "
-                f"{spec.landmark_order!r}; only {N_LANDMARKS} in the order {ORDER!r} are known here"
+                f"{spec.landmark_order!r}; only {N_LANDMARKS} in the order {ORDER!r} are supported"
             )
         self.engine = engine
         self.spec = spec
@@ -36,7 +36,7 @@ class LandmarkNetwork:
         self.size = spec.size
 
     def __call__(self, crops: Sequence[Image | Float32Array]) -> Float32Array:
-        """The network's numbers (n, 136) for crops of its size, by one run; see `points`."""
+        """Outputs (n, 136) for n crops (h, w, 3) of the input's size, in one batch; see `points`."""
         batch = self._batch(crops)
         values = self._forward(batch)
         if not self.flip:
@@ -46,14 +46,14 @@ class LandmarkNetwork:
         return encode_targets(mean, self.size, self.spec.origin)
 
     def points(self, values: Float32Array) -> FloatArray:
-        """Landmarks (n, 68, 2), in pixels of the crop, of the network's numbers."""
+        """Landmarks (n, 68, 2), in 0-based pixels of the crops, from outputs (n, 136)."""
         return decode_targets(values, self.size, self.spec.origin)
 
     def mirror_bias(self, crops: Sequence[Image]) -> float:
-        """How far to the right it tells landmarks: half the way from those of the mirror image, put back.
+        """How far to the right the network predicts landmarks, in pixels of the crop.
 
-        Pixels of the crop, the mean over crops (h, w, 3) and landmarks. Not 0 where the annotation that was
-        learned is off to one side, as 300-W's is.
+        Half the horizontal offset from the un-mirrored prediction on the mirrored crop, averaged over crops
+        (h, w, 3) and landmarks. Not 0 if the annotation learned is off to one side, as that of 300-W is.
         """
         batch = self._batch(crops)
         apart = self.points(self._forward(batch)) - self._by_mirror_image(batch)
@@ -63,12 +63,12 @@ class LandmarkNetwork:
         return np.stack([network_input(crop, self.spec) for crop in crops])
 
     def _by_mirror_image(self, batch: Float32Array) -> FloatArray:
-        """Landmarks (n, 68, 2) of (n, 3, h, w) as it sees them in the mirror."""
+        """Landmarks (n, 68, 2) predicted on mirrored inputs (n, 3, h, w), un-mirrored."""
         mirrored = self.points(self._forward(np.ascontiguousarray(batch[..., ::-1])))
         return mirror_points(mirrored, self.size[1])
 
     def _forward(self, batch: Float32Array) -> Float32Array:
-        """Run the network on (n, 3, h, w); (n, 136)."""
+        """Outputs (n, 136) of the network for inputs (n, 3, h, w)."""
         outputs = self.engine.forward({self.spec.input_name: batch})
         if self.spec.output_name not in outputs:
             raise FaceAlignError(
@@ -86,21 +86,22 @@ class LandmarkNetwork:
 
 
 class SecondStageNetwork(LandmarkNetwork):
-    """The second network of a cascade: looks at each face again, brought to the mean shape by the first."""
+    """The second cascade stage: refines landmarks on crops that they align to the mean shape."""
 
     def __init__(self, engine: Engine, spec: ModelSpec, flip: bool = False) -> None:
-        """Raises FaceAlignError when `spec` describes no second network."""
+        """Raises FaceAlignError when `spec` does not describe a second cascade stage."""
         super().__init__(engine, spec, flip)
         if not spec.is_second_stage:
             raise FaceAlignError(
-                f"{spec.name}: is no second network of a cascade: its crop is {spec.crop!r}, not 'aligned'"
+                f"{spec.name}: is not a second cascade stage: its crop is {spec.crop!r}, not 'aligned'"
             )
 
     def refine(self, image: Image, landmarks: FloatArray) -> FloatArray:
-        """Better landmarks (n, 68, 2) of an image's faces, by one run of the network.
+        """Refined landmarks (n, 68, 2) of an image's faces, in one batch.
 
-        They are a mean of its answer and what it was given, weighed by its `share`: both err, and not alike.
-        Raises FaceAlignError when a face's landmarks are all in one place.
+        image: BGR uint8 (h, w, 3); landmarks: (n, 68, 2), predicted by the first cascade stage. Returns their
+        mean with this network's prediction, whose blend weight is the spec's `share`: the errors of both
+        partly cancel. Raises FaceAlignError when all landmarks of a face coincide.
         """
         affines = second_transforms(landmarks, self.spec)
         crops = [warp(image, affine, self.size) for affine in affines]
@@ -112,20 +113,25 @@ class SecondStageNetwork(LandmarkNetwork):
 
 
 def second_transforms(landmarks: FloatArray, spec: ModelSpec) -> FloatArray:
-    """Affines (n, 2, 3) to the crops of the second network `spec`, from where the first's landmarks
-    (n, 68, 2) are told.
+    """Affines (n, 2, 3) from an image to the aligned crops of the second cascade stage `spec`.
 
-    Raises FaceAlignError when a face's landmarks are all in one place.
+    landmarks: (n, 68, 2), predicted by the first cascade stage in the image.
+    Raises FaceAlignError when all landmarks of a face coincide.
     """
     try:
         return aligned_transform(landmarks, spec)
     except ValueError as error:
-        raise FaceAlignError(f"the first network's landmarks: {error}; damaged weights?") from error
+        raise FaceAlignError(f"landmarks of the first cascade stage: {error}; damaged weights?") from error
 
 
 def network_input(crop: Image | Float32Array, spec: ModelSpec) -> Float32Array:
-    """What the network is fed for one crop (h, w, 3) BGR: (3, h, w), channels in the order and pixels
-    (value - mean) * scale as `spec` says.
+    """Input (3, h, w) of the network, float32, for one BGR crop (h, w, 3).
+
+    Channels are in the order of `spec`, and values are (value - mean) * scale with its mean and scale.
+
+    >>> white = np.full((64, 64, 3), 255, np.uint8)
+    >>> network_input(white, ModelSpec())[:, 0, 0]
+    array([0.99609375, 0.99609375, 0.99609375], dtype=float32)
     """
     pixels = crop[:, :, ::-1] if spec.channels == "RGB" else crop
     scaled = (pixels.astype(np.float32) - np.float32(spec.mean)) * np.float32(spec.scale)

@@ -9,24 +9,24 @@ MODELS = package_folder("models")
 
 
 def default_weights(engine: str, folder: Path = MODELS) -> Path:
-    """The released weights of the last stage there is. Raises FaceAlignError when there are none."""
+    """The released weights of the last training stage. Raises FaceAlignError when there are none."""
     return _released(engine, folder, ("stage3", "stage2", "stage1"), "--weights")
 
 
 def second_of(given: str | bool, engine: str) -> Path | None:
-    """What `--cascade [FILE]` means: no second network (False), the released one (True), or a file."""
+    """Weights for `--cascade [FILE]`: None (False), the released second cascade stage (True), or a file."""
     if given is False:
         return None
     return default_cascade(engine) if isinstance(given, bool) else Path(given)
 
 
 def default_cascade(engine: str, folder: Path = MODELS) -> Path:
-    """The released second network of the cascade. Raises FaceAlignError when there is none."""
+    """The released second cascade stage. Raises FaceAlignError when there is none."""
     return _released(engine, folder, ("cascade",), "--cascade")
 
 
 def _released(engine: str, folder: Path, stages: tuple[str, ...], option: str) -> Path:
-    """The first that is there of `stages`. Raises FaceAlignError, naming `option`, when there is none."""
+    """Weights of the first of `stages` that has any. Raises FaceAlignError, naming `option`, if none has."""
     suffixes = {"onnx": (".onnx",), "caffe": (".caffemodel",)}.get(engine, (".caffemodel", ".onnx"))
     for stage in stages:
         for suffix in suffixes:

@@ -1,1 +1,1 @@
-"""Files written whole or not at all, images, plots, Markdown."""
+"""Files: read with clear errors, written whole or not at all; images, plots, Markdown."""

@@ -1,4 +1,4 @@
-"""Outputs that appear under their final name only when they are whole."""
+"""Output files that appear under their final name only when complete."""
 
 import errno
 import os
@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-"""Errors of a write, which the system reports without the file's name."""
+"""Errors of a write that the system reports without the file's name."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary sibling of `path` (file or directory, not yet made); rename it to `path` on success.
+    """Temporary sibling of `path` for the caller to create, file or directory; renamed to `path` on success.
 
-    On any exception, interruption included, the temporary is removed and `path` is left as it was. An OSError
-    that names the temporary, or names nothing because the disk is full, names `path` instead.
+    On any exception, including an interruption, the temporary is removed and `path` is left as it was. An
+    OSError that names the temporary, or no file because the disk is full, is changed to name `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     former = path.with_name(f".{path.stem}.{os.getpid()}.former{path.suffix}")
-    _remove(temporary)  # of a killed process that had this number: always so in a container
+    _remove(temporary)  # left by a killed process of the same number, as is usual in a container
     try:
         yield temporary
         if temporary.is_dir() and path.is_dir():
@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _replace_directory(path: Path, new: Path, former: Path) -> None:
-    """Put the directory `new` where `path` is. os.replace alone cannot: it wants the old one empty."""
+    """Replace the directory `path` by `new`. os.replace alone requires the old one to be empty."""
     _remove(former)
     try:
         os.replace(path, former)
@@ -51,7 +51,7 @@ def _replace_directory(path: Path, new: Path, former: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file, a link or a directory, if it is there."""
+    """Remove a file, a link or a directory, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -1,4 +1,4 @@
-"""Plots as PNG files: without a screen, whole or not at all, the same bytes for the same data."""
+"""Plots as PNG files: no display needed, written whole or not at all, same bytes for the same data."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from facealign.io.atomic import replacing
 
 @contextmanager
 def figure_in(path: Path, size: tuple[float, float]) -> Iterator[Any]:
-    """Give a matplotlib Figure of `size` (inches) to draw on; it is written to `path` at the end.
+    """A matplotlib Figure of `size` (width, height; inches) to draw on; written to `path` at the end.
 
     Raises FaceAlignError when matplotlib is not installed.
     """

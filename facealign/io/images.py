@@ -1,4 +1,4 @@
-"""Reading pictures: whole files only, as BGR."""
+"""Reading of images: complete files only, as BGR."""
 
 from pathlib import Path
 
@@ -10,26 +10,27 @@ from facealign.errors import FaceAlignError
 from facealign.io.reading import read_bytes
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""What is taken for a picture in a folder."""
+"""Suffixes of the files in a folder that count as images."""
 
 
 def read_image(path: Path, orient: bool = True) -> Image:
-    """Read a picture as BGR uint8 (h, w, 3); grey is repeated, transparency dropped, 16 bits cut to 8.
+    """The image in a file as BGR uint8 (h, w, 3); grey is repeated, transparency dropped, 16 bits cut to 8.
 
-    orient: turn it as its EXIF data says a viewer should; annotations are made without. (A TIFF is
-    turned in any case, and a WebP only by recent versions of OpenCV.)
-    Raises FaceAlignError on a file that is missing, no picture, or truncated (which decoders fill with grey).
+    orient: rotate it as its EXIF data tells viewers to; annotations refer to the unrotated image. (OpenCV
+    rotates a TIFF in any case, and a WebP only in recent versions.)
+    Raises FaceAlignError on a file that is missing, not an image, or truncated (decoders would fill it up
+    with grey).
     """
     data = read_bytes(path, "expected an image")
     if not _is_whole(data):
-        raise FaceAlignError(f"{path}: the picture is truncated; copy or fetch it again")
+        raise FaceAlignError(f"{path}: the image is truncated; copy or fetch it again")
     flags = cv2.IMREAD_COLOR | (0 if orient else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
     except cv2.error:
         image = None
     if image is None:
-        raise FaceAlignError(f"{path}: not a picture that OpenCV can read")
+        raise FaceAlignError(f"{path}: not an image that OpenCV can read")
     return np.asarray(image, dtype=np.uint8)
 
 
@@ -39,13 +40,13 @@ def _is_whole(data: bytes) -> bool:
         return b"IEND" in data
     if not data.startswith(b"\xff\xd8\xff"):
         return True
-    # A thumbnail inside has an end marker of its own: look behind the header of the picture itself.
+    # An embedded thumbnail has an end marker of its own: search after the header of the image itself.
     at = 2
     while at + 4 <= len(data):
         if data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
-            at += 1  # fill and stray bytes, which decoders pass over
+            at += 1  # fill and stray bytes, which decoders skip
         elif data[at + 1] == 0xDA:
-            return data.rfind(b"\xff\xd9", at) >= 0  # it is near the end, where it is at all
+            return data.rfind(b"\xff\xd9", at) >= 0  # near the end, if present
         else:
             at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return False

@@ -1,4 +1,4 @@
-"""Files read, or one line that says why not."""
+"""Reading of files, with one-line errors."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,8 @@ from facealign.errors import FaceAlignError
 def read_bytes(path: Path, hint: str) -> bytes:
     """The contents of a file.
 
-    hint: what was expected there, or what makes it, for errors: "expected an ONNX model".
-    Raises FaceAlignError when it is missing, a folder, or cannot be read.
+    hint: end of the error message: what was expected, or how to make the file ("expected an ONNX model").
+    Raises FaceAlignError when the file is missing, a folder, or cannot be read.
     """
     try:
         return path.read_bytes()
@@ -24,9 +24,9 @@ def read_bytes(path: Path, hint: str) -> bytes:
 
 
 def read_text(path: Path, hint: str) -> str:
-    """The text of a UTF-8 file, lines ended by a newline, without a byte order mark.
+    """The text of a UTF-8 file, with lines ended by a newline and without a byte order mark.
 
-    Raises FaceAlignError as `read_bytes`, and when it is no UTF-8.
+    Raises FaceAlignError as `read_bytes` does, and when the file is not UTF-8.
     """
     try:
         text = read_bytes(path, hint).decode("utf-8-sig")
@@ -36,7 +36,7 @@ def read_text(path: Path, hint: str) -> str:
 
 
 def read_json(path: Path, hint: str) -> dict[str, Any]:
-    """The object that a JSON file holds. Raises as `read_text`, and on what is no JSON object."""
+    """The object in a JSON file. Raises FaceAlignError as `read_text` does, and on anything but an object."""
     try:
         values = json.loads(read_text(path, hint))
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Where a train net takes its pictures and landmarks from."""
+"""Data layers of a train net, and the sources of its images and landmarks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class LmdbSource:
 
 @dataclass(frozen=True)
 class Change:
-    """How often (0..1) a sample is changed in one way, and the range of how strongly."""
+    """A random change of samples: its probability, 0..1, and the range of its strength."""
 
     probability: float
     low: float = 0.0
@@ -37,26 +37,27 @@ PHOTOMETRIC: dict[str, Change] = {
     "blur": Change(0.2, 0.3, 1.2),
     "occlusion": Change(0.2, 0.1, 0.4),
 }
-"""Changes of looks that leave the landmarks where they are, by AugmentedFaceData's names for them."""
+"""Photometric augmentation, which leaves the landmarks in place; names of AugmentedFaceData's parameters."""
 MAX_ELASTIC = 0.05
-"""The strongest deformation that AugmentedFaceData takes: a stronger one folds crops at times."""
+"""Largest elastic deformation that AugmentedFaceData accepts: a stronger one sometimes folds crops."""
 
 
 def elastic_deformation(strongest: float) -> dict[str, Change]:
-    """Other proportions of the face, by AugmentedFaceData's name for it: four samples of five are bent.
+    """Elastic deformation of four samples of five, which changes the proportions of the face.
 
-    strongest: root mean square of the moves along each axis, a share of the crop's side, at most MAX_ELASTIC.
+    strongest: root mean square of the displacement along each axis, as a fraction of the crop's side, at most
+    MAX_ELASTIC. Returns it by the name of AugmentedFaceData's parameter.
     """
     return {"deform": Change(0.8, 0.0, strongest)}
 
 
 @dataclass(frozen=True)
 class OnTheFlySource:
-    """The loose crops of `facealign make-lmdb --on-the-fly` in `directory`, varied anew for each sample.
+    """The context crops of `facealign make-lmdb --on-the-fly` in `directory`, augmented on the fly.
 
-    weights: how often samples come from which folder of photos ("*": each other one together; none: each face
-    once a round); changes: PHOTOMETRIC, a deformation, or both; first_sample: the number of the first one to make,
-    where a run goes on.
+    weights: how often samples are drawn from each folder of photos ("*": all others together; empty: each
+    face once an epoch); changes: PHOTOMETRIC, elastic deformation, or both; first_sample: number of the first
+    sample, for a run that is continued.
     """
 
     directory: str = "data/lmdb_on_the_fly"
@@ -69,7 +70,7 @@ class OnTheFlySource:
 
 @dataclass(frozen=True)
 class ImageListSource:
-    """Text lists, a line per image: path, then 136 numbers; read by ImageFloatData, as published."""
+    """Text lists, one image a line: path, then 136 numbers; read by ImageFloatData, as published."""
 
     train: str = "data/train.txt"
     val: str = "data/val.txt"
@@ -85,7 +86,7 @@ class Hdf5Source:
 
 @dataclass(frozen=True)
 class MemorySource:
-    """Batches that the program puts into the blobs `data` and `landmark` itself."""
+    """Batches that the program writes into the blobs `data` and `landmark` itself."""
 
 
 DataSource = LmdbSource | OnTheFlySource | ImageListSource | Hdf5Source | MemorySource
@@ -96,7 +97,8 @@ def data_layers(
 ) -> list[caffe_pb2.LayerParameter]:
     """Layers whose tops are `data` (n, 3, height, width) and `landmark` (n, 136, ...), for both phases.
 
-    pad_ratio is for image lists only. OnTheFly samples are validated on the pair of LMDBs beside them.
+    size: height and width; pad_ratio: of ImageFloatData, for image lists only. In phase TEST an
+    OnTheFlySource reads the pair of LMDBs in its directory.
     """
     if isinstance(source, MemorySource):
         return [
@@ -111,7 +113,7 @@ def data_layers(
     layers = []
     for phase, part in ((caffe_pb2.TRAIN, "train"), (caffe_pb2.TEST, "val")):
         if isinstance(source, OnTheFlySource) and phase == caffe_pb2.TRAIN:
-            layers.append(_fresh(source, batch_size, size))
+            layers.append(_on_the_fly(source, batch_size, size))
         elif isinstance(source, LmdbSource | OnTheFlySource):
             for top in ("data", "landmark"):
                 kind = "images" if top == "data" else "landmarks"
@@ -142,7 +144,7 @@ def data_layers(
     return layers
 
 
-def _fresh(source: OnTheFlySource, batch_size: int, size: tuple[int, int]) -> caffe_pb2.LayerParameter:
+def _on_the_fly(source: OnTheFlySource, batch_size: int, size: tuple[int, int]) -> caffe_pb2.LayerParameter:
     layer = _layer("data", "AugmentedFaceData", ["data", "landmark"], caffe_pb2.TRAIN)
     _normalise(layer)
     message, settings = layer.augmented_face_data_param, source.augmentation

@@ -19,7 +19,7 @@ def include(phase: int) -> list[caffe_pb2.NetStateRule]:
 
 
 def input_layer(channels: int, height: int, width: int, name: str = "data") -> caffe_pb2.LayerParameter:
-    """The Input layer of a deploy net, for one picture; callers reshape it for more."""
+    """The Input layer of a deploy net, for one image; the caller reshapes it for more."""
     shape = caffe_pb2.BlobShape(dim=[1, channels, height, width])
     return caffe_pb2.LayerParameter(
         name=name, type="Input", top=[name], input_param=caffe_pb2.InputParameter(shape=[shape])
@@ -27,7 +27,7 @@ def input_layer(channels: int, height: int, width: int, name: str = "data") -> c
 
 
 def relu(name: str, blob: str, slope: float) -> caffe_pb2.LayerParameter:
-    """A ReLU in place; `slope` is that of its negative side."""
+    """A ReLU in place; slope: of its negative side."""
     layer = caffe_pb2.LayerParameter(name=name, type="ReLU", bottom=[blob], top=[blob])
     if slope:
         layer.relu_param.negative_slope = slope
@@ -35,7 +35,7 @@ def relu(name: str, blob: str, slope: float) -> caffe_pb2.LayerParameter:
 
 
 def noise(name: str, blob: str, std: float) -> caffe_pb2.LayerParameter:
-    """Gaussian noise in place on the input; in both phases, as published: in TEST it changes nothing."""
+    """Gaussian noise added to the input in place; in both phases, as published, without effect in TEST."""
     return caffe_pb2.LayerParameter(
         name=name,
         type="Noise",
@@ -68,10 +68,11 @@ def landmark_loss(
     function: str | None = None,
     loss_weight: float | None = None,
 ) -> caffe_pb2.LayerParameter:
-    """The loss of `prediction` and the blob `landmark`.
+    """Loss layer that compares `prediction` with the blob `landmark`.
 
-    WeightEuclideanLoss with weights of contour, main, coarse; or LandmarkLoss, if its `function` is given.
-    loss_weight: in the sum that the solver sees, where that is not 1.
+    WeightEuclideanLoss with `normalized` and the weights of contour, main and coarse landmarks; or
+    LandmarkLoss, if its `function` is given. phase: None for both; loss_weight: weight in the solver's total,
+    if not 1.
     """
     layer = caffe_pb2.LayerParameter(
         name=name,
@@ -96,7 +97,7 @@ def landmark_loss(
 
 
 def euclidean_loss(prediction: str, top: str = "error") -> caffe_pb2.LayerParameter:
-    """The layer `error`: the plain Euclidean loss of `prediction`, in the solver's own tests, as `top`."""
+    """The layer `error` with the top `top`: plain Euclidean loss of `prediction`, in phase TEST."""
     return caffe_pb2.LayerParameter(
         name="error",
         type="EuclideanLoss",

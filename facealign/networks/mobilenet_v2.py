@@ -1,7 +1,7 @@
 """The customised MobileNetV2: 64x64 BGR in, 136 numbers out, through an embedding of 50.
 
-Layer names are the reference's: a caffemodel is matched by them. Block 6 expands 64 channels to 192, not 384:
-the published prototxt, not the paper-like table, is what weights fit.
+Layer names are the reference's, as weights are matched by name. Block 6 expands 64 channels to 192, not 384:
+the published weights fit the published prototxt, not the reference's table.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ FULLY_CONNECTED = (("fc1", 200, True), ("fc2", 200, True), ("fc3", 50, False), (
 
 
 class _Builder:
-    """Appends layers in order; counts the BatchNorms and Scales, which are numbered through the network."""
+    """Appends layers in order, and numbers the BatchNorm and Scale layers through the network."""
 
     def __init__(self, deploy: bool) -> None:
         self.layers: list[caffe_pb2.LayerParameter] = []
@@ -152,7 +152,7 @@ def deploy() -> caffe_pb2.NetParameter:
 
 
 def train_val(recipe: Recipe, source: DataSource | None = None) -> caffe_pb2.NetParameter:
-    """The net for the solver: data layers, noise, the trunk, the loss of `recipe` in TRAIN."""
+    """The net for the solver; the loss is the recipe's in TRAIN and the Euclidean in TEST."""
     return caffe_pb2.NetParameter(
         name=recipe.snapshot_name,
         layer=[

@@ -67,7 +67,7 @@ def _weighted(row: Row, bottom: str) -> caffe_pb2.LayerParameter:
 
 
 def deploy(name: str) -> caffe_pb2.NetParameter:
-    """The net "pnet", "rnet" or "onet" for inference; PNet takes pictures of any size from 12x12."""
+    """The net "pnet", "rnet" or "onet" for inference; PNet takes images of any size from 12x12."""
     net = NETS[name]
     layers = [p.input_layer(3, net.window, net.window)]
     bottom = "data"

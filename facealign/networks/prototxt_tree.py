@@ -1,4 +1,4 @@
-"""Every committed prototxt: its path and what must stand in it."""
+"""Paths and contents of all committed prototxt files."""
 
 from facealign.caffe_files import prototxt
 from facealign.networks import mtcnn

@@ -1,4 +1,4 @@
-"""What each stage of training is, as data: prototxt, solver, training runs and docs come from these rows."""
+"""Training recipes as data: prototxt, solver, training runs and docs come from these rows."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from facealign.errors import FaceAlignError
 
 @dataclass(frozen=True)
 class Recipe:
-    """One stage of one network.
+    """One training stage of one network.
 
-    normalized: of WeightEuclideanLoss, 1 to divide each face's error by its eye distance; function: that of
+    normalized: of WeightEuclideanLoss, 1 to divide each face's error by its eye distance; function: of
     LandmarkLoss, which then takes its place, divided by the inter-pupil distance; starts_from: the recipe
-    whose newest weights are the starting point; second_level: of the second network of a cascade; the rest
-    are Caffe's solver settings by their names, None where the policy has no use for one.
+    whose newest weights are the starting point; second_level: whether it trains a second cascade stage; the
+    rest are Caffe's solver settings under their own names, None if the policy does not use them.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Recipe:
 
     @property
     def run_directory(self) -> str:
-        """Where a run of this recipe lives by default, from the repository's root."""
+        """Default folder of a run of this recipe, relative to the repository's root."""
         return f"runs/{self.snapshot_name}"
 
     @property
@@ -54,7 +54,7 @@ class Recipe:
 
     @property
     def snapshot_prefix(self) -> str:
-        """Path that Caffe adds `_iter_N.caffemodel` to."""
+        """Path to which Caffe appends `_iter_N.caffemodel`."""
         return f"{self.run_directory}/{self.stage}"
 
 
@@ -63,7 +63,7 @@ FIELDS_LEFT_OUT: dict[str, Any] = {
     for field in dataclasses.fields(Recipe)
     if field.default is not dataclasses.MISSING
 }
-"""What the fields of a recipe mean where they are not said."""
+"""Defaults of the fields that a stored recipe may lack."""
 STAGE3 = Recipe(
     name="mobilenet_v2/stage3",
     network="mobilenet_v2",
@@ -119,8 +119,8 @@ RECIPES: dict[str, Recipe] = {
             name="mobilenet_v2/cascade",
             stage="cascade",
             description=(
-                "The second network of a cascade, from stage 3's weights: crops by a first one's landmarks.\n"
-                "Ours: the published network; its samples are of facealign make-lmdb --after."
+                "Second cascade stage, from stage 3's weights: crops aligned by a first stage's landmarks.\n"
+                "Ours: the published network; its samples come from facealign make-lmdb --after."
             ),
             base_lr=0.002,
             starts_from="mobilenet_v2/stage3",
@@ -144,7 +144,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def recipe_named(name: str) -> Recipe:
-    """The recipe of that name. Raises FaceAlignError that lists the names when there is none."""
+    """The recipe of that name. Raises FaceAlignError, listing the names, when there is none."""
     if name not in RECIPES:
         raise FaceAlignError(f"no recipe {name!r}; there are {', '.join(RECIPES)}")
     return RECIPES[name]

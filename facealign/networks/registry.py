@@ -1,4 +1,4 @@
-"""The landmark networks by name: what builds their prototxt, and how their crops and outputs are read."""
+"""The landmark networks by name: builders of their prototxt, and descriptions of their weights."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ PROTOTXT = package_folder("prototxt")
 
 
 def spec_of(network: str, stage: str = "", deploy: str = "") -> ModelSpec:
-    """The description that goes with weights of `network`; deploy: its net, relative to that description.
+    """The description of weights of `network`; deploy: path of its net, relative to the description's file.
 
     Raises FaceAlignError when there is no such network.
     """
@@ -35,6 +35,6 @@ def spec_of(network: str, stage: str = "", deploy: str = "") -> ModelSpec:
 
 
 def published_spec() -> ModelSpec:
-    """The description of weights that the reference's author trained, which come without one."""
+    """The description of the weights trained by the reference's author, which come without one."""
     deploy = PROTOTXT / "mobilenet_v2" / "stage2" / "deploy.prototxt"
     return dataclasses.replace(spec_of("mobilenet_v2", "stage2", str(deploy)), crop="published")

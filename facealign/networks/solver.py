@@ -12,9 +12,10 @@ def solver(
     seed: int = -1,
     gpu: bool = False,
 ) -> caffe_pb2.SolverParameter:
-    """Adam with the recipe's settings on the net in the file `net` (relative to where Caffe is started).
+    """Adam with the recipe's settings.
 
-    max_iter: in place of the recipe's; seed: -1 draws one from the system.
+    net: path of the train net, relative to the folder that Caffe is started in; snapshot_prefix, max_iter:
+    instead of the recipe's; seed: -1 takes one from the system.
     """
     message = caffe_pb2.SolverParameter(
         net=net,

@@ -6,7 +6,7 @@ from facealign.networks.data_layers import DataSource, LmdbSource, data_layers
 from facealign.networks.recipes import Recipe
 
 SIZE = (70, 60)
-"""Height and width of the input in pixels; the reference says "70 * 60" and not which is which."""
+"""Height and width of the input in pixels; the reference says "70 * 60", but not which is which."""
 STAGES = ((("conv11", "conv12"), 64), (("conv21", "conv22"), 128), (("conv31", "conv32"), 192))
 """Convolutions and their channels; a 2x2 max pool of stride 2 ends each stage."""
 OUTPUT = "fc2"
@@ -75,7 +75,7 @@ def deploy(dropout: float = 0.2) -> caffe_pb2.NetParameter:
 
 
 def train_val(recipe: Recipe, source: DataSource | None = None) -> caffe_pb2.NetParameter:
-    """The net for the solver; its TEST phase reports the loss of all, main, contour and coarse landmarks."""
+    """The net for the solver; phase TEST reports the loss of all, main, contour and coarse landmarks."""
     return caffe_pb2.NetParameter(
         name=recipe.snapshot_name,
         layer=[

@@ -137,7 +137,7 @@ ABORTS = {
     layer("Flatten", top="data"): "second time",
     layer("Scale", top="s", name="s") + layer("ReLU", top="data"): "in place",
     layer("Eltwise", bottom="data data", top="data"): "in place",
-    layer("Convolution", CONV % "") + layer("Eltwise", bottom="data y", top="z"): "unlike shapes",
+    layer("Convolution", CONV % "") + layer("Eltwise", bottom="data y", top="z"): "different shapes",
     layer("InnerProduct", "inner_product_param { num_output: 5 axis: 7 }"): "axis 1",
     layer("Scale", "scale_param { axis: 3 num_axes: 2 }"): "axis 1",
 }

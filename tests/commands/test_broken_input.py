@@ -421,7 +421,7 @@ TABLE = [
     ),
     *rows(
         *(PICTURE, "(photos|faces)/a.jpg"),
-        ("a JPEG cut short", both(cut("photos/a.jpg"), cut("faces/a.jpg")), ": the picture is truncated"),
+        ("a JPEG cut short", both(cut("photos/a.jpg"), cut("faces/a.jpg")), ": the image is truncated"),
         (
             "a text named .jpg",
             both(file_instead("photos/a.jpg"), file_instead("faces/a.jpg")),

@@ -132,9 +132,9 @@ def test_flip_is_of_both_networks(photo):
 
 
 def test_first_and_second_cannot_change_places():
-    with pytest.raises(FaceAlignError, match="second network of a cascade"):
+    with pytest.raises(FaceAlignError, match="is a second cascade stage"):
         FaceAligner(None, Answers(face()), SECOND)
-    with pytest.raises(FaceAlignError, match="no second network"):
+    with pytest.raises(FaceAlignError, match="not a second cascade stage"):
         SecondStageNetwork(Answers(face()), FIRST)
 
 
