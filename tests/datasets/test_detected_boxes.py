@@ -292,7 +292,9 @@ def test_a_file_cut_anywhere_is_named(path):
     whole = path.read_bytes()
     for size in range(0, len(whole) - 2, 7):
         path.write_bytes(whole[:size])
-        with pytest.raises(FaceAlignError, match=r"boxes\.json: not a (JSON file|file of boxes) .*make it with"):
+        with pytest.raises(
+            FaceAlignError, match=r"boxes\.json: not a (JSON file|file of boxes) .*make it with"
+        ):
             read_boxes(path)
 
 
