@@ -211,7 +211,7 @@ def test_what_is_no_picture_is_refused(content, path):
 
 
 def test_a_folder_and_a_missing_file_are_named(tmp_path):
-    assert ": a folder, not a file; expected an image" in refused(tmp_path)
+    assert refused(tmp_path) == "a folder, not a file; expected an image"
     assert "no such file" in refused(tmp_path / "absent.jpg")
     (tmp_path / "file").write_bytes(FILES["png"])
     refused(tmp_path / "file" / "below.png")
