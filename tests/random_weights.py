@@ -15,6 +15,7 @@ from facealign.crops.model_spec import ModelSpec
 from facealign.engines.onnx_export import export_onnx
 from facealign.engines.pycaffe import import_caffe
 from facealign.networks import mobilenet_v2
+from tests.upright_face import upright_face
 
 
 def fill(deploy, rng):
@@ -30,8 +31,9 @@ def fill(deploy, rng):
         elif kind == "PReLU":
             arrays = [rng.uniform(-0.2, 0.4, first)]
         elif first[0] == 136:
-            # As of trained weights: landmarks within the crop.
-            arrays = [rng.normal(0, 0.02, first), rng.uniform(0.2, 0.8, shapes[1])]
+            # As of trained weights: landmarks about those of an upright face in the crop's middle.
+            face = upright_face((0.5, 0.5), 0.6).T.ravel() + rng.normal(0, 0.01, shapes[1])
+            arrays = [rng.normal(0, 0.004, first), face]
         else:
             gain = 1 if kind == "InnerProduct" else 2
             arrays = [rng.normal(0, math.sqrt(gain / math.prod(first[1:])), first)]

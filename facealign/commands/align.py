@@ -15,13 +15,13 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from facealign.arrays import FloatArray, Image
+from facealign.arrays import Image
 from facealign.concurrency.processes import cores
 from facealign.concurrency.threads import ThreadedStep, overlapped
 from facealign.engines.opening import KINDS
 from facealign.errors import FaceAlignError
 from facealign.inference.drawing import draw_face
-from facealign.inference.face_aligner import Face, FaceAligner
+from facealign.inference.face_aligner import TURNS, Face, FaceAligner
 from facealign.inference.given_boxes import read_box_file
 from facealign.inference.model_zoo import default_weights, second_of
 from facealign.io.atomic import replacing
@@ -63,6 +63,13 @@ def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--published", action="store_true", help="crop as the reference demo does, for its author's weights"
+    )
+    parser.add_argument(
+        "--turns",
+        choices=TURNS,
+        default="auto",
+        help="search each image turned by quarters too, for faces on their side or upside down (auto: when "
+        "no face is found upright, or one is doubtful)",
     )
     parser.add_argument("--strict", action="store_true", help="stop at the first image that fails")
     arguments = parser.parse_args(command)
@@ -135,6 +142,8 @@ def record(file: Path, image: Image, faces: Sequence[Face]) -> dict[str, Any]:
             {
                 "box": [round(float(value), 3) for value in face.box],
                 "score": None if face.score is None else round(face.score, 5),
+                "confidence": round(face.confidence, 3),
+                "doubtful": face.doubtful,
                 "landmarks": [[round(float(x), 3), round(float(y), 3)] for x, y in face.landmarks],
                 "pose": None
                 if face.pose is None
@@ -158,16 +167,6 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The image (h, w, 3) of a Work and the boxes (4,) of its faces; scores: the detector's, if it ran."""
-
-    work: Work
-    image: Image
-    boxes: Sequence[FloatArray]
-    scores: Sequence[float] | None
-
-
-@dataclass(frozen=True)
 class Done:
     """Output of an image: the encoded image with faces drawn, and the entry in landmarks.json."""
 
@@ -175,35 +174,29 @@ class Done:
     record: dict[str, Any]
 
 
-def steps(aligner: FaceAligner, boxes: Path | None) -> tuple[ThreadedStep, ...]:
-    """Steps from a Work to a Done: read the image, find its faces, align them, draw. Errors name the file."""
+def steps(aligner: FaceAligner, boxes: Path | None, turns: str) -> tuple[ThreadedStep, ...]:
+    """From a Work to what is Done: read the image, find and align the faces, draw. Errors name the file."""
 
     def read(work: Work) -> tuple[Work, Image]:
         return work, read_image(work.file)
 
-    def find(opened: tuple[Work, Image]) -> Found:
+    def align(opened: tuple[Work, Image]) -> tuple[Work, Image, list[Face]]:
         work, image = opened
-        if boxes is not None:
-            return Found(work, image, read_box_file(boxes / f"{work.file.stem}.txt"), None)
-        assert aligner.detector is not None
-        found = aligner.detector.detect(image)
-        return Found(work, image, [one.box for one in found], [one.score for one in found])
-
-    def align(found: Found) -> tuple[Found, list[Face]]:
+        if boxes is None:
+            return work, image, aligner.detect_and_align(image, turns)
+        file = boxes / f"{work.file.stem}.txt"
+        given = read_box_file(file)
         try:
-            return found, aligner.align(found.image, found.boxes, found.scores)
+            return work, image, aligner.align(image, given)
         except FaceAlignError as error:
-            if boxes is None:
-                raise
-            raise FaceAlignError(f"{boxes / f'{found.work.file.stem}.txt'}: {error}") from error
+            raise FaceAlignError(f"{file}: {error}") from error
 
-    def draw(aligned: tuple[Found, list[Face]]) -> Done:
-        found, faces = aligned
-        data = encoded(found.work.picture, found.image, faces)
-        return Done(data, record(found.work.file, found.image, faces))
+    def draw(aligned: tuple[Work, Image, list[Face]]) -> Done:
+        work, image, faces = aligned
+        return Done(encoded(work.picture, image, faces), record(work.file, image, faces))
 
     # A network runs one image at a time.
-    return (read, cores()), (find, 1), (align, 1), (draw, cores())
+    return (read, cores()), (align, 1), (draw, cores())
 
 
 def main() -> None:
@@ -235,7 +228,7 @@ def main() -> None:
     failures = []
     works = [Work(file, arguments.output / name) for file, name in zip(files, names, strict=True)]
     with (
-        closing(overlapped(works, *steps(aligner, arguments.boxes))) as coming,
+        closing(overlapped(works, *steps(aligner, arguments.boxes, arguments.turns))) as coming,
         tqdm(coming, total=len(works), unit="image", desc="demo") as bar,
     ):
         for work, future in bar:
@@ -259,5 +252,7 @@ def main() -> None:
         text = json.dumps({"images": records}, indent=1, allow_nan=False)
         partial.write_text(text + "\n", encoding="utf-8")
     n_faces = sum(len(one["faces"]) for one in records)
+    n_doubtful = sum(face["doubtful"] for one in records for face in one["faces"])
+    doubtful = f" ({n_doubtful} of them doubtful)" if n_doubtful else ""
     skipped = f", {len(failures)} skipped" if failures else ""
-    print(f"{listing}: {len(records)} images, {n_faces} faces{skipped}")
+    print(f"{listing}: {len(records)} images, {n_faces} faces{doubtful}{skipped}")

@@ -9,18 +9,25 @@ import numpy as np
 from facealign.arrays import FloatArray, Image
 from facealign.crops.model_spec import ModelSpec
 from facealign.crops.published import published_crop, published_landmarks
-from facealign.crops.square import crop_face
-from facealign.detection.mtcnn import MtcnnDetector, MtcnnSettings
+from facealign.detection.mtcnn import Detection, MtcnnDetector, MtcnnSettings
+from facealign.detection.quarter_turns import quarter_turns
 from facealign.engines.engine import Engine
 from facealign.engines.opening import open_engine
 from facealign.errors import FaceAlignError
-from facealign.geometry.affine import apply as map_points
-from facealign.geometry.affine import invert
+from facealign.geometry.boxes import overlap
 from facealign.geometry.head_pose import Pose, head_pose
 from facealign.geometry.landmarks import N_LANDMARKS
+from facealign.geometry.roll import five_point_roll
+from facealign.inference.confidence import DOUBTFUL, confidence
 from facealign.inference.landmark_network import LandmarkNetwork, SecondStageNetwork
+from facealign.inference.looks import disagreements, upright_landmarks
 from facealign.inference.model_zoo import default_cascade, default_weights
 from facealign.io.images import read_image
+
+TURNS = ("auto", "always", "never")
+"""When faces are looked for in the image turned by quarters."""
+SAME_FACE = 0.3
+"""Overlap (intersection over union) from which two boxes are of one face."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +35,24 @@ class Face:
     """A face of an image. Coordinates are 0-based pixels of that image.
 
     box: (4,) x1 y1 x2 y2, as detected or given; score: the detector's, 0..1, or None for a given box;
-    landmarks: (68, 2); pose: None when the landmarks allow no solution.
+    landmarks: (68, 2); pose: None when the landmarks allow no solution; confidence: probability, 0..1, that
+    the landmarks are right, see `confidence.confidence`.
 
-    >>> box = np.array([10.0, 20, 110, 140])
-    >>> Face(box, 0.99, np.zeros((68, 2)), None).landmarks.shape
-    (68, 2)
+    >>> face = Face(np.array([10.0, 20, 110, 140]), 0.99, np.zeros((68, 2)), None, confidence=0.2)
+    >>> face.landmarks.shape, face.doubtful
+    ((68, 2), True)
     """
 
     box: FloatArray
     score: float | None
     landmarks: FloatArray
     pose: Pose | None
+    confidence: float
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the landmarks are more likely wrong than right."""
+        return self.confidence < DOUBTFUL
 
 
 class FaceAligner:
@@ -123,36 +137,49 @@ class FaceAligner:
             f"{self.spec.name}: expect larger errors"
         )
 
-    def detect_and_align(self, image: Image | str | Path) -> list[Face]:
+    def detect_and_align(self, image: Image | str | Path, turns: str = "auto") -> list[Face]:
         """The faces of an image, with landmarks and pose; best score first.
 
-        image: BGR uint8 (h, w, 3), or the path of an image file.
+        image: BGR uint8 (h, w, 3), or the path of an image file; turns: search the image turned by quarters
+        too: "never", "always", or "auto": when no face is found upright, or one is doubtful.
         Raises FaceAlignError when the aligner was opened without a detector, or the file cannot be read.
 
         >>> from skimage.data import astronaut
         >>> (face,) = FaceAligner.open().detect_and_align(astronaut()[:, :, ::-1])
-        >>> face.landmarks.shape, face.score > 0.99, abs(face.pose.yaw) < 20
-        ((68, 2), True, True)
+        >>> face.landmarks.shape, face.score > 0.99, face.confidence > 0.9, abs(face.pose.yaw) < 20
+        ((68, 2), True, True, True)
         """
         if self.detector is None:
             raise FaceAlignError(
                 "this aligner has no face detector: give boxes, or open it with detector=True"
             )
+        if turns not in TURNS:
+            raise ValueError(f"turns is {turns!r}, expected one of {TURNS}")
         image = read_image(Path(image)) if isinstance(image, str | Path) else image
-        found = self.detector.detect(image)
-        return self.align(image, [face.box for face in found], [float(face.score) for face in found])
+        faces = self._aligned(image, self.detector.detect(image))
+        if turns == "always" or (turns == "auto" and (not faces or any(face.doubtful for face in faces))):
+            turned = self._aligned(image, list(quarter_turns(self.detector.detect, image)))
+            faces = _best([*faces, *(face for face in turned if not face.doubtful)])
+        return faces
+
+    def _aligned(self, image: Image, found: Sequence[Detection]) -> list[Face]:
+        if not found:
+            return []
+        rolls = five_point_roll(np.stack([one.points for one in found]))
+        return self.align(image, [one.box for one in found], [float(one.score) for one in found], rolls)
 
     def align(
         self,
         image: Image | str | Path,
         boxes: Sequence[FloatArray | Sequence[float]] | FloatArray,
         scores: Sequence[float] | None = None,
+        rolls: FloatArray | None = None,
     ) -> list[Face]:
         """The faces in given boxes, with landmarks and pose.
 
         image: BGR uint8 (h, w, 3), or the path of an image file; boxes: (n, 4) x1 y1 x2 y2, 0-based pixels;
-        scores: (n,), of the boxes, if known.
-        Raises FaceAlignError on a box without area or with a number that is not finite.
+        scores: (n,), of the boxes, if known; rolls: (n,) of the faces, if known: degrees, positive clockwise.
+        Raises FaceAlignError on a box without area, with a number that is not finite, or off the image.
 
         >>> from skimage.data import astronaut
         >>> aligner = FaceAligner.open(detector=False)
@@ -162,44 +189,61 @@ class FaceAligner:
         """
         image = read_image(Path(image)) if isinstance(image, str | Path) else image
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-        landmarks = self.landmarks_in(image, boxes)
+        if len(boxes) == 0:
+            return []
+        first = self._first(image, boxes, rolls)
+        landmarks = first if self.second is None else self.second.refine(image, first)
+        differences = disagreements(self.net, image, first)
         return [
             Face(
                 box=box,
                 score=None if scores is None else scores[index],
                 landmarks=landmarks[index],
                 pose=head_pose(landmarks[index]),
+                confidence=confidence(float(differences[index])),
             )
             for index, box in enumerate(boxes)
         ]
 
-    def landmarks_in(self, image: Image, boxes: FloatArray) -> FloatArray:
+    def landmarks_in(self, image: Image, boxes: FloatArray, rolls: FloatArray | None = None) -> FloatArray:
         """Landmarks (n, 68, 2) of the faces in boxes (n, 4), in one batch; 0-based pixels of the image.
 
-        Raises FaceAlignError on a box without area or with a number that is not finite.
+        rolls: as `align` has them. Raises FaceAlignError as it does.
         """
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         if len(boxes) == 0:
             return np.empty((0, N_LANDMARKS, 2))
-        for box in boxes:
-            if not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
-                raise FaceAlignError(f"box {box.tolist()}: expected finite x1 < x2 and y1 < y2")
-        cut = self._published if self.spec.crop == "published" else self._square
-        landmarks = cut(image, boxes)
+        landmarks = self._first(image, boxes, rolls)
         return landmarks if self.second is None else self.second.refine(image, landmarks)
 
-    def _square(self, image: Image, boxes: FloatArray) -> FloatArray:
-        """Landmarks that the first cascade stage predicts on square crops."""
-        crops, affines = zip(*[crop_face(image, box, self.spec) for box in boxes], strict=True)
-        points = self.net.points(self.net(crops))
-        return np.stack(
-            [map_points(invert(affine), face) for affine, face in zip(affines, points, strict=True)]
-        )
+    def _first(self, image: Image, boxes: FloatArray, rolls: FloatArray | None) -> FloatArray:
+        """Landmarks (n, 68, 2) by the first cascade stage."""
+        check_boxes(boxes, image)
+        if self.spec.crop == "published":
+            return self._published(image, boxes)
+        return upright_landmarks(self.net, image, boxes, np.zeros(len(boxes)) if rolls is None else rolls)
 
     def _published(self, image: Image, boxes: FloatArray) -> FloatArray:
-        """Landmarks that it predicts on the reference demo's crops."""
+        """Landmarks predicted on the reference demo's crops."""
         crops, places = zip(*[published_crop(image, box + 1.0) for box in boxes], strict=True)
-        values = self.net(crops)
-        return np.stack(
-            [published_landmarks(face, place) for face, place in zip(values, places, strict=True)]
-        )
+        answers = zip(self.net(crops), places, strict=True)
+        return np.stack([published_landmarks(values, place) for values, place in answers])
+
+
+def check_boxes(boxes: FloatArray, image: Image) -> None:
+    """Raises FaceAlignError when a box (4,) of boxes (n, 4) is none, or has no part in the image."""
+    height, width = image.shape[:2]
+    for box in boxes:
+        if not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
+            raise FaceAlignError(f"box {box.tolist()}: expected finite x1 < x2 and y1 < y2")
+        if box[0] > width - 0.5 or box[1] > height - 0.5 or box[2] < -0.5 or box[3] < -0.5:
+            raise FaceAlignError(f"box {box.tolist()}: off the image, which has {width}x{height} pixels")
+
+
+def _best(faces: Sequence[Face]) -> list[Face]:
+    """Of faces whose boxes overlap, the one with the most confidence; best score first."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.confidence):
+        if all(overlap(face.box, other.box) < SAME_FACE for other in kept):
+            kept.append(face)
+    return sorted(kept, key=lambda face: -(face.score or 0.0))

@@ -9,6 +9,8 @@ from facealign.arrays import Image
 from facealign.errors import FaceAlignError
 from facealign.io.reading import read_bytes
 
+PNG_END = b"IEND\xaeB`\x82"
+"""The last chunk's name and checksum."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Suffixes of the files in a folder that count as images."""
 
@@ -37,7 +39,7 @@ def read_image(path: Path, orient: bool = True) -> Image:
 def _is_whole(data: bytes) -> bool:
     """Whether a JPEG or PNG file has its end marker; any other content passes."""
     if data.startswith(b"\x89PNG"):
-        return b"IEND" in data
+        return PNG_END in data
     if not data.startswith(b"\xff\xd8\xff"):
         return True
     # An embedded thumbnail has an end marker of its own: search after the header of the image itself.

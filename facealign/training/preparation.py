@@ -321,8 +321,10 @@ def _same_run(settings: Settings, description: Mapping[str, Any]) -> dict[str, A
     path = settings.directory / RUN
     before = read_json(path, "cannot determine which run the snapshots belong to")
     now = json.loads(json.dumps(description))
-    if isinstance(before.get("recipe"), dict):  # older versions' recipes had fewer fields
+    if isinstance(before.get("recipe"), dict):  # older versions' recipes had fewer fields, and other words
         before["recipe"] = {**FIELDS_LEFT_OUT, **before["recipe"]}
+        for recipe in (before["recipe"], now["recipe"]):
+            recipe.pop("description", None)
     same = (
         ("recipe", "recipe"),
         ("data_sha256", "data"),

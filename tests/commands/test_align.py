@@ -64,7 +64,9 @@ def check_schema(data):
     for image in data["images"]:
         assert set(image) == {"file", "width", "height", "faces"}
         for face in image["faces"]:
-            assert set(face) == {"box", "score", "landmarks", "pose"}
+            assert set(face) == {"box", "score", "landmarks", "pose", "confidence", "doubtful"}
+            assert 0 <= face["confidence"] <= 1
+            assert face["doubtful"] == (face["confidence"] < 0.5)
             assert np.array(face["box"]).shape == (4,)
             assert np.array(face["landmarks"]).shape == (68, 2)
             assert np.isfinite(face["landmarks"]).all()
