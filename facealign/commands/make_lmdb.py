@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from facealign.concurrency.processes import cores
 from facealign.crops.aligned import MARGIN, aligned_spec
 from facealign.crops.augmentation import Augmentation
 from facealign.datasets.detected_boxes import boxes_for, read_boxes
+from facealign.datasets.duplicates import find_copies
 from facealign.datasets.sample import Sample
 from facealign.datasets.scan import faces_in
 from facealign.datasets.split import split
@@ -128,6 +129,11 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         metavar="WEIGHT",
         help="with --teacher: from the annotated landmarks (0) to the predicted ones (1) (default: 0.5)",
     )
+    parser.add_argument(
+        "--keep-copies",
+        action="store_true",
+        help="do not look for photos that are copies of test or validation photos under other names",
+    )
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one per core")
     parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
     arguments = parser.parse_args(command)
@@ -194,6 +200,12 @@ def main() -> None:
     for _, reason in found.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
     training, validation = split(found.samples, arguments.validation, arguments.seed)
+    tests = [sample for sample in found.samples if sample.is_test]
+    by_name = len(found.samples) - len(tests) - len(training) - len(validation)
+    same = (
+        set() if arguments.keep_copies else copies_in(training, validation, found.samples, arguments.workers)
+    )
+    training = [sample for sample in training if sample.relative not in same]
     facing = [sample for sample in training if eye_distance(sample.points) >= arguments.min_eye_distance]
     if not facing:
         raise FaceAlignError(f"{arguments.data}: all faces are turned away; lower --min-eye-distance")
@@ -264,6 +276,8 @@ def main() -> None:
                 "boxes_from_landmarks": sum(job.source != "mtcnn" for job in used),
                 "source_sha256": fingerprint(used),
                 "test_faces_left_out": sum(sample.is_test for sample in found.samples),
+                "copies_left_out_by_name": by_name,
+                "copies_left_out_by_content": sorted(same),
                 "profiles_left_out": found.profiles,
                 "min_eye_distance": arguments.min_eye_distance,
                 "turned_away_left_out": len(training) - len(facing),
@@ -271,11 +285,43 @@ def main() -> None:
                 "parts": {name: dataclasses.asdict(part) for name, part in parts.items()},
             },
         )
-    if len(facing) < len(training):
-        print(f"{output}: {len(training) - len(facing)} faces turned away left out (--min-eye-distance)")
+    for count, reason in (
+        (len(tests), "faces of 300-W's test sets left out"),
+        (by_name, "copies of test or validation photos, by their names, left out"),
+        (len(same), "copies of test or validation photos, by what they look like, left out"),
+        (len(training) - len(facing), "faces turned away left out (--min-eye-distance)"),
+        (found.profiles, "profile faces with 39 points left out"),
+        (len(found.skipped), "annotations that cannot be used skipped"),
+    ):
+        if count:
+            print(f"{output}: {count} {reason}")
     for name, part in parts.items():
         kind = "context crops" if name == "train" and arguments.on_the_fly else "samples"
         print(f"{output}: {name}: {part.samples} {kind} of {sum(part.faces.values())} faces")
+
+
+def copies_in(
+    training: Sequence[Sample], validation: Sequence[Sample], samples: Sequence[Sample], workers: int
+) -> set[str]:
+    """Names of training faces that look like those of test or validation photos; each is reported."""
+    usable, validates = ({sample.relative for sample in part} for part in (training, validation))
+    apart = [
+        sample
+        for sample in samples
+        if sample.relative not in usable
+        and (sample.is_test or in_validation(sample) or sample.relative in validates)
+    ]
+    found = find_copies(training, apart, workers)
+    if found and len(found) == len(training):
+        print(
+            f"warning: all {len(training)} faces to train on look like test or validation photos: "
+            f"{found[0].sample.path} like {found[0].original.path}; kept, as there is no other face",
+            file=sys.stderr,
+        )
+        return set()
+    for copy in found:
+        print(f"left out: {copy.sample.path}: a copy of {copy.original.path}", file=sys.stderr)
+    return {copy.sample.relative for copy in found}
 
 
 def check_replaceable(output: Path) -> None:

@@ -48,7 +48,7 @@ def thumbnail(image: Image, points: FloatArray, shape: FloatArray) -> Float32Arr
     return (small / length if length > 1 else np.zeros_like(small)).ravel()
 
 
-def copies(samples: Sequence[Sample], originals: Sequence[Sample], workers: int = 1) -> list[Copy]:
+def find_copies(samples: Sequence[Sample], originals: Sequence[Sample], workers: int = 1) -> list[Copy]:
     """Those of `samples` whose face is that of one of `originals`, mirrored or not, in their order.
 
     A photo that cannot be read is nobody's copy. Takes about 2 ms a face and worker.

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from facealign.arrays import FloatArray
+from facealign.datasets.folders_300w import FOLDERS_300W, TEST_FOLDERS
 
-FOLDERS_300W = ("afw", "helen/testset", "helen/trainset", "ibug", "lfpw/testset", "lfpw/trainset")
-TEST_FOLDERS = ("helen/testset", "ibug", "lfpw/testset")
-"""The test folders of 300-W, which are never trained on."""
 POOLED: dict[str, tuple[str, ...]] = {
     "common": ("helen/testset", "lfpw/testset"),
     "challenging": ("ibug",),
@@ -17,17 +15,18 @@ POOLED: dict[str, tuple[str, ...]] = {
 """The usual subsets of 300-W's test images, and the folders they pool."""
 NAME_300W = "300w"
 _TEST_GROUPS = (f"{NAME_300W}/lfpw/testset ", f"{NAME_300W}/ibug ")
-"""Prefixes of groups whose file names alone show that the photo is in a test set."""
-_GROUPS = (
-    # Images that 300W-LP rendered from the other sets: SET_NAME_VIEW.
-    (re.compile(r"LFPW_image_(train|test)_(\d+)_\d+"), rf"{NAME_300W}/lfpw/\1set image_\2", False),
-    (re.compile(r"IBUG_(image_\d+)(?: ?_\d+)?_\d+"), rf"{NAME_300W}/ibug \1", False),
-    # Flickr number, face: AFW and HELEN, and the same in 300W-LP.
-    (re.compile(r"(?:AFW_|HELEN_)?(\d{5,})_\d+(?:_\d+)?"), r"photo \1", False),
-    # LFPW and iBUG.
-    (re.compile(r"(image_\d+)(?: ?_\d+)?"), r"\1", True),
+"""Beginnings of group names that mean a photo of a test set."""
+_LFPW = re.compile(
+    r"(?:^|[\W_])lfpw_?(?:image_)?(train|test)(?:set)?_(?:image_)?(\d{1,4})(?!\d)", re.IGNORECASE
 )
-"""(pattern of a file's stem, the photo it shows, whether that name is unique only within its folder)."""
+"""A photo of LFPW in a name: "LFPW_image_train_0001_0" of 300W-LP, "lfpw_trainset_image_0001"."""
+_IBUG = re.compile(r"(?:^ibug_|[\W_]ibug_)?image_(\d{3})(?: ?_\d{1,2})(?!\d)", re.IGNORECASE)
+"""A photo of iBUG in a name: its number has three digits, a face's number follows."""
+_IBUG_NAMED = re.compile(r"(?:^|[\W_])ibug_image_(\d{3})(?!\d)", re.IGNORECASE)
+_FLICKR = re.compile(r"(?<!\d)(\d{5,})_\d{1,2}(?!\d)|^(\d{5,})$")
+"""A photo of AFW or HELEN in a name: its number at Flickr, and the number of the face; or that alone."""
+_IMAGE = re.compile(r"(image_\d+)(?: ?_\d+)?")
+"""A photo of LFPW or iBUG, in its own folder."""
 PERSON_FOLDERS = ("youtube_faces", "lfw")
 """Data sets whose files are named PERSON_NUMBER. In other sets such numbers may count different people."""
 _PERSON = re.compile(r"(.*[^\W\d].*)_\d{1,4}")
@@ -59,16 +58,27 @@ class Sample:
 
 
 def group_of(relative: str) -> str:
-    """The photo or person that an image's name identifies: "photo 134212" for "300w/afw/134212_2.jpg".
+    """The photo or person named by an image's path, as "photo 134212" for "300w/afw/134212_2.jpg".
 
-    An image whose name follows no known pattern is a group of its own.
+    The numbers of 300-W's photos are recognised wherever they stand in a name, so that copies under other
+    names belong to the same group. Where the name says nothing, the image is a group of its own.
     """
     path = PurePosixPath(relative)
-    for pattern, group, within in _GROUPS:
-        match = pattern.fullmatch(path.stem)
-        if match:
-            photo = match.expand(group)
-            return f"{path.parent} {photo}" if within else photo
+    named = _LFPW.search(path.stem)
+    if named:
+        return f"{NAME_300W}/lfpw/{named[1].lower()}set image_{int(named[2]):04}"
+    flickr = _FLICKR.search(path.stem)
+    if flickr:
+        return f"photo {flickr[1] or flickr[2]}"
+    own = _IMAGE.fullmatch(path.stem)
+    official = path.parts[0] == NAME_300W
+    if own and official:
+        return f"{path.parent} {own[1]}"
+    ibug = _IBUG_NAMED.search(path.stem) or _IBUG.match(path.stem)
+    if ibug:
+        return f"{NAME_300W}/ibug image_{ibug[1]}"
+    if own:
+        return f"{path.parent} {own[1]}"
     person = _PERSON.fullmatch(path.stem)
     if person and any(part.lower() in PERSON_FOLDERS for part in path.parts[:-1]):
         return f"{path.parent} {person[1]}"

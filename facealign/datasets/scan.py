@@ -7,12 +7,16 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from facealign.arrays import FloatArray
+from facealign.datasets.folders_300w import canonical, tree_of
 from facealign.datasets.pts import read_pts
-from facealign.datasets.sample import FOLDERS_300W, NAME_300W, Sample, group_of
+from facealign.datasets.sample import NAME_300W, Sample, group_of
 from facealign.errors import FaceAlignError
 from facealign.geometry.landmarks import N_LANDMARKS
-from facealign.io.images import SUFFIXES
+from facealign.io.images import SUFFIXES, image_size
 
+MISSING = ((-1, -1), (0, 0))
+"""Coordinates in .pts files that stand for a point that nobody annotated."""
 PROFILE_POINTS = 39
 """Menpo's profile faces have 39 points, which the 68-point networks cannot use."""
 
@@ -45,7 +49,7 @@ def scan(root: Path, strict: bool = False) -> Scan:
         annotations = _by_stem(folder, (".pts",))
         images = _by_stem(folder, SUFFIXES) if annotations else {}
         for stem in sorted({*annotations, *images}):
-            annotation, image = annotations.get(stem), images.get(stem)
+            (annotation, *_), (image, *others) = annotations.get(stem, [None]), images.get(stem, [None])
             try:
                 if annotation is None:
                     raise FaceAlignError(f"{image}: no annotation {stem}.pts beside it")
@@ -59,6 +63,10 @@ def scan(root: Path, strict: bool = False) -> Scan:
                     raise FaceAlignError(f"{annotation}: its points span less than a pixel: no face")
                 if image is None:
                     raise FaceAlignError(f"{annotation}: no image of that name beside it")
+                if others:
+                    names = " or ".join(path.name for path in (image, *others))
+                    raise FaceAlignError(f"{annotation}: belongs to {names}? leave one of them there")
+                check_annotation(points, image, annotation)
             except FaceAlignError as error:
                 if strict:
                     raise
@@ -82,10 +90,10 @@ def faces_in(root: Path, strict: bool = False) -> Scan:
 def _folders(root: Path) -> Iterator[tuple[Path, str, PurePosixPath]]:
     """(folder, subset, path relative to the folder of data sets) of `root` and of all folders below it."""
     whole = root.resolve()
-    base, tree = whole.parent, _tree_of(whole)
+    base, tree = whole.parent, tree_of(whole)
     if tree is None and not _by_stem(whole, (".pts",)):
         base = whole
-        tree = next((path for path in sorted(whole.iterdir()) if _tree_of(path) == path), None)
+        tree = next((path for path in sorted(whole.iterdir()) if tree_of(path) == path), None)
     seen: set[Path] = set()
     for name, below, _ in os.walk(whole, onerror=_unreadable, followlinks=True):
         folder = Path(name)
@@ -97,7 +105,7 @@ def _folders(root: Path) -> Iterator[tuple[Path, str, PurePosixPath]]:
         relative = PurePosixPath(folder.relative_to(base).as_posix())
         subset = relative.as_posix()
         if tree is not None and folder.is_relative_to(tree):
-            subset = folder.relative_to(tree).as_posix()
+            subset = canonical(PurePosixPath(folder.relative_to(tree).as_posix())).as_posix()
             relative = PurePosixPath(NAME_300W) / subset
         yield root / folder.relative_to(whole), subset, relative
 
@@ -106,21 +114,36 @@ def _unreadable(error: OSError) -> None:
     raise FaceAlignError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
-def _tree_of(folder: Path) -> Path | None:
-    """The root of the 300-W tree that a folder belongs to, as "300w/lfpw/testset" does; None if to none."""
-    for name in FOLDERS_300W:
-        parts = PurePosixPath(name).parts
-        for depth in range(len(parts) + 1):
-            within = folder.parts[len(folder.parts) - depth :] == parts[:depth]
-            if within and folder.joinpath(*parts[depth:]).is_dir():
-                return [folder, *folder.parents][depth]
-    return None
+def check_annotation(points: FloatArray, image: Path, annotation: Path) -> None:
+    """Raises FaceAlignError when landmarks (n, 2) cannot be those of a face in an image.
+
+    Points may lie outside, as of a face that is cut off, but none farther than half of the longer side.
+    An image that cannot be read passes: what reads it will say so.
+    """
+    for mark in MISSING:
+        for index in np.flatnonzero((points == np.array(mark) - 1.0).all(axis=1)):
+            text = f"{mark[0]} {mark[1]}"
+            raise FaceAlignError(f"{annotation}: point {index + 1} is marked as missing ({text})")
+    size = image_size(image)
+    if size is None:
+        return
+    outside = np.maximum(-points, points - (np.array(size[::-1]) - 1)).max(axis=1)
+    if (outside > 0).all():
+        raise FaceAlignError(
+            f"{annotation}: all its points lie off {image.name}, which has {size[1]}x{size[0]} pixels"
+        )
+    farthest = int(outside.argmax())
+    if outside[farthest] > max(size) / 2:
+        raise FaceAlignError(
+            f"{annotation}: point {farthest + 1} lies far off {image.name}, which has {size[1]}x{size[0]} "
+            "pixels"
+        )
 
 
-def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Files of a folder by stem, suffixes in any case; where several share a stem, the first by name."""
-    found: dict[str, Path] = {}
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
+    """Files of a folder by stem, in the order of their names; suffixes in any case."""
+    found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in suffixes and not path.name.startswith("."):
-            found.setdefault(path.stem, path)
+            found.setdefault(path.stem, []).append(path)
     return found

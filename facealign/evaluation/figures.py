@@ -25,6 +25,8 @@ THRESHOLDS = {"08": 0.08, "10": 0.10}
 FAILURE_NORMALISER = "inter_ocular"
 """Normaliser of `failure_rate_08`, `auc_08`...: the literature's choice for these two figures."""
 RELEASE: dict[str, int] = {
+    "01_indoor": 300,
+    "02_outdoor": 300,
     "afw": 337,
     "helen/testset": 330,
     "helen/trainset": 2000,

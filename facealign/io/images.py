@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image as PillowImage
 
 from facealign.arrays import Image
 from facealign.errors import FaceAlignError
@@ -34,6 +35,18 @@ def read_image(path: Path, orient: bool = True) -> Image:
     if image is None:
         raise FaceAlignError(f"{path}: not an image that OpenCV can read")
     return np.asarray(image, dtype=np.uint8)
+
+
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Height and width of an image file, read from its header; None if that is not understood.
+
+    EXIF orientation is not applied: annotations are made without.
+    """
+    try:
+        with PillowImage.open(path) as opened:
+            return opened.height, opened.width
+    except Exception:  # Pillow raises many kinds on damaged files
+        return None
 
 
 def _is_whole(data: bytes) -> bool:

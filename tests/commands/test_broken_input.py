@@ -425,7 +425,7 @@ TABLE = [
         (
             "a text named .jpg",
             both(file_instead("photos/a.jpg"), file_instead("faces/a.jpg")),
-            ": not a pictur",
+            ": not an image",
         ),
     ),
     *rows(

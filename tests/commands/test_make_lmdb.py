@@ -4,6 +4,7 @@ import binascii
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -17,6 +18,7 @@ import cv2
 import lmdb
 import numpy as np
 import pytest
+from skimage import data as sample_photos
 
 from facealign.commands import make_lmdb
 from facealign.crops.augmentation import Augmentation
@@ -53,7 +55,7 @@ for folder, names in PHOTOS.items():
         GROUND.setdefault(f"{folder}/{name.removesuffix('_2')}", len(GROUND))
 TEST_GROUNDS = {ground for name, ground in GROUND.items() if name.startswith(TEST_FOLDERS)}
 # The dotted photos' landmarks are a grid, which has no eyes.
-ANY_FACE = ("--min-eye-distance", "0")
+ANY_FACE = ("--min-eye-distance", "0", "--keep-copies")
 COMMON = ("--boxes", "landmarks", "--validation", "0.3", "--seed", "5", "--noise", "0", "0")
 
 
@@ -132,6 +134,9 @@ def test_there_are_four_databases_and_a_description(made):
     for bar in ("13/13", "39/39", "4/4"):
         assert bar in result.stderr
     assert result.stdout.splitlines() == [
+        f"{output}: 6 faces of 300-W's test sets left out",
+        f"{output}: 1 profile faces with 39 points left out",
+        f"{output}: 1 annotations that cannot be used skipped",
         f"{output}: train: 39 samples of 13 faces",
         f"{output}: val: 4 samples of 4 faces",
     ]
@@ -650,3 +655,44 @@ def test_a_folder_without_faces_or_of_test_faces_only_is_an_error(tree, tmp_path
     shutil.copytree(tree / "300w" / "ibug", tmp_path / "tests" / "300w" / "ibug")
     assert "no face is left to train on" in failure(small(tmp_path / "tests", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_copies_of_test_and_validation_photos_are_left_out_named_and_counted(tmp_path):
+    """By the photo's number, wherever it stands in a name, and by what the face looks like."""
+    face = upright_face((150, 120), 160)
+    photos = {
+        name: getattr(sample_photos, name)()[:300, :300] for name in ("astronaut", "coffee", "cat", "rocket")
+    }
+    places = {
+        "300W/IBUG/image_003_1": "astronaut",
+        "300W/AFW/261068_1": "coffee",  # of the validation part
+        "mine/own": "cat",
+        "mine/AFW_261068_1_0_flip": "rocket",
+        "mine/image_003_1_mirror": "rocket",
+        "mine/somebody": "astronaut",
+        "mine/somebody_else": "coffee",
+    }
+    for place, name in places.items():
+        path = tmp_path / "data" / f"{place}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), photos[name])
+        write_pts(path.with_suffix(".pts"), face)
+    command = ("make-lmdb", "--data", tmp_path / "data", "--output", tmp_path / "lmdb")
+    done = subprocess.run(
+        [sys.executable, "-m", "facealign", *map(str, command), "--boxes", "landmarks", "--copies", "2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    meta = json.loads((tmp_path / "lmdb" / "meta.json").read_text())
+    assert meta["parts"]["train"]["faces"] == {"mine": 1}
+    assert meta["validation_faces"] == ["300w/afw/261068_1.jpg"]
+    # A photo of iBUG is one of a test set under any name.
+    assert (meta["test_faces_left_out"], meta["copies_left_out_by_name"]) == (2, 1)
+    assert meta["copies_left_out_by_content"] == ["mine/somebody.jpg", "mine/somebody_else.jpg"]
+    for copy, original in (("somebody", "IBUG/image_003_1"), ("somebody_else", "AFW/261068_1")):
+        assert re.search(rf"left out: \S*mine/{copy}\.jpg: a copy of \S*{original}\.jpg\n", done.stderr)
+    assert "2 faces of 300-W's test sets left out" in done.stdout
+    assert "1 copies of test or validation photos, by their names" in done.stdout

@@ -61,6 +61,7 @@ def data(tmp_path_factory):
         write_photo(root / "photos", f"face{index}", rng, index)
     arguments = ("--copies", "4", "--validation", "0.25", "--boxes", "landmarks", "--workers", "1")
     arguments += ("--min-eye-distance", "0")  # the landmarks are a grid of dots, which has no eyes
+    arguments += ("--keep-copies",)  # all are of the same dots
     subprocess.run(
         [
             *(sys.executable, "-m", "facealign", "make-lmdb", "--data", root, "--output", root / "lmdb"),
@@ -266,7 +267,7 @@ def fresh(data):
     subprocess.run(
         [
             *(sys.executable, "-m", "facealign", "make-lmdb", "--data", data.parent, "--output", output),
-            *(*arguments, "--min-eye-distance", "0"),
+            *(*arguments, "--min-eye-distance", "0", "--keep-copies"),
         ],
         cwd=ROOT,
         check=True,

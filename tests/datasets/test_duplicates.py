@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from facealign.datasets.duplicates import ALIKE, copies, thumbnail
+from facealign.datasets.duplicates import ALIKE, find_copies, thumbnail
 from facealign.datasets.pts import write_pts
 from facealign.datasets.scan import scan
 from facealign.geometry.landmarks import mirror_points
@@ -69,7 +69,7 @@ def test_copies_are_found_and_other_photos_are_not(tmp_path, workers):
         photo("coffee")[1],
     )
     kept, others = (scan(tmp_path / folder).samples for folder in ("kept", "others"))
-    found = copies(others, kept, workers)
+    found = find_copies(others, kept, workers)
     assert [one.original.path.stem[0] for one in found] == [one.sample.path.stem[-1] for one in found]
     assert len(found) == len(PHOTOS) * len(CHANGES)
     assert all(ALIKE <= one.correlation <= 1 + 1e-6 for one in found)
@@ -78,8 +78,8 @@ def test_copies_are_found_and_other_photos_are_not(tmp_path, workers):
 def test_a_photo_is_not_its_own_copy_and_nothing_has_none(tmp_path):
     write(tmp_path, "a", *photo("astronaut"))
     samples = scan(tmp_path).samples
-    assert copies(samples, samples) == []
-    assert copies([], samples) == copies(samples, []) == []
+    assert find_copies(samples, samples) == []
+    assert find_copies([], samples) == find_copies(samples, []) == []
 
 
 def test_a_photo_that_cannot_be_read_or_has_one_colour_is_nobody_s_copy(tmp_path):
@@ -87,7 +87,7 @@ def test_a_photo_that_cannot_be_read_or_has_one_colour_is_nobody_s_copy(tmp_path
     write(tmp_path / "others", "broken", *photo("astronaut"))
     (tmp_path / "others" / "broken.png").write_bytes(b"no image")
     write(tmp_path / "others", "grey", np.full((300, 300, 3), 90, np.uint8), photo("astronaut")[1])
-    assert copies(scan(tmp_path / "others").samples, scan(tmp_path / "kept").samples) == []
+    assert find_copies(scan(tmp_path / "others").samples, scan(tmp_path / "kept").samples) == []
 
 
 def test_a_thumbnail_has_unit_length_and_does_not_change_with_brightness_and_contrast():

@@ -4,11 +4,13 @@ import os
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from facealign.datasets.folders_300w import FOLDERS_300W
 from facealign.datasets.pts import write_pts
-from facealign.datasets.sample import FOLDERS_300W, POOLED, Sample, eval_subsets, group_of
+from facealign.datasets.sample import POOLED, Sample, eval_subsets, group_of
 from facealign.datasets.scan import scan
 from facealign.errors import FaceAlignError
 
@@ -38,6 +40,8 @@ def release(tmp_path):
     put(root / "300w" / "lfpw" / "trainset", "image_0001", "image_0002", suffix=".png")
     put(root / "300w" / "lfpw" / "testset", "image_0001", "image_0003", suffix=".png")
     put(root / "300w" / "ibug", "image_003_1", "image_092 _01")
+    put(root / "300w" / "01_indoor", "indoor_001", "indoor_002", suffix=".png")
+    put(root / "300w" / "02_outdoor", "outdoor_001", "outdoor_002", suffix=".png")
     put(root / "menpo" / "semifrontal", "aflw__face_40049")
     put(root / "menpo" / "profile", "aflw__face_40058", "aflw__face_51000", n=39)
     put(root / "mine", "me")
@@ -47,6 +51,10 @@ def release(tmp_path):
 def test_the_whole_layout(release):
     result = scan(release, strict=True)
     assert [(sample.relative, sample.subset) for sample in result.samples] == [
+        ("300w/01_indoor/indoor_001.png", "01_indoor"),
+        ("300w/01_indoor/indoor_002.png", "01_indoor"),
+        ("300w/02_outdoor/outdoor_001.png", "02_outdoor"),
+        ("300w/02_outdoor/outdoor_002.png", "02_outdoor"),
         ("300w/afw/134212_1.jpg", "afw"),
         ("300w/afw/134212_2.jpg", "afw"),
         ("300w/helen/testset/2960256451_1.jpg", "helen/testset"),
@@ -68,7 +76,8 @@ def test_the_whole_layout(release):
         assert sample.path == release / sample.relative
         np.testing.assert_allclose(sample.points, POINTS, atol=1e-6)
         assert sample.is_300w == sample.relative.startswith("300w/")
-        assert sample.is_test == (sample.subset in ("helen/testset", "lfpw/testset", "ibug"))
+        tests = ("helen/testset", "lfpw/testset", "ibug", "01_indoor", "02_outdoor")
+        assert sample.is_test == (sample.subset in tests)
 
 
 @pytest.mark.parametrize("part", ["", "lfpw", "helen", *FOLDERS_300W])
@@ -136,13 +145,6 @@ def test_what_is_hidden_is_passed_over(tmp_path):
 def test_a_root_below_a_hidden_folder_is_no_hidden_folder(tmp_path):
     put(tmp_path / ".cache" / "set", "one")
     assert found(tmp_path / ".cache" / "set") == [("set/one.jpg", "set")]
-
-
-def test_of_pictures_of_one_name_the_first_is_taken(tmp_path):
-    put(tmp_path, "one", suffix=".png")
-    (tmp_path / "one.bmp").write_bytes(b"")
-    (tmp_path / "one.txt").write_bytes(b"")
-    assert [sample.path.name for sample in scan(tmp_path, strict=True).samples] == ["one.bmp"]
 
 
 def annotation_without_picture(folder):
@@ -262,15 +264,6 @@ def test_the_order_does_not_depend_on_the_file_system(release, monkeypatch):
     monkeypatch.setattr(Path, "iterdir", lambda self: reversed(list(listing(self))))
     monkeypatch.setattr(os, "scandir", Backwards)
     assert found(release) == expected
-
-
-def test_of_pictures_of_one_name_the_first_is_taken_in_whatever_order_they_are_listed(tmp_path, monkeypatch):
-    put(tmp_path, "one", suffix=".png")
-    (tmp_path / "one.bmp").write_bytes(b"")
-    listing = Path.iterdir
-    for order in (sorted, lambda paths: sorted(paths, reverse=True)):
-        monkeypatch.setattr(Path, "iterdir", lambda self, order=order: iter(order(listing(self))))
-        assert [relative for relative, _ in found(tmp_path)] == [f"{tmp_path.name}/one.bmp"]
 
 
 def test_folders_behind_one_that_was_seen_already_are_still_looked_into(tmp_path):
@@ -403,3 +396,86 @@ def test_a_folder_named_like_one_of_300_w_elsewhere_is_not_pooled():
     sample = Sample(Path("x.jpg"), POINTS, "ibug", "other/ibug/x.jpg", "x")
     assert set(eval_subsets([sample])) == {"ibug"}
     assert not sample.is_test
+
+
+SPELT = {
+    "300W/AFW": "300w/afw",
+    "300W/HELEN/TrainSet": "300w/helen/trainset",
+    "300W/HELEN/testset": "300w/helen/testset",
+    "300W/LFPW/Test_Set": "300w/lfpw/testset",
+    "300W/Lfpw/train": "300w/lfpw/trainset",
+    "300W/IBUG": "300w/ibug",
+    "300W/01_Indoor": "300w/01_indoor",
+    "300W/02-Outdoor": "300w/02_outdoor",
+}
+
+
+@pytest.mark.parametrize("start", ["", "300W"])
+def test_the_folders_of_300_w_are_known_however_they_are_spelt(tmp_path, start):
+    for folder in SPELT:
+        put(tmp_path / folder, "a")
+    samples = scan(tmp_path / start).samples
+    assert sorted(sample.relative for sample in samples) == sorted(f"{name}/a.jpg" for name in SPELT.values())
+    tests = {sample.subset for sample in samples if sample.is_test}
+    assert tests == {"helen/testset", "lfpw/testset", "ibug", "01_indoor", "02_outdoor"}
+
+
+def test_sets_made_of_300_w_have_folders_of_the_same_names_and_are_not_it(tmp_path):
+    put(tmp_path / "300W_LP" / "AFW", "AFW_134212_1_0")
+    put(tmp_path / "300W-LP" / "IBUG", "IBUG_image_003_1_0")
+    assert not any(sample.is_300w for sample in scan(tmp_path).samples)
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("1691766_1_mirror", "photo 1691766"),
+        ("copy_of_134212_2", "photo 134212"),
+        ("1691766", "photo 1691766"),
+        ("helen_trainset_1691766_1", "photo 1691766"),
+        ("ibug_image_003_1", "300w/ibug image_003"),
+        ("AFW_261068_1_0_flip", "photo 261068"),
+        ("lfpw_trainset_image_0012", "300w/lfpw/trainset image_0012"),
+        ("x-LFPW_image_test_0007_3-y", "300w/lfpw/testset image_0007"),
+        ("image_003_1_mirror", "300w/ibug image_003"),
+        ("ibug_image_018_small", "300w/ibug image_018"),
+        ("image_0003", "mine image_0003"),  # LFPW's or anybody's
+    ],
+)
+def test_a_copy_under_another_name_is_of_the_same_photo(name, group):
+    assert group_of(f"mine/{name}.png") == group
+
+
+def test_an_annotation_is_held_against_its_image(tmp_path):
+    width, height = 400, 300
+    for name in ("whole", "shifted", "off", "far", "missing", "zero"):
+        put(tmp_path, name)
+        cv2.imwrite(str(tmp_path / f"{name}.jpg"), np.zeros((height, width, 3), np.uint8))
+    points = {name: POINTS.copy() for name in ("shifted", "off", "far", "missing", "zero")}
+    points["shifted"] -= (np.ptp(POINTS[:, 0]) / 4 + POINTS[:, 0].min(), 0)  # a part of the face is outside
+    points["off"] += (3 * width, 0)
+    points["far"][5] = 1e7, 20
+    points["missing"][7] = -2, -2  # -1 -1 in the file
+    points["zero"][0] = -1, -1  # 0 0 in the file
+    for name, values in points.items():
+        write_pts(tmp_path / f"{name}.pts", values)
+    result = scan(tmp_path)
+    assert [sample.path.stem for sample in result.samples] == ["shifted", "whole"]
+    reasons = {Path(file).stem: reason for file, reason in result.skipped}
+    assert f"all its points lie off off.jpg, which has {width}x{height} pixels" in reasons["off"]
+    assert "point 6 lies far off far.jpg" in reasons["far"]
+    assert "point 8 is marked as missing (-1 -1)" in reasons["missing"]
+    assert "point 1 is marked as missing (0 0)" in reasons["zero"]
+    with pytest.raises(FaceAlignError):
+        scan(tmp_path, strict=True)
+
+
+def test_two_images_of_one_name_are_named_and_neither_is_taken(tmp_path):
+    put(tmp_path, "a", "b")
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "a.txt").write_bytes(b"")
+    result = scan(tmp_path)
+    assert [sample.path.name for sample in result.samples] == ["b.jpg"]
+    ((file, reason),) = result.skipped
+    assert file == str(tmp_path / "a.pts")
+    assert "belongs to a.jpg or a.png?" in reason

@@ -241,6 +241,7 @@ def program(*arguments, **options):
 def make(photos, *arguments, **options):
     return program(
         *("make-lmdb", "--data", photos, "--boxes", "landmarks", "--min-eye-distance", 0),
+        "--keep-copies",
         *("--validation", 0.3, "--workers", 1, *(() if "--on-the-fly" in arguments else ("--copies", 4))),
         *arguments,
         **options,
