@@ -103,8 +103,8 @@ prototxt: $(STAMPS)/demo ## write prototxt/ from the recipes
 
 # --- check ----------------------------------------------------------------------------------------------------
 .PHONY: test
-test: lint caffe ## build Caffe, then lint, types and every test
-	$(BIN)/python -m pytest -q $(ARGS)
+test: lint caffe ## build Caffe, then lint, types and every test, with the coverage of facealign/ by this process
+	$(BIN)/python -m pytest -q --cov=facealign --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: test-slow
 test-slow: caffe $(STAMPS)/dev ## the tests that take minutes each
