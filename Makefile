@@ -9,30 +9,31 @@ export PYTHON VENV
 # The targets share one virtual environment.
 .NOTPARALLEL:
 
+# Set on the command line only (make lmdb DATA=...): the environment does not reach them.
 # The folder that holds 300w/ and other folders of photos with .pts.
-DATA ?= data
-STAGE ?= 1
-ITERATIONS ?=
-DEVICE ?= cpu
-CUDNN ?=
-NCCL ?=
-COPIES ?= 30
+DATA = data
+STAGE = 1
+ITERATIONS =
+DEVICE = cpu
+CUDNN =
+NCCL =
+COPIES = 30
 # 1: augmentation on the fly, from context crops.
-ON_THE_FLY ?=
-SEED ?= 0
-BOXES ?= data/boxes.json
-WEIGHTS ?=
-ARGS ?=
+ON_THE_FLY =
+SEED = 0
+BOXES = data/boxes.json
+WEIGHTS =
+ARGS =
 # Set in a container image, where Caffe is installed and there is no compiler.
 CAFFE_PREBUILT ?=
-OUT ?= out
+OUT = out
 
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up ---------------------------------------------------------------------------------------------------
-FOR ?= demo dev caffe
+FOR = demo dev caffe
 .PHONY: deps
 deps: ## install the Debian packages that the other targets need, as root or through sudo [FOR="demo dev caffe wheel"]
 	@tools/debian_packages.sh --install $(FOR)
@@ -68,30 +69,30 @@ wheel-check: $(STAMPS)/demo ## test that wheel on a bare Debian, in a file syste
 .PHONY: demo
 demo: $(STAMPS)/demo ## align the face in a sample photo with the released weights; needs no Caffe
 	$(BIN)/python tools/fetch_demo_photos.py --output build/demo/photos
-	$(BIN)/python demo.py --images build/demo/photos --output $(OUT)/demo $(ARGS)
+	$(BIN)/python demo.py --images build/demo/photos --output "$(OUT)/demo" $(ARGS)
 
 .PHONY: lmdb
 lmdb: $(STAMPS)/train ## make lmdb [DATA=data] [COPIES=30|ON_THE_FLY=1] [SEED=0]: find the faces, write the LMDBs for training
 	$(needs_data)
-	$(BIN)/facealign detect-faces --data $(DATA) --output $(BOXES)
-	$(BIN)/facealign make-lmdb --data $(DATA) --boxes $(BOXES) --seed $(SEED) \
+	$(BIN)/facealign detect-faces --data "$(DATA)" --output "$(BOXES)"
+	$(BIN)/facealign make-lmdb --data "$(DATA)" --boxes "$(BOXES)" --seed $(SEED) \
 		$(if $(ON_THE_FLY),--on-the-fly,--copies $(COPIES)) $(ARGS)
 
 .PHONY: train
 train: $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2|3|cascade [ITERATIONS=N] [ON_THE_FLY=1] [DEVICE=gpu]: train, or resume
 	$(BIN)/facealign train --stage $(STAGE) --device $(DEVICE) --seed $(SEED) $(if $(ON_THE_FLY),--on-the-fly) \
-		$(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
+		$(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
 
 .PHONY: evaluate
 evaluate: $(STAMPS)/train ## make evaluate [DATA=data] [WEIGHTS=FILE]: NME and other figures; default: of the newest trained weights
 	$(needs_data)
-	$(BIN)/facealign evaluate --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
-		--json $(OUT)/evaluation.json --markdown --plot $(ARGS)
+	$(BIN)/facealign evaluate --data "$(DATA)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
+		--json "$(OUT)/evaluation.json" --markdown --plot $(ARGS)
 
 .PHONY: reproduce
 reproduce: caffe $(STAMPS)/train ## make reproduce [DATA=data]: train and evaluate all released weights again; hours, resumable
 	$(needs_data)
-	$(BIN)/facealign reproduce --data $(DATA) $(ARGS)
+	$(BIN)/facealign reproduce --data "$(DATA)" $(ARGS)
 
 .PHONY: bench
 bench: caffe $(STAMPS)/train ## compare speed and memory with other frameworks; docs/benchmarks.md [ARGS="--only training"]
@@ -143,7 +144,7 @@ lint: $(STAMPS)/dev ## ruff (format and rules), mypy --strict, the order of the 
 
 .PHONY: clean
 clean: ## remove everything built, but not data/ and runs/
-	rm -rf $(VENV) .venv-opencv4 build dist $(OUT)
+	rm -rf $(VENV) .venv-opencv4 build dist "$(OUT)"
 
 define needs_data
 @test -d "$(DATA)" || { echo "make $@: $(DATA): no such folder: put 300w/ (or any photos with .pts beside them) \

@@ -27,6 +27,8 @@ from facealign.inference.model_zoo import default_weights, second_of
 from facealign.io.atomic import replacing
 from facealign.io.images import SUFFIXES, read_image
 
+BESIDE_IMAGES = (".csv", ".json", ".jsonl", ".md", ".pts", ".txt")
+"""Suffixes of files that lie beside images and are none."""
 WRITABLE = (".jpg", ".jpeg", ".png", ".bmp")
 
 
@@ -100,6 +102,17 @@ def find_images(arguments: Sequence[Path]) -> list[Path]:
         for path in inside:
             files.setdefault(path.resolve(), path)
     return list(files.values())
+
+
+def passed_over(arguments: Sequence[Path]) -> list[Path]:
+    """What the folders of `--images` hold beside images, hidden files and the texts that belong to images."""
+    known = {*SUFFIXES, *BESIDE_IMAGES}
+    inside = [path for argument in arguments if argument.is_dir() for path in sorted(argument.iterdir())]
+    return [
+        path
+        for path in inside
+        if not path.name.startswith(".") and (path.is_dir() or path.suffix.lower() not in known)
+    ]
 
 
 def picture_names(files: Sequence[Path]) -> list[str]:
@@ -202,6 +215,9 @@ def steps(aligner: FaceAligner, boxes: Path | None, turns: str) -> tuple[Threade
 def main() -> None:
     arguments = arguments_of()
     files = find_images(arguments.images)
+    for path in passed_over(arguments.images):
+        what = "a folder; give it as an argument of its own" if path.is_dir() else "not a format that is read"
+        print(f"passed over: {path}: {what}", file=sys.stderr)
     names = picture_names(files)
     originals = {file.resolve() for file in files}
     for name in names:

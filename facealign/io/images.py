@@ -1,18 +1,30 @@
 """Reading of images: complete files only, as BGR."""
 
+import io
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image as PillowImage
+from PIL import ImageOps
 
 from facealign.arrays import Image
 from facealign.errors import FaceAlignError
 from facealign.io.reading import read_bytes
 
+_PILLOW = threading.Lock()
+BY_PILLOW = ("GIF", "AVIF", "JPEG2000")
+"""Formats for which Pillow is asked where OpenCV cannot read them."""
+MAX_PIXELS = 200_000_000
+"""Of an image, unless FACEALIGN_MAX_PIXELS in the environment says otherwise: 0.6 GB when it is decoded."""
 PNG_END = b"IEND\xaeB`\x82"
 """The last chunk's name and checksum."""
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".jp2")
 """Suffixes of the files in a folder that count as images."""
 
 
@@ -25,6 +37,7 @@ def read_image(path: Path, orient: bool = True) -> Image:
     with grey).
     """
     data = read_bytes(path, "expected an image")
+    _check_size(path, data)
     if not _is_whole(data):
         raise FaceAlignError(f"{path}: the image is truncated; copy or fetch it again")
     flags = cv2.IMREAD_COLOR | (0 if orient else cv2.IMREAD_IGNORE_ORIENTATION)
@@ -33,8 +46,24 @@ def read_image(path: Path, orient: bool = True) -> Image:
     except cv2.error:
         image = None
     if image is None:
-        raise FaceAlignError(f"{path}: not an image that OpenCV can read")
+        image = _by_pillow(data, orient)
+    if image is None:
+        raise FaceAlignError(f"{path}: not an image that can be read")
     return np.asarray(image, dtype=np.uint8)
+
+
+def _check_size(path: Path, data: bytes) -> None:
+    """Raises FaceAlignError when the header of an image announces more pixels than the limit."""
+    size = _size(io.BytesIO(data))
+    given = os.environ.get("FACEALIGN_MAX_PIXELS", str(MAX_PIXELS))
+    if not given.isdecimal():
+        raise FaceAlignError(f"FACEALIGN_MAX_PIXELS is {given!r}, expected a number of pixels")
+    most = int(given)
+    if size is not None and size[0] * size[1] > most:
+        raise FaceAlignError(
+            f"{path}: {size[1]}x{size[0]} pixels are more than the limit of {most}; set FACEALIGN_MAX_PIXELS "
+            "to read it all the same"
+        )
 
 
 def image_size(path: Path) -> tuple[int, int] | None:
@@ -42,10 +71,36 @@ def image_size(path: Path) -> tuple[int, int] | None:
 
     EXIF orientation is not applied: annotations are made without.
     """
+    return _size(path)
+
+
+def _size(file: Path | io.BytesIO) -> tuple[int, int] | None:
     try:
-        with PillowImage.open(path) as opened:
+        with _unlimited(), PillowImage.open(file) as opened:
             return opened.height, opened.width
     except Exception:  # Pillow raises many kinds on damaged files
+        return None
+
+
+@contextmanager
+def _unlimited() -> Iterator[None]:
+    """Have Pillow open an image of any size, quietly: its own limit is another one."""
+    with _PILLOW, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            PillowImage.MAX_IMAGE_PIXELS = before
+
+
+def _by_pillow(data: bytes, orient: bool) -> Image | None:
+    """An image in a format that OpenCV may not read: GIF, AVIF, JPEG 2000; of several frames the first."""
+    try:
+        with _unlimited(), PillowImage.open(io.BytesIO(data), formats=BY_PILLOW) as opened:
+            shown = ImageOps.exif_transpose(opened) if orient else opened
+            return np.ascontiguousarray(np.asarray(shown.convert("RGB"))[:, :, ::-1])
+    except Exception:
         return None
 
 

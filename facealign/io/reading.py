@@ -1,6 +1,7 @@
 """Reading of files, with one-line errors."""
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ def read_bytes(path: Path, hint: str) -> bytes:
     Raises FaceAlignError when the file is missing, a folder, or cannot be read.
     """
     try:
+        kind = path.stat().st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # reading from it might never end
+            raise FaceAlignError(f"{path}: a device or pipe, not a file; {hint}")
         return path.read_bytes()
     except FileNotFoundError as error:
         raise FaceAlignError(f"{path}: no such file; {hint}") from error

@@ -472,3 +472,18 @@ def test_the_demo_photos_come_from_a_package(tmp_path):
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     picture = cv2.imread(str(tmp_path / "photos" / "astronaut.png"))
     np.testing.assert_array_equal(picture, astronaut()[:, :, ::-1])
+
+
+def test_what_is_passed_over_in_a_folder_is_named(photo, weights, tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    cv2.imwrite(str(folder / "a.png"), photo)
+    for name in ("b.heic", "notes.txt", ".hidden"):
+        (folder / name).write_bytes(b"")
+    result = demo("--images", folder, "--output", tmp_path / "out", "--weights", weights, "--engine", "onnx")
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("passed over: ")]
+    assert lines == [
+        f"passed over: {folder / 'b.heic'}: not a format that is read",
+        f"passed over: {folder / 'more'}: a folder; give it as an argument of its own",
+    ]

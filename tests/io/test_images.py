@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from PIL import Image as PillowImage
 from skimage.data import astronaut
 
 from facealign.errors import FaceAlignError
-from facealign.io.images import SUFFIXES, read_image
+from facealign.io.images import SUFFIXES, image_size, read_image
 
 PHOTO = np.ascontiguousarray(astronaut()[:240:2, :400:2, ::-1])
 """BGR (120, 200, 3)."""
@@ -222,3 +223,37 @@ def test_suffixes_are_those_that_opencv_writes_and_reads(path):
     for suffix in SUFFIXES:
         path.write_bytes(cv2.imencode(suffix, PHOTO)[1].tobytes())
         assert read_image(path).shape == PHOTO.shape
+
+
+def test_an_image_that_announces_too_many_pixels_is_refused_by_its_header(tmp_path, monkeypatch):
+    """A few hundred bytes may announce gigabytes."""
+    _, encoded = cv2.imencode(".jpg", np.zeros((40, 50, 3), np.uint8))
+    data = bytearray(encoded.tobytes())
+    frame = data.index(b"\xff\xc0")  # SOF0: length, precision, height, width
+    data[frame + 5 : frame + 9] = (30_000).to_bytes(2, "big") * 2
+    path = tmp_path / "huge.jpg"
+    path.write_bytes(data)
+    with pytest.raises(FaceAlignError, match=r"huge\.jpg: 30000x30000 pixels are more than"):
+        read_image(path)
+    small = tmp_path / "small.png"
+    cv2.imwrite(str(small), np.zeros((40, 50, 3), np.uint8))
+    assert image_size(small) == (40, 50)
+    monkeypatch.setenv("FACEALIGN_MAX_PIXELS", "1999")
+    with pytest.raises(FaceAlignError, match="50x40 pixels are more than the limit of 1999"):
+        read_image(small)
+    monkeypatch.setenv("FACEALIGN_MAX_PIXELS", "2000")
+    assert read_image(small).shape == (40, 50, 3)
+    monkeypatch.setenv("FACEALIGN_MAX_PIXELS", "many")
+    with pytest.raises(FaceAlignError, match="expected a number"):
+        read_image(small)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".avif", ".jp2"])
+def test_formats_that_opencv_may_not_read_are_read(suffix, tmp_path):
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8), (0, 0), 5)
+    path = tmp_path / f"image{suffix}"
+    PillowImage.fromarray(image[:, :, ::-1]).save(path)
+    assert np.abs(read_image(path).astype(int) - image).mean() < 2
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(FaceAlignError, match="not an image that can be read"):
+        read_image(path)

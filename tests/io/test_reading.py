@@ -1,5 +1,7 @@
 """Files read, or one line that says why not."""
 
+import os
+
 import pytest
 
 from facealign.errors import FaceAlignError
@@ -31,3 +33,12 @@ def test_what_is_no_json_object_is_refused(content, tmp_path):
     path.write_bytes(content)
     with pytest.raises(FaceAlignError, match=r"file\.json: not a .*; expected this"):
         read_json(path, "expected this")
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_pipe_and_a_device_are_refused_not_waited_for(read, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name in ("pipe", "device"):
+        with pytest.raises(FaceAlignError, match=rf"/{name}: a device or pipe, not a file; expected this"):
+            read(tmp_path / name, "expected this")

@@ -1,0 +1,38 @@
+"""What make would run, without running it: variables are quoted, and the environment does not reach them."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def recipe(*arguments, **environment):
+    done = subprocess.run(
+        ["make", "--dry-run", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout
+
+
+def test_clean_removes_nothing_that_the_environment_names():
+    assert "precious" not in recipe("clean", OUT="/tmp/precious")
+    assert '"out"' in recipe("clean", OUT="/tmp/precious")
+    assert '"elsewhere"' in recipe("clean", "OUT=elsewhere")
+
+
+@pytest.mark.parametrize("target", ["lmdb", "evaluate", "reproduce"])
+def test_a_path_with_a_space_or_a_semicolon_is_one_argument(target):
+    assert '--data "a b; touch c"' in recipe(target, "DATA=a b; touch c")
+    assert "other" not in recipe(target, DATA="other")
+
+
+def test_weights_are_quoted_and_absent_when_there_are_none():
+    assert '--weights "my weights.onnx"' in recipe("evaluate", "WEIGHTS=my weights.onnx")
+    assert "--weights" not in recipe("evaluate")
