@@ -2,8 +2,10 @@
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import NoReturn
 
 import cv2
@@ -54,8 +56,17 @@ def run_verb(verb: str) -> NoReturn:
     run(program.main)
 
 
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came: what is half-written is removed, and what is whole kept, as after Ctrl-C."""
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise Ended
+
+
 def run(main: Callable[[], None]) -> NoReturn:
-    """Call `main` and exit: 0 done, 1 an expected error (one line), 130 interrupted by Ctrl-C.
+    """Call `main` and exit: 0 done, 1 an expected error (one line), 130 interrupted by Ctrl-C, 143 ended by
+    SIGTERM or SIGHUP.
 
     Wrong usage exits with 2, by argparse.
     """
@@ -64,6 +75,8 @@ def run(main: Callable[[], None]) -> NoReturn:
         # By a call, as OpenCV has already read its environment. It would log a broken image as an ERROR.
         set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
         set_log_level(OPENCV_FATAL)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     try:
         main()
         sys.stdout.flush()  # here, where a full disk can still be reported
@@ -73,6 +86,9 @@ def run(main: Callable[[], None]) -> NoReturn:
         _fail("standard output: closed by its reader")
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror or error}")
+    except Ended:
+        print("ended by a signal", file=sys.stderr)
+        sys.exit(143)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -53,6 +53,18 @@ def test_ctrl_c_is_130():
     assert (result.returncode, result.stderr) == (130, "interrupted\n")
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_another_signal_is_143_and_what_is_half_written_goes(name, tmp_path):
+    path = tmp_path / "whole"
+    body = (
+        f"with replacing(pathlib.Path({str(path)!r})) as partial:\n"
+        f"    partial.write_text('half'); os.kill(os.getpid(), signal.{name}); signal.pause()"
+    )
+    result = program("import pathlib\n" + body)
+    assert (result.returncode, result.stderr) == (143, "ended by a signal\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_wrong_usage_is_2():
     body = "import argparse\nargparse.ArgumentParser(prog='tool').parse_args(['--no-such-option'])"
     result = program(body)

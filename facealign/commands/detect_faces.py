@@ -5,7 +5,6 @@ already holds, found with the same settings, are kept: an interrupted run resume
 """
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
@@ -47,7 +46,6 @@ def main() -> None:
     except ValueError as error:
         parser.error(f"--min-face: {error}")
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, so that found boxes are kept
     found = faces_in(arguments.data, strict=arguments.strict)
     for _, reason in found.skipped:
         print(f"skipped: {reason}", file=sys.stderr)

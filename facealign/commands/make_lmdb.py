@@ -12,7 +12,6 @@ import argparse
 import dataclasses
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -178,9 +177,6 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = arguments_of()
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # like Ctrl-C, so that partial files are removed
     spec, first = spec_of(arguments.network), None
     size = spec.size
     output = arguments.output or default_directory(size, arguments.on_the_fly, arguments.after is not None)

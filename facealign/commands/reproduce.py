@@ -5,7 +5,6 @@ Prints at the start how long that will take on this machine. After an interrupti
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -43,7 +42,6 @@ def main() -> None:
     arguments = parser.parse_args()
     if not 0 < arguments.scale <= 1:
         parser.error("--scale: expected more than 0, and 1 or less")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     found = faces_in(arguments.data)
     steps = plan(arguments.data, arguments.work, found.samples, arguments.scale)
     progress = Progress(arguments.work / "done.json", steps)

@@ -7,7 +7,6 @@ written is complete.
 import argparse
 import dataclasses
 import math
-import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from facealign.engines.pycaffe import single_threaded_blas
 from facealign.errors import FaceAlignError
+from facealign.io.lock import exclusive
 from facealign.lmdb.meta import default_directory
 from facealign.networks.data_layers import MAX_ELASTIC, PHOTOMETRIC, elastic_deformation
 from facealign.networks.recipes import RECIPES, Recipe, recipe_named
@@ -157,8 +157,14 @@ def main() -> None:
         restart=arguments.restart,
         on_the_fly=OnTheFly(arguments.weigh, changes) if arguments.on_the_fly else None,
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     single_threaded_blas()
+    with exclusive(directory, "a training"):
+        train_as(settings, arguments.weights)
+
+
+def train_as(settings: Settings, weights: Path | None) -> None:
+    """Prepare and train, saying where the run starts. weights: given on the command line."""
+    directory, recipe = settings.directory, settings.recipe
     prepared = prepare(settings)
     for reason in prepared.passed_over:
         print(f"skipped: {reason}", file=sys.stderr)
@@ -166,7 +172,7 @@ def main() -> None:
         print(f"{directory}: has {prepared.done} iterations already; --restart starts again")
         return
     if prepared.done:
-        unused = f", not from {arguments.weights}" if arguments.weights else ""
+        unused = f", not from {weights}" if weights else ""
         print(f"{directory}: resuming from iteration {prepared.done}{unused}", file=sys.stderr)
     elif settings.start is not None:
         print(f"{directory}: starting from {settings.start}", file=sys.stderr)

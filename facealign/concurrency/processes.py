@@ -19,6 +19,8 @@ from facealign.errors import FaceAlignError
 Context = TypeVar("Context")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a program."""
 ITEMS_A_WORKER = 4
 """Items per worker that are in progress or whose results wait to be taken."""
 
@@ -117,23 +119,27 @@ class WorkerPool(Generic[Context]):
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Delays Ctrl-C. Workers started meanwhile block the signal, which only the parent handles."""
-    # The mask holds for this thread only. If another thread receives the signal, Python still calls the
-    # handler in the main thread; so the handler is delayed too.
+    """Delays Ctrl-C, SIGTERM and SIGHUP. Workers started meanwhile block Ctrl-C, the parent's business."""
+    # A mask is a thread's own, and another thread may take the signal: Python then calls the handler in the
+    # main thread all the same. So the handlers are delayed too.
     came: list[tuple[int, FrameType | None]] = []
-    handler = signal.getsignal(signal.SIGINT)
-    in_main = threading.current_thread() is threading.main_thread() and callable(handler)
-    if in_main:
-        signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in ENDING:
+            handler = signal.getsignal(number)
+            if callable(handler):
+                handlers[number] = handler
+    for ending in handlers:
+        signal.signal(ending, lambda number, frame: came.append((number, frame)))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if in_main:
-            signal.signal(signal.SIGINT, handler)
-            if came and callable(handler):
-                handler(*came[0])
+        for ending, kept in handlers.items():
+            signal.signal(ending, kept)
+        if came:
+            handlers[came[0][0]](*came[0])
 
 
 _context: Any = None

@@ -1,0 +1,53 @@
+"""A lock that one process at a time can hold, for folders that must not have two writers."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+from facealign.errors import FaceAlignError
+
+
+@contextmanager
+def exclusive(directory: Path, use: str) -> Iterator[None]:
+    """Hold the lock of a folder, which need not exist: a hidden file beside it.
+
+    The system frees it when the process ends, however it does.
+
+    use: what holds it, for the error of others: "a training". Raises FaceAlignError when it is not free.
+    """
+    place = directory.absolute()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    path = place.parent / f".{place.name}.lock"
+    stream = _locked(path)
+    if stream is None:
+        holder = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+        raise FaceAlignError(
+            f"{directory}: {use} is at work in it (process {holder or '?'}); wait for its end, or give "
+            "another folder"
+        )
+    with stream:
+        stream.truncate(0)
+        stream.write(f"{os.getpid()}\n")
+        stream.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> TextIO | None:
+    """The open file, locked; None when another process holds the lock."""
+    while True:
+        stream = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.close()
+            return None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                return stream
+        stream.close()  # removed by its last holder meanwhile
