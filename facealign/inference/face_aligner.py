@@ -26,6 +26,8 @@ from facealign.io.images import read_image
 
 TURNS = ("auto", "always", "never")
 """When faces are looked for in the image turned by quarters."""
+FARTHEST = 1e6
+"""Coordinates of a box are nearer to 0 than this, pixels."""
 SAME_FACE = 0.3
 """Overlap (intersection over union) from which two boxes are of one face."""
 
@@ -155,7 +157,7 @@ class FaceAligner:
             )
         if turns not in TURNS:
             raise ValueError(f"turns is {turns!r}, expected one of {TURNS}")
-        image = read_image(Path(image)) if isinstance(image, str | Path) else image
+        image = opened(image)
         faces = self._aligned(image, self.detector.detect(image))
         if turns == "always" or (turns == "auto" and (not faces or any(face.doubtful for face in faces))):
             turned = self._aligned(image, list(quarter_turns(self.detector.detect, image)))
@@ -187,7 +189,7 @@ class FaceAligner:
         >>> face.landmarks[30].round(-1)  # the tip of the nose, to ten pixels
         array([220., 130.])
         """
-        image = read_image(Path(image)) if isinstance(image, str | Path) else image
+        image = opened(image)
         boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         if len(boxes) == 0:
             return []
@@ -230,12 +232,25 @@ class FaceAligner:
         return np.stack([published_landmarks(values, place) for values, place in answers])
 
 
+def opened(image: Image | str | Path) -> Image:
+    """An image (h, w, 3) uint8 as it is, or read from its file. Raises FaceAlignError on anything else."""
+    if isinstance(image, str | Path):
+        return read_image(Path(image))
+    if not isinstance(image, np.ndarray):
+        raise FaceAlignError(f"an image of type {type(image).__name__}: expected a path, or uint8 (h, w, 3)")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise FaceAlignError(f"an image of {image.dtype} {image.shape}: expected uint8 (h, w, 3)")
+    return image
+
+
 def check_boxes(boxes: FloatArray, image: Image) -> None:
     """Raises FaceAlignError when a box (4,) of boxes (n, 4) is none, or has no part in the image."""
     height, width = image.shape[:2]
     for box in boxes:
-        if not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
-            raise FaceAlignError(f"box {box.tolist()}: expected finite x1 < x2 and y1 < y2")
+        if not (np.abs(box) < FARTHEST).all() or box[2] <= box[0] or box[3] <= box[1]:
+            raise FaceAlignError(
+                f"box {box.tolist()}: expected x1 < x2 and y1 < y2, within {FARTHEST:g} pixels"
+            )
         if box[0] > width - 0.5 or box[1] > height - 0.5 or box[2] < -0.5 or box[3] < -0.5:
             raise FaceAlignError(f"box {box.tolist()}: off the image, which has {width}x{height} pixels")
 

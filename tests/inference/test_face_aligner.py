@@ -346,3 +346,18 @@ def test_missing_weights_are_named(tmp_path):
     for name in ("none.onnx", "none.caffemodel", "none"):
         with pytest.raises(FaceAlignError, match=rf"/{name}: (no such file|.*expected)"):
             FaceAligner.open(Path(tmp_path / name), "auto", detector=False)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [None, 3, [[1, 2]], np.zeros((5, 5)), np.zeros((5, 5, 4), np.uint8), np.zeros((0, 5, 3), np.uint8)],
+)
+def test_what_is_no_image_is_refused(aligner, image):
+    with pytest.raises(FaceAlignError, match=r"an image of .*: expected"):
+        aligner.align(image, [FACE])
+
+
+@pytest.mark.parametrize("box", [[0, 0, 1e300, 1e300], [-1e7, 0, 5, 5], [0, 0, np.inf, 5], [np.nan, 0, 5, 5]])
+def test_a_box_beyond_all_images_is_refused(aligner, photo, box):
+    with pytest.raises(FaceAlignError, match="expected x1 < x2 and y1 < y2, within"):
+        aligner.align(photo, [box])
