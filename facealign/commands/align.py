@@ -6,6 +6,7 @@ Writes each image with its faces drawn on it, and one landmarks.json in 0-based 
 import argparse
 import json
 import sys
+import zlib
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from facealign.inference.model_zoo import default_weights, second_of
 from facealign.io.atomic import replacing
 from facealign.io.images import SUFFIXES, read_image
 
+LONGEST_STEM = 150
+"""Bytes of a picture's name before its suffix."""
 BESIDE_IMAGES = (".csv", ".json", ".jsonl", ".md", ".pts", ".txt")
 """Suffixes of files that lie beside images and are none."""
 WRITABLE = (".jpg", ".jpeg", ".png", ".bmp")
@@ -100,8 +103,16 @@ def find_images(arguments: Sequence[Path]) -> list[Path]:
         else:
             inside = [argument]
         for path in inside:
-            files.setdefault(path.resolve(), path)
+            files.setdefault(_place(path), path)
     return list(files.values())
+
+
+def _place(path: Path) -> Path:
+    """Where a file is, links followed; a loop of links is taken as it is, to be reported when it is read."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path.absolute()
 
 
 def passed_over(arguments: Sequence[Path]) -> list[Path]:
@@ -125,7 +136,11 @@ def picture_names(files: Sequence[Path]) -> list[str]:
     for file in files:
         suffix = file.suffix if file.suffix.lower() in WRITABLE else ".png"
         stem = file.name if file.suffix.lower() not in WRITABLE else file.stem
-        folder = file.resolve().parent.name
+        folder = file.absolute().parent.name
+        if len(stem.encode()) > LONGEST_STEM:  # with what is added, file systems would refuse it
+            stem = (
+                f"{stem.encode()[: LONGEST_STEM - 9].decode(errors='ignore')}_{zlib.crc32(stem.encode()):08x}"
+            )
         choices = [f"{stem}{suffix}", f"{folder}_{stem}{suffix}"]
         choices += [f"{folder}_{stem}_{number}{suffix}" for number in range(2, len(files) + 2)]
         name = next(choice for choice in choices if choice.lower() not in taken)
@@ -219,7 +234,7 @@ def main() -> None:
         what = "a folder; give it as an argument of its own" if path.is_dir() else "not a format that is read"
         print(f"passed over: {path}: {what}", file=sys.stderr)
     names = picture_names(files)
-    originals = {file.resolve() for file in files}
+    originals = {_place(file) for file in files}
     for name in names:
         if (arguments.output / name).resolve() in originals:
             raise FaceAlignError(

@@ -487,3 +487,19 @@ def test_what_is_passed_over_in_a_folder_is_named(photo, weights, tmp_path):
         f"passed over: {folder / 'b.heic'}: not a format that is read",
         f"passed over: {folder / 'more'}: a folder; give it as an argument of its own",
     ]
+
+
+def test_a_loop_of_links_is_skipped_and_a_long_name_shortened(photo, weights, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    long = "ä" * 120
+    cv2.imwrite(str(folder / f"{long}.png"), photo)
+    (folder / "loop.png").symlink_to("loop.png")
+    result = demo("--images", folder, "--output", tmp_path / "out", "--weights", weights, "--engine", "onnx")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("skipped: ") == 1
+    assert "loop.png: cannot be read" in result.stderr
+    (picture,) = (tmp_path / "out").glob("*.png")
+    assert picture.name.startswith("ä" * 60)
+    (image,) = json.loads((tmp_path / "out" / "landmarks.json").read_text())["images"]
+    assert image["file"].endswith(f"{long}.png")
