@@ -19,8 +19,12 @@ def exclusive(directory: Path, use: str) -> Iterator[None]:
     use: what holds it, for the error of others: "a training". Raises FaceAlignError when it is not free.
     """
     place = directory.absolute()
-    place.parent.mkdir(parents=True, exist_ok=True)
     path = place.parent / f".{place.name}.lock"
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise FaceAlignError(f"{directory}: cannot be written ({error.strerror})") from error
     stream = _locked(path)
     if stream is None:
         holder = path.read_text(encoding="utf-8").strip() if path.is_file() else ""

@@ -242,7 +242,13 @@ def evaluated(path, subset="validation", **settings):
         {f"{i}.png": {group: errors[i] for group in LANDMARK_GROUPS} for i in (0, 2)},
     )
     names = ["0.png", "1.png", "2.png"] if subset == "validation" else []
-    common = {"method": "ours, flip-averaged", "boxes": "mtcnn", "engine": "OnnxEngine", "cascade": None}
+    common = {
+        "method": "ours, flip-averaged",
+        "input": "64x64",
+        "boxes": "mtcnn",
+        "engine": "OnnxEngine",
+        "cascade": None,
+    }
     common["weights"] = "mobilenet_v2_stage2.onnx"
     write_results(path, results(faces, measured, {**common, **settings}, names))
     return path

@@ -163,9 +163,11 @@ def test_the_run_s_directory_holds_what_it_takes_to_use_the_weights(trained, dat
 
 @pytest.mark.parametrize(("iteration", "which"), [(24, 2)])
 def test_the_validation_is_what_the_aligner_makes_of_the_photos_with_the_snapshot(
-    trained, photos, iteration, which
+    trained, photos, iteration, which, monkeypatch
 ):
     """From the photo files to NME by hand: nothing of the LMDBs or of the training is shared."""
+    # Weights of so few iterations predict faces that lean by any angle: they would be looked at again.
+    monkeypatch.setattr("facealign.inference.looks.APART", 360)
     settings, events = trained
     aligner = FaceAligner.open(
         settings.directory / f"stage1_iter_{iteration}.caffemodel", engine="caffe", detector=False
