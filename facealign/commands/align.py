@@ -5,6 +5,7 @@ Writes each image with its faces drawn on it, and one landmarks.json in 0-based 
 
 import argparse
 import json
+import os
 import sys
 import zlib
 from collections.abc import Sequence
@@ -96,7 +97,7 @@ def find_images(arguments: Sequence[Path]) -> list[Path]:
             inside = sorted(
                 path
                 for path in argument.iterdir()
-                if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+                if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
             )
             if not inside:
                 raise FaceAlignError(f"{argument}: no image in it; expected {', '.join(SUFFIXES)}")
@@ -137,10 +138,9 @@ def picture_names(files: Sequence[Path]) -> list[str]:
         suffix = file.suffix if file.suffix.lower() in WRITABLE else ".png"
         stem = file.name if file.suffix.lower() not in WRITABLE else file.stem
         folder = file.absolute().parent.name
-        if len(stem.encode()) > LONGEST_STEM:  # with what is added, file systems would refuse it
-            stem = (
-                f"{stem.encode()[: LONGEST_STEM - 9].decode(errors='ignore')}_{zlib.crc32(stem.encode()):08x}"
-            )
+        if len(os.fsencode(stem)) > LONGEST_STEM:  # with what is added, file systems would refuse it
+            whole = os.fsencode(stem)
+            stem = f"{whole[: LONGEST_STEM - 9].decode(errors='ignore')}_{zlib.crc32(whole):08x}"
         choices = [f"{stem}{suffix}", f"{folder}_{stem}{suffix}"]
         choices += [f"{folder}_{stem}_{number}{suffix}" for number in range(2, len(files) + 2)]
         name = next(choice for choice in choices if choice.lower() not in taken)
@@ -153,7 +153,7 @@ def encoded(path: Path, image: Image, faces: Sequence[Face]) -> bytes:
     """Contents of the file `path`, the image with its faces drawn. Raises FaceAlignError when that fails."""
     drawn = image
     for face in faces:
-        drawn = draw_face(drawn, face.box, face.landmarks, face.pose)
+        drawn = draw_face(drawn, face.box, face.landmarks, face.pose, face.doubtful)
     done, data = cv2.imencode(path.suffix, drawn)
     if not done:
         raise FaceAlignError(f"{path}: cannot be written")
@@ -260,7 +260,7 @@ def main() -> None:
     works = [Work(file, arguments.output / name) for file, name in zip(files, names, strict=True)]
     with (
         closing(overlapped(works, *steps(aligner, arguments.boxes, arguments.turns))) as coming,
-        tqdm(coming, total=len(works), unit="image", desc="demo") as bar,
+        tqdm(coming, total=len(works), unit="image", desc="align") as bar,
     ):
         for work, future in bar:
             try:

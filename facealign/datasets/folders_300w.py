@@ -36,30 +36,34 @@ OTHER_TREES = ("300wlp", "300vw")
 """How the names of data sets begin that have folders of the same names."""
 
 
-def canonical(relative: PurePosixPath) -> PurePosixPath:
-    """A path below the root of a 300-W tree as the release spells it; another path as it is.
+def official(relative: PurePosixPath) -> str | None:
+    """The folder of the release that a path below the root of a 300-W tree is or lies in; None if in none.
 
-    >>> canonical(PurePosixPath("HELEN/Test_Set/more")).as_posix()
-    'helen/testset/more'
-    >>> canonical(PurePosixPath("HELEN/mine")).as_posix()
-    'HELEN/mine'
+    Folders between and below do not matter: archives are unpacked into folders of their own.
+
+    >>> official(PurePosixPath("HELEN/Test_Set/images")), official(PurePosixPath("lfpw/lfpw/testset"))
+    ('helen/testset', 'lfpw/testset')
+    >>> official(PurePosixPath("HELEN/mine")) is None
+    True
     """
-    for name in FOLDERS_300W:
-        parts = PurePosixPath(name).parts
-        if tuple(map(_meaning, relative.parts[: len(parts)])) == parts:
-            return PurePosixPath(name, *relative.parts[len(parts) :])
-    return relative
+    meanings = [_meaning(part) for part in relative.parts]
+    for name in (*TEST_FOLDERS, *FOLDERS_300W):  # where two fit, the one that is never trained on
+        rest = iter(meanings)
+        if all(part in rest for part in PurePosixPath(name).parts):
+            return name
+    return None
 
 
 def tree_of(folder: Path) -> Path | None:
     """The root of the 300-W tree that a folder belongs to, as "300w/lfpw/testset" does; None if to none."""
     for name in FOLDERS_300W:
         parts = PurePosixPath(name).parts
-        for depth in range(len(parts) + 1):
-            within = tuple(map(_meaning, folder.parts[len(folder.parts) - depth :])) == parts[:depth]
-            if within and _holds(folder, parts[depth:]):
-                root = [folder, *folder.parents][depth]
-                return None if _plain(root.name).startswith(OTHER_TREES) else root
+        for place in (folder, *folder.parents):
+            for depth in range(len(parts) + 1) if place == folder else (len(parts),):
+                within = tuple(map(_meaning, place.parts[len(place.parts) - depth :])) == parts[:depth]
+                if within and _holds(place, parts[depth:]):
+                    root = [place, *place.parents][depth]
+                    return None if _plain(root.name).startswith(OTHER_TREES) else root
     return None
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from facealign.arrays import FloatArray
-from facealign.datasets.folders_300w import FOLDERS_300W, TEST_FOLDERS
+from facealign.datasets.folders_300w import FOLDERS_300W, TEST_FOLDERS, official
 
 POOLED: dict[str, tuple[str, ...]] = {
     "common": ("helen/testset", "lfpw/testset"),
@@ -71,9 +71,9 @@ def group_of(relative: str) -> str:
     if flickr:
         return f"photo {flickr[1] or flickr[2]}"
     own = _IMAGE.fullmatch(path.stem)
-    official = path.parts[0] == NAME_300W
-    if own and official:
-        return f"{path.parent} {own[1]}"
+    if own and path.parts[0] == NAME_300W:
+        folder = official(PurePosixPath(*path.parts[1:-1]))
+        return f"{path.parent if folder is None else f'{NAME_300W}/{folder}'} {own[1]}"
     ibug = _IBUG_NAMED.search(path.stem) or _IBUG.match(path.stem)
     if ibug:
         return f"{NAME_300W}/ibug image_{ibug[1]}"

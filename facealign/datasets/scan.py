@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from facealign.arrays import FloatArray
-from facealign.datasets.folders_300w import canonical, tree_of
+from facealign.datasets.folders_300w import official, tree_of
 from facealign.datasets.pts import read_pts
 from facealign.datasets.sample import NAME_300W, Sample, group_of
 from facealign.errors import FaceAlignError
@@ -44,7 +44,7 @@ def scan(root: Path, strict: bool = False) -> Scan:
     """
     if not root.is_dir():
         raise FaceAlignError(f"{root}: no such folder; expected images with .pts files, or folders of them")
-    result = Scan()
+    result, known = Scan(), set[str]()
     for folder, subset, relative in _folders(root):
         annotations = _by_stem(folder, (".pts",))
         images = _by_stem(folder, SUFFIXES) if annotations else {}
@@ -73,6 +73,12 @@ def scan(root: Path, strict: bool = False) -> Scan:
                 result.skipped.append((str(annotation or image), str(error)))
                 continue
             name = (relative / image.name).as_posix()
+            if name in known:
+                result.skipped.append(
+                    (str(image), f"{image}: a second image known as {name}; rename its folder")
+                )
+                continue
+            known.add(name)
             result.samples.append(Sample(image, points, subset, name, group_of(name)))
     result.samples.sort(key=lambda sample: sample.relative)
     return result
@@ -90,10 +96,9 @@ def faces_in(root: Path, strict: bool = False) -> Scan:
 def _folders(root: Path) -> Iterator[tuple[Path, str, PurePosixPath]]:
     """(folder, subset, path relative to the folder of data sets) of `root` and of all folders below it."""
     whole = root.resolve()
-    base, tree = whole.parent, tree_of(whole)
-    if tree is None and not _by_stem(whole, (".pts",)):
-        base = whole
-        tree = next((path for path in sorted(whole.iterdir()) if tree_of(path) == path), None)
+    above = tree_of(whole)
+    base = whole if above is None and not _by_stem(whole, (".pts",)) else whole.parent
+    trees: list[Path] = []
     seen: set[Path] = set()
     for name, below, _ in os.walk(whole, onerror=_unreadable, followlinks=True):
         folder = Path(name)
@@ -104,10 +109,20 @@ def _folders(root: Path) -> Iterator[tuple[Path, str, PurePosixPath]]:
         below[:] = sorted(part for part in below if not part.startswith((".", "__MACOSX")))
         relative = PurePosixPath(folder.relative_to(base).as_posix())
         subset = relative.as_posix()
+        tree = above or next((tree for tree in trees if folder.is_relative_to(tree)), None)
+        if tree is None and tree_of(folder) == folder:
+            trees.append(folder)
+            tree = folder
         if tree is not None and folder.is_relative_to(tree):
-            subset = canonical(PurePosixPath(folder.relative_to(tree).as_posix())).as_posix()
-            relative = PurePosixPath(NAME_300W) / subset
+            inside = PurePosixPath(folder.relative_to(tree).as_posix())
+            subset = official(inside) or inside.as_posix()
+            relative = PurePosixPath(NAME_300W) / (subset if _is_named(inside, subset) else inside)
         yield root / folder.relative_to(whole), subset, relative
+
+
+def _is_named(inside: PurePosixPath, subset: str) -> bool:
+    """Whether a path in a 300-W tree is just the official folder, however it is spelt."""
+    return len(inside.parts) == len(PurePosixPath(subset).parts)
 
 
 def _unreadable(error: OSError) -> None:

@@ -14,7 +14,7 @@ from facealign.detection.quarter_turns import quarter_turns
 from facealign.engines.engine import Engine
 from facealign.engines.opening import open_engine
 from facealign.errors import FaceAlignError
-from facealign.geometry.boxes import overlap
+from facealign.geometry.boxes import area, intersection, overlap
 from facealign.geometry.head_pose import Pose, head_pose
 from facealign.geometry.landmarks import N_LANDMARKS
 from facealign.geometry.roll import five_point_roll
@@ -181,18 +181,38 @@ class FaceAligner:
 
         image: BGR uint8 (h, w, 3), or the path of an image file; boxes: (n, 4) x1 y1 x2 y2, 0-based pixels;
         scores: (n,), of the boxes, if known; rolls: (n,) of the faces, if known: degrees, positive clockwise.
+        The boxes are expected as MTCNN gives them: from above the brows to below the mouth. Without rolls,
+        quarter turns are tried for a face that is doubtful.
         Raises FaceAlignError on a box without area, with a number that is not finite, or off the image.
 
         >>> from skimage.data import astronaut
         >>> aligner = FaceAligner.open(detector=False)
-        >>> (face,) = aligner.align(astronaut()[:, :, ::-1], [[174, 67, 273, 197]])
+        >>> (face,) = aligner.align(astronaut()[:, :, ::-1], [[179, 63, 265, 173]])
         >>> face.landmarks[30].round(-1)  # the tip of the nose, to ten pixels
         array([220., 130.])
         """
-        image = opened(image)
-        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        image, boxes = opened(image), box_array(boxes)
+        if scores is not None and len(scores) != len(boxes):
+            raise FaceAlignError(f"{len(scores)} scores for {len(boxes)} boxes")
+        if rolls is not None and np.shape(rolls) != (len(boxes),):
+            raise FaceAlignError(f"rolls of shape {np.shape(rolls)} for {len(boxes)} boxes")
         if len(boxes) == 0:
             return []
+        faces = self._faces(image, boxes, scores, rolls)
+        if rolls is None and self.spec.crop != "published":
+            # Nothing is known of the roll: where the upright look failed, quarter turns may not.
+            doubtful = [index for index, face in enumerate(faces) if face.doubtful]
+            for roll in (90.0, 180.0, -90.0) if doubtful else ():
+                given = None if scores is None else [scores[index] for index in doubtful]
+                turned = self._faces(image, boxes[doubtful], given, np.full(len(doubtful), roll))
+                for index, face in zip(doubtful, turned, strict=True):
+                    if face.confidence > max(faces[index].confidence, DOUBTFUL):
+                        faces[index] = face
+        return faces
+
+    def _faces(
+        self, image: Image, boxes: FloatArray, scores: Sequence[float] | None, rolls: FloatArray | None
+    ) -> list[Face]:
         first = self._first(image, boxes, rolls)
         landmarks = first if self.second is None else self.second.refine(image, first)
         differences = disagreements(self.net, image, first)
@@ -212,7 +232,7 @@ class FaceAligner:
 
         rolls: as `align` has them. Raises FaceAlignError as it does.
         """
-        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        boxes = box_array(boxes)
         if len(boxes) == 0:
             return np.empty((0, N_LANDMARKS, 2))
         landmarks = self._first(image, boxes, rolls)
@@ -243,6 +263,19 @@ def opened(image: Image | str | Path) -> Image:
     return image
 
 
+def box_array(boxes: Sequence[FloatArray | Sequence[float]] | FloatArray) -> FloatArray:
+    """Boxes as an array (n, 4). Raises FaceAlignError on another shape, and on what are no numbers."""
+    try:
+        array = np.asarray(boxes, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise FaceAlignError(f"boxes: {error}; expected n boxes of four numbers, x1 y1 x2 y2") from error
+    if array.size == 0:
+        return np.empty((0, 4))
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise FaceAlignError(f"boxes of shape {array.shape}: expected (n, 4), x1 y1 x2 y2 each")
+    return array
+
+
 def check_boxes(boxes: FloatArray, image: Image) -> None:
     """Raises FaceAlignError when a box (4,) of boxes (n, 4) is none, or has no part in the image."""
     height, width = image.shape[:2]
@@ -255,10 +288,16 @@ def check_boxes(boxes: FloatArray, image: Image) -> None:
             raise FaceAlignError(f"box {box.tolist()}: off the image, which has {width}x{height} pixels")
 
 
+def _same(box: FloatArray, other: FloatArray) -> bool:
+    """Whether two boxes (4,) are of one face: they overlap, or one is largely within the other."""
+    smaller = min(float(area(box)), float(area(other)))
+    return float(overlap(box, other)) >= SAME_FACE or float(intersection(box, other)) >= smaller / 2
+
+
 def _best(faces: Sequence[Face]) -> list[Face]:
     """Of faces whose boxes overlap, the one with the most confidence; best score first."""
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.confidence):
-        if all(overlap(face.box, other.box) < SAME_FACE for other in kept):
+        if not any(_same(face.box, other.box) for other in kept):
             kept.append(face)
     return sorted(kept, key=lambda face: -(face.score or 0.0))

@@ -495,11 +495,32 @@ def test_a_loop_of_links_is_skipped_and_a_long_name_shortened(photo, weights, tm
     long = "ä" * 120
     cv2.imwrite(str(folder / f"{long}.png"), photo)
     (folder / "loop.png").symlink_to("loop.png")
+    Path(os.fsdecode(os.fsencode(folder) + b"/bad\xff.png")).write_bytes(
+        (folder / f"{long}.png").read_bytes()
+    )
     result = demo("--images", folder, "--output", tmp_path / "out", "--weights", weights, "--engine", "onnx")
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("skipped: ") == 1
     assert "loop.png: cannot be read" in result.stderr
-    (picture,) = (tmp_path / "out").glob("*.png")
-    assert picture.name.startswith("ä" * 60)
+    pictures = sorted(os.listdir(os.fsencode(tmp_path / "out")))
+    assert pictures[0] == b"bad\xff.png"
+    assert os.fsdecode(pictures[2]).startswith("ä" * 60)
+    images = json.loads((tmp_path / "out" / "landmarks.json").read_text())["images"]
+    assert [image["file"].rpartition("/")[2] for image in images] == ["bad\udcff.png", f"{long}.png"]
+
+
+def test_a_doubtful_face_is_drawn_crossed_out(photo, tmp_path):
+    """By the released network, whose confidence means something."""
+    covered = photo.copy()
+    covered[60:200, 165:285] = np.random.default_rng(0).integers(0, 256, (140, 120, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), covered)
+    (tmp_path / "boxes").mkdir()
+    (tmp_path / "boxes" / "a.txt").write_text("171 66 276 191\n")
+    result = demo("--images", tmp_path / "a.png", "--boxes", tmp_path / "boxes", "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
     (image,) = json.loads((tmp_path / "out" / "landmarks.json").read_text())["images"]
-    assert image["file"].endswith(f"{long}.png")
+    assert [face["doubtful"] for face in image["faces"]] == [True]
+    assert "1 faces (1 of them doubtful)" in result.stdout
+    drawn = cv2.imread(str(tmp_path / "out" / "a.png"))
+    red = (drawn[..., 2] > 200) & (drawn[..., 0] < 110) & (drawn[..., 1] < 110)
+    assert red[128, 222] or red[126:131, 219:226].any()  # where the diagonals cross

@@ -479,3 +479,41 @@ def test_two_images_of_one_name_are_named_and_neither_is_taken(tmp_path):
     ((file, reason),) = result.skipped
     assert file == str(tmp_path / "a.pts")
     assert "belongs to a.jpg or a.png?" in reason
+
+
+@pytest.mark.parametrize(
+    ("folder", "subset"),
+    [
+        ("300w/ibug/images", "ibug"),
+        ("300w/ibug/ibug", "ibug"),
+        ("300w/lfpw/lfpw/testset", "lfpw/testset"),
+        ("300w/helen/testset/images", "helen/testset"),
+        ("300w/300W/01_Indoor", "01_indoor"),
+        ("more/300W_challenge/02_Outdoor/png", "02_outdoor"),
+        ("300w/helen/unpacked/trainset", "helen/trainset"),
+    ],
+)
+def test_folders_in_between_do_not_hide_a_folder_of_300_w(tmp_path, folder, subset):
+    put(tmp_path / folder, "image_0001")
+    put(tmp_path / "300w" / "afw", "134212_1")
+    tests = [one for one in scan(tmp_path).samples if one.path.stem == "image_0001"]
+    assert [(one.subset, one.is_300w) for one in tests] == [(subset, True)]
+    assert tests[0].is_test == (subset != "helen/trainset")
+    if subset != "helen/trainset":  # of which HELEN's own folder is above
+        start = tmp_path / folder
+        assert {one.subset for one in scan(start).samples if one.path.stem == "image_0001"} == {subset}
+
+
+def test_a_photo_of_lfpw_is_the_same_in_a_folder_more(tmp_path):
+    put(tmp_path / "300w" / "lfpw" / "trainset" / "images", "image_0012")
+    (sample,) = scan(tmp_path).samples
+    assert sample.group == "300w/lfpw/trainset image_0012"
+
+
+def test_two_images_that_would_be_known_by_one_name_are_told(tmp_path):
+    put(tmp_path / "300w" / "afw", "134212_1")
+    put(tmp_path / "300W_again" / "AFW", "134212_1")
+    result = scan(tmp_path)
+    assert [one.relative for one in result.samples] == ["300w/afw/134212_1.jpg"]
+    ((_, reason),) = result.skipped
+    assert "a second image known as 300w/afw/134212_1.jpg" in reason

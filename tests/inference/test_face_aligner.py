@@ -361,3 +361,19 @@ def test_what_is_no_image_is_refused(aligner, image):
 def test_a_box_beyond_all_images_is_refused(aligner, photo, box):
     with pytest.raises(FaceAlignError, match="expected x1 < x2 and y1 < y2, within"):
         aligner.align(photo, [box])
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [[1, 2, 3, 4], [[1, 2, 3]], [[1, 2, 3, 4, 0.9]], [[1, 2, 3, 4], [5, 6]], "abcd", None, [["a"] * 4]],
+)
+def test_boxes_of_another_shape_are_refused(aligner, photo, boxes):
+    with pytest.raises(FaceAlignError, match=r"^boxes"):
+        aligner.align(photo, boxes)
+
+
+def test_scores_and_rolls_are_one_a_box(aligner, photo):
+    with pytest.raises(FaceAlignError, match="2 scores for 1 boxes"):
+        aligner.align(photo, [FACE], [0.5, 0.6])
+    with pytest.raises(FaceAlignError, match=r"rolls of shape \(2,\) for 1 boxes"):
+        aligner.align(photo, [FACE], rolls=np.zeros(2))
