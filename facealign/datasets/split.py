@@ -60,6 +60,6 @@ def _draw(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Samp
     if samples and not validation:
         raise FaceAlignError(
             f"no validation part: of {len(candidates)} faces in {len(names)} groups (photos or persons, by "
-            f"the files' names) no {wanted} can be set apart; give a larger --validation, or 0"
+            f"the files' names) no {max(wanted, 1)} can be set apart; give a larger --validation, or 0"
         )
     return [sample for sample in samples if sample.group not in held], validation
