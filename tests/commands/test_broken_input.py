@@ -473,7 +473,7 @@ def test_broken_input_is_one_line_that_names_it_and_leaves_nothing_behind(row, p
 
 def without_progress(stderr):
     """The lines of a program apart from its progress bar's; a carriage return has become a line's end."""
-    bar = re.compile(r"(demo|evaluate): +\d+%\|.*|")
+    bar = re.compile(r"(align|evaluate): +\d+%\|.*|")
     return [line for line in stderr.splitlines() if not bar.fullmatch(line)]
 
 
