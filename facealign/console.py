@@ -8,8 +8,6 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-import cv2
-
 import facealign
 from facealign.errors import FaceAlignError
 
@@ -52,8 +50,8 @@ def main() -> None:
 
 def run_verb(verb: str) -> NoReturn:
     """Run the program of `verb` with the arguments in sys.argv, and exit as `run` does."""
-    program = importlib.import_module("facealign.commands." + verb.replace("-", "_"))
-    run(program.main)
+    # Imported within `run`, where an interruption is one line: OpenCV and the rest take a while.
+    run(lambda: importlib.import_module("facealign.commands." + verb.replace("-", "_")).main())
 
 
 class Ended(KeyboardInterrupt):
@@ -71,13 +69,11 @@ def run(main: Callable[[], None]) -> NoReturn:
     Wrong usage exits with 2, by argparse.
     """
     os.environ.setdefault("GLOG_minloglevel", "2")
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        # By a call, as OpenCV has already read its environment. It would log a broken image as an ERROR.
-        set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
-        set_log_level(OPENCV_FATAL)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     try:
+        if "OPENCV_LOG_LEVEL" not in os.environ:
+            _silence_opencv()
         main()
         sys.stdout.flush()  # here, where a full disk can still be reported
     except FaceAlignError as error:
@@ -93,6 +89,17 @@ def run(main: Callable[[], None]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
+
+
+def _silence_opencv() -> None:
+    """Keep OpenCV from logging a broken image as an ERROR.
+
+    By a call: it reads its environment when it is imported, which may have been before.
+    """
+    import cv2
+
+    set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    set_log_level(OPENCV_FATAL)
 
 
 def _fail(message: str) -> NoReturn:

@@ -120,3 +120,20 @@ def test_opencv_is_quiet_unless_asked():
     loud = program(body, env={**without, "OPENCV_LOG_LEVEL": "WARNING"}).stderr
     assert "absent" in loud
     assert "ERROR" in loud
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 143)])
+def test_a_signal_while_a_program_is_imported_is_one_line(name, code):
+    text = (
+        "import os, signal, sys\n"
+        "from facealign import console\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, module, path=None, target=None):\n"
+        "        if module == 'facealign.commands.align':\n"
+        f"            os.kill(os.getpid(), signal.{name})\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "console.run_verb('align')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stderr in ("interrupted\n", "ended by a signal\n")
