@@ -85,5 +85,7 @@ def note(who: Who, path: Path) -> str:
     )
     if done.returncode != 0:
         return ""
-    told = json.loads(done.stdout.splitlines()[-1])
-    return f"recall {told['found'] / VARIED:.3f} on {VARIED} varied faces, {told['others']} boxes elsewhere"
+    result = json.loads(done.stdout.splitlines()[-1])
+    return (
+        f"recall {result['found'] / VARIED:.3f} on {VARIED} varied faces, {result['others']} boxes elsewhere"
+    )

@@ -66,12 +66,12 @@ def waits(directory: str, rounds: int) -> Measurement:
     """The wait per iteration, in the median of each round, with the longest and the processor time noted."""
     command = [sys.executable, "-m", "benchmarks.lmdb_reading", directory, str(rounds)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
-    told: Waits = json.loads(done.stdout)
-    medians = tuple(quartiles(one)[1] for one in told["waits"])
-    together = sorted(wait for one in told["waits"] for wait in one)
+    measured: Waits = json.loads(done.stdout)
+    medians = tuple(quartiles(one)[1] for one in measured["waits"])
+    together = sorted(wait for one in measured["waits"] for wait in one)
     note = (
         f"99 % of the waits up to {together[len(together) * 99 // 100] * 1e3:.2f} ms, "
-        f"the longest {together[-1] * 1e3:.2f} ms; reading takes {told['share']:.1%} of a core"
+        f"the longest {together[-1] * 1e3:.2f} ms; reading takes {measured['share']:.1%} of a core"
     )
     return Measurement(
         f"wait for {BATCH} samples, {ITERATIONS} times a second", "facealign", medians, note=note

@@ -271,7 +271,7 @@ def main() -> None:
                 "boxes": box_settings,
                 "boxes_from_landmarks": sum(job.source != "mtcnn" for job in used),
                 "source_sha256": fingerprint(used),
-                "test_faces_left_out": sum(sample.is_test for sample in found.samples),
+                "test_faces_left_out": len(tests),
                 "copies_left_out_by_name": by_name,
                 "copies_left_out_by_content": sorted(same),
                 "profiles_left_out": found.profiles,

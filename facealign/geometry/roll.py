@@ -9,7 +9,7 @@ def roll_of(left_eye: FloatArray, right_eye: FloatArray, mouth: FloatArray) -> F
     """Roll of faces, by three points (..., 2) of each: degrees, -180..180, positive clockwise on the screen.
 
     The direction of the sum of two vectors: from eye to eye, and from the eyes down to the mouth, turned by a
-    quarter. The eyes of a profile tell little; the mouth is always below them.
+    quarter. In a profile the eyes are nearly one point; the mouth is always below them.
 
     >>> float(roll_of(np.array([0.0, 0.0]), np.array([10.0, 10.0]), np.array([-5.0, 15.0])))
     45.0

@@ -31,7 +31,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", "
 def read_image(path: Path, orient: bool = True) -> Image:
     """The image in a file as BGR uint8 (h, w, 3); grey is repeated, transparency dropped, 16 bits cut to 8.
 
-    orient: rotate it as its EXIF data tells viewers to; annotations refer to the unrotated image. (OpenCV
+    orient: rotate it as its EXIF data says; annotations refer to the unrotated image. (OpenCV
     rotates a TIFF in any case, and a WebP only in recent versions.)
     Raises FaceAlignError on a file that is missing, not an image, or truncated (decoders would fill it up
     with grey).
@@ -54,7 +54,7 @@ def read_image(path: Path, orient: bool = True) -> Image:
 
 def _check_size(path: Path, data: bytes) -> None:
     """Raises FaceAlignError when the header of an image announces more pixels than the limit."""
-    size = _size(io.BytesIO(data))
+    size = image_size(io.BytesIO(data))
     given = os.environ.get("FACEALIGN_MAX_PIXELS", str(MAX_PIXELS))
     if not given.isdecimal():
         raise FaceAlignError(f"FACEALIGN_MAX_PIXELS is {given!r}, expected a number of pixels")
@@ -66,15 +66,11 @@ def _check_size(path: Path, data: bytes) -> None:
         )
 
 
-def image_size(path: Path) -> tuple[int, int] | None:
+def image_size(file: Path | io.BytesIO) -> tuple[int, int] | None:
     """Height and width of an image file, read from its header; None if that is not understood.
 
     EXIF orientation is not applied: annotations are made without.
     """
-    return _size(path)
-
-
-def _size(file: Path | io.BytesIO) -> tuple[int, int] | None:
     try:
         with _unlimited(), PillowImage.open(file) as opened:
             return opened.height, opened.width

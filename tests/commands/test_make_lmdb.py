@@ -596,9 +596,13 @@ def test_fresh_faces_are_those_of_the_samples_in_an_lmdb_of_loose_crops(made, tr
 def test_a_teacher_moves_the_landmarks_to_train_on_and_no_others(few, tmp_path):
     """By context crops, which hold the landmarks as they are; of samples, that they are others."""
     networks = [ROOT / "models" / f"mobilenet_v2_{name}.onnx" for name in ("stage3", "cascade")]
-    taught = ("--teacher", *networks, "--distillation-weight", 0.25)
+    distillation = ("--teacher", *networks, "--distillation-weight", 0.25)
     made = {}
-    for name, arguments in (("plain", ()), ("distilled", taught), ("two", (*taught, "--workers", 2))):
+    for name, arguments in (
+        ("plain", ()),
+        ("distilled", distillation),
+        ("two", (*distillation, "--workers", 2)),
+    ):
         command = (
             "--data",
             few,
@@ -634,7 +638,7 @@ def test_a_teacher_moves_the_landmarks_to_train_on_and_no_others(few, tmp_path):
     assert told["source_sha256"] == plain["source_sha256"]
 
     samples = ("--copies", 1, "--flip", 0, "--shift", 0, "--scale", 1, 1, "--rotate", 0, 0, "--noise", 0, 0)
-    for name, arguments in (("plain", ()), ("distilled", taught)):
+    for name, arguments in (("plain", ()), ("distilled", distillation)):
         assert small(few, tmp_path / name, *samples, *arguments).returncode == 0
     (images, annotated), (same, moved) = (
         read_part(tmp_path / name, "train") for name in ("plain", "distilled")
