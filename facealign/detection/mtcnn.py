@@ -13,13 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facealign.arrays import AnyArray, Float32Array, FloatArray, Image
+from facealign.arrays import AnyArray, Float32Array, FloatArray, Image, check_image
 from facealign.detection import mtcnn_weights
 from facealign.engines.caffe import CaffeEngine
 from facealign.engines.engine import Batched, Engine
 from facealign.engines.onnx import OnnxEngine
 from facealign.engines.opening import our_caffe_available
-from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import area, intersection, square
 
 CELL, STRIDE = 12, 2
@@ -119,9 +118,7 @@ class MtcnnDetector:
 
         image: BGR uint8 (h, w, 3), not empty. Raises FaceAlignError on any other array.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise FaceAlignError(f"an image of {image.dtype} {image.shape}: expected uint8 (h, w, 3)")
-        sources = halves(image)
+        sources = halves(check_image(image))
         boxes = self._propose(pyramid(sources, self.settings))
         sampled = [level for level in sources if max(level.pixels.shape) <= LARGEST]
         boxes = self._refine(sampled, boxes)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facealign.arrays import FloatArray, Image
+from facealign.arrays import FloatArray, Image, check_image
 from facealign.crops.model_spec import ModelSpec
 from facealign.crops.published import published_crop, published_landmarks
 from facealign.detection.mtcnn import Detection, MtcnnDetector, MtcnnSettings
@@ -213,8 +213,7 @@ class FaceAligner:
     def _faces(
         self, image: Image, boxes: FloatArray, scores: Sequence[float] | None, rolls: FloatArray | None
     ) -> list[Face]:
-        first = self._first(image, boxes, rolls)
-        landmarks = first if self.second is None else self.second.refine(image, first)
+        first, landmarks = self._stages(image, boxes, rolls)
         differences = disagreements(self.net, image, first)
         return [
             Face(
@@ -235,8 +234,15 @@ class FaceAligner:
         boxes = box_array(boxes)
         if len(boxes) == 0:
             return np.empty((0, N_LANDMARKS, 2))
-        landmarks = self._first(image, boxes, rolls)
-        return landmarks if self.second is None else self.second.refine(image, landmarks)
+        _, landmarks = self._stages(image, boxes, rolls)
+        return landmarks
+
+    def _stages(
+        self, image: Image, boxes: FloatArray, rolls: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Landmarks (n, 68, 2) by the first cascade stage, and by the last: the same if there is one only."""
+        first = self._first(image, boxes, rolls)
+        return first, first if self.second is None else self.second.refine(image, first)
 
     def _first(self, image: Image, boxes: FloatArray, rolls: FloatArray | None) -> FloatArray:
         """Landmarks (n, 68, 2) by the first cascade stage."""
@@ -258,9 +264,7 @@ def opened(image: Image | str | Path) -> Image:
         return read_image(Path(image))
     if not isinstance(image, np.ndarray):
         raise FaceAlignError(f"an image of type {type(image).__name__}: expected a path, or uint8 (h, w, 3)")
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise FaceAlignError(f"an image of {image.dtype} {image.shape}: expected uint8 (h, w, 3)")
-    return image
+    return check_image(image)
 
 
 def box_array(boxes: Sequence[FloatArray | Sequence[float]] | FloatArray) -> FloatArray:
