@@ -10,11 +10,16 @@ from facealign.engines.pycaffe import import_caffe
 
 
 class CaffeSolver:
-    """Caffe's solver, run iteration by iteration, and a deploy net that shares the weights it trains."""
+    """Caffe's solver, run iteration by iteration, and a deploy net that shares the weights it trains.
 
-    def __init__(self, solver: Path, deploy: Path | None = None, gpu: bool = False) -> None:
+    What layers draw in an iteration (noise, dropout) depends on the seed and the iteration's number only, so
+    that a restored solver draws what an undisturbed one would have.
+    """
+
+    def __init__(self, solver: Path, deploy: Path | None = None, gpu: bool = False, seed: int = 0) -> None:
         """solver, deploy: checked prototxt files; Caffe ends the process on invalid ones."""
         caffe = import_caffe()
+        self._caffe, self._seed = caffe, seed
         if gpu:
             caffe.set_mode_gpu()
         else:
@@ -56,7 +61,10 @@ class CaffeSolver:
 
     def step(self, iterations: int = 1) -> None:
         """Run training iterations."""
-        self._solver.step(iterations)
+        for _ in range(iterations):
+            seeds = np.random.SeedSequence((self._seed, self.iteration))
+            self._caffe.set_random_seed(int(seeds.generate_state(1)[0]))
+            self._solver.step(1)
 
     def predict(
         self, images: Float32Array, input_name: str, output_name: str, batch: int = 64

@@ -51,7 +51,7 @@ def train(run: PreparedRun) -> Generator[Event, None, None]:
     Raises FaceAlignError when the loss is no longer finite (without a snapshot) or the disk is full.
     """
     settings, directory = run.settings, run.settings.directory
-    solver = CaffeSolver(directory / SOLVER, directory / DEPLOY, settings.gpu)
+    solver = CaffeSolver(directory / SOLVER, directory / DEPLOY, settings.gpu, settings.seed)
     if run.resumed is not None:
         snapshots.restore(solver, run.resumed, run.scratch)
     solver.set_weights(run.weights)
