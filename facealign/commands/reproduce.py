@@ -1,6 +1,8 @@
 """Reproduce all released weights from the photos: boxes, LMDBs, every stage, VGG-Shadow, cards and figures.
 
 Prints at the start how long that will take on this machine. After an interruption the same command resumes.
+It runs a copy of the code, made in the folder of the results at its first start, which later changes to the
+code do not reach.
 """
 
 import argparse
@@ -17,9 +19,13 @@ from facealign.evaluation.markdown_report import markdown
 from facealign.evaluation.results_file import read_results
 from facealign.io.atomic import replacing
 from facealign.io.package_data import PACKAGE
+from facealign.release.code_copy import changed_since, copy_code
 from facealign.release.machine_speed import ITERATION_SECONDS, iteration_seconds
 from facealign.release.progress import Progress, minutes_left
 from facealign.release.reproduction_plan import plan
+
+RUN = ("-P", "-m", "facealign")
+"""Arguments of Python that run this program, and not one in the working directory."""
 
 
 def main() -> None:
@@ -39,10 +45,16 @@ def main() -> None:
         metavar="FRACTION",
         help="of the iterations, such as 0.01 for a trial",
     )
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help="take the code as it is now, instead of the copy of the first start",
+    )
     arguments = parser.parse_args()
     if not 0 < arguments.scale <= 1:
         parser.error("--scale: expected more than 0, and 1 or less")
     found = faces_in(arguments.data)
+    in_a_copy_of_the_code(arguments.work / "code", arguments.update)
     steps = plan(arguments.data, arguments.work, found.samples, arguments.scale)
     progress = Progress(arguments.work / "done.json", steps)
     single_threaded_blas()
@@ -58,9 +70,7 @@ def main() -> None:
         print(f"[{number}/{len(steps)}] {step.name}: about {spoken(minutes_left(step, speed))}", flush=True)
         begun = time.monotonic()
         done = subprocess.run(
-            [sys.executable, "-m", "facealign", *step.command],
-            env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},  # for a checkout that is not installed
-            check=False,
+            [sys.executable, *RUN, *step.command], env=environment(PACKAGE.parent), check=False
         )
         if done.returncode != 0:
             raise FaceAlignError(
@@ -74,6 +84,27 @@ def main() -> None:
     with replacing(report) as partial:
         partial.write_text(markdown(evaluations), encoding="utf-8")
     print(f"{report}: the figures of all; {arguments.work / 'models'}: the weights")
+
+
+def in_a_copy_of_the_code(folder: Path, update: bool) -> None:
+    """Go on in the copy of the code in `folder`, made if need be; returns only to who runs in it."""
+    if folder.resolve() == PACKAGE.parent:
+        return
+    if update or not folder.exists():
+        copy_code(folder)
+    elif changed := changed_since(folder):
+        print(
+            f"{folder}: goes on with the code of its first start; {len(changed)} files have changed since "
+            f"({changed[0]}...): --update takes them",
+            file=sys.stderr,
+        )
+    command = [sys.executable, *RUN, "reproduce", *sys.argv[1:]]
+    os.execve(sys.executable, command, environment(folder.resolve()))
+
+
+def environment(code: Path) -> dict[str, str]:
+    """Environment of a process that imports `facealign` from the folder `code`."""
+    return {**os.environ, "PYTHONPATH": str(code)}
 
 
 def spoken(minutes: float) -> str:

@@ -1,40 +1,23 @@
-"""Plan of the reproduction: the steps from annotated photos to the released weights and their figures."""
+"""Plan of the reproduction: the steps from annotated photos to the released weights and their figures.
 
+The plan itself is data, in reproduction_plan.toml, which explains its keys.
+"""
+
+import tomllib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from facealign.datasets.sample import Sample
 from facealign.datasets.validation_300w import in_validation
-from facealign.networks.recipes import Recipe, recipe_named
+from facealign.networks.recipes import recipe_named
 
-REFERENCE_COPIES, REFERENCE_COPIES_OF = 60, {"helen_256": 30, "youtube_faces": 10, "300w_lp_afw": 10}
-"""Samples per face for stages 1 and 2, and for folders whose annotation is less reliable."""
-WEIGHTS = {
-    "afw": 12,
-    "helen/trainset": 26,
-    "lfpw/trainset": 24,
-    "helen_256": 18,
-    "youtube_faces": 10,
-    "300w_lp_afw": 10,
-}
-"""Sampling weights of folders for stage 3; OTHERS is that of all other folders together."""
-OTHERS = 10
-MILD = ("--shift", "0.04", "--scale", "0.95", "1.08", "--rotate", "-15", "15", "--noise", "0", "5")
-"""Augmentation of stage 3's samples."""
-AS_FIRST = ("--shift", "0.02", "--scale", "0.95", "1.05", "--rotate", "-4", "4", "--noise", "0", "5")
-"""Augmentation for the second cascade stage: a little more than tools/crop_variation.py measures."""
-ALIGNED = ("--on-the-fly", *AS_FIRST, "--after")
-"""Options for context crops of a second cascade stage; the weights of the first stage follow."""
-STAGE3, CASCADE = "mobilenet_v2/stage3", "mobilenet_v2/cascade"
-ELASTIC = ("--photometric", "--elastic", "0.03")
-"""Further augmentation of the long runs."""
-OF_300W = ("afw", "helen/trainset", "lfpw/trainset")
-"""Folders annotated as the measured faces are: each training ends on them, without mirror images."""
-END = ("--photometric", "--base-lr", "0.0003")
-"""Options of the first round's final runs."""
-DISTILLED_END = ("--photometric", "--elastic", "0.02", "--base-lr", "0.001")
-"""Options of the second round's final runs, which use HELEN's small copies too, on distilled landmarks."""
+PLAN = Path(__file__).with_suffix(".toml")
+OTHERS = "*"
+"""In the weights: all folders that have none of their own."""
+MODELS = "models"
+"""The release of weights with figures."""
 
 
 @dataclass(frozen=True)
@@ -56,27 +39,31 @@ class PlannedStep:
 
 
 @dataclass(frozen=True)
-class PlannedRun:
-    """A training run: its name, LMDBs, iterations, minutes on MACHINE, further arguments."""
+class LmdbRow:
+    """A row of the plan that makes LMDBs; the plan's file explains its keys."""
 
-    name: str
-    data: str
-    iterations: int
+    lmdb: str
     minutes: float
-    arguments: tuple[str, ...] = ()
+    options: str = ""
+    after: str | None = None
+    teacher: Sequence[str] = ()
+    copies_of: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Weights:
-    """A weights file, and the name of the step that makes it."""
+class RunRow:
+    """A row of the plan that trains; the plan's file explains its keys."""
 
-    path: Path
-    step: str
-
-    @property
-    def caffemodel(self) -> "Weights":
-        """The caffemodel released beside the ONNX file."""
-        return Weights(self.path.with_suffix(".caffemodel"), self.step)
+    run: str
+    recipe: str
+    data: str
+    iterations: int
+    minutes: float
+    start: str | None = None
+    folders: Sequence[str] = ()
+    options: str = ""
+    release: str | None = None
+    first: str | None = None
 
 
 def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1.0) -> list[PlannedStep]:
@@ -84,161 +71,126 @@ def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1
 
     samples: the faces in `photos`; scale: factor of all iterations, below 1 for a trial.
     """
-    steps = _Steps(photos, work, samples, scale)
-    _second_round(steps, _first_round(steps))
-    _reference(steps)
-    return steps.all
+    described = tomllib.loads(PLAN.read_text(encoding="utf-8"))
+    rows = [LmdbRow(**row) if "lmdb" in row else RunRow(**row) for row in described["step"]]
+    commands = _Commands(photos, work, samples, scale, described, rows)
+    steps = [commands.boxes()]
+    for row in rows:
+        steps += [commands.lmdb(row)] if isinstance(row, LmdbRow) else commands.run(row)
+    return steps
 
 
-class _Steps:
-    """Builder of a plan; see `plan` for the arguments."""
+def weights_of(folders: Collection[str], weights: Mapping[str, float]) -> list[str]:
+    """Arguments of `facealign train --weigh` for photos in `folders`, which may lack a weight of their own.
 
-    def __init__(self, photos: Path, work: Path, samples: Collection[Sample], scale: float) -> None:
+    >>> weights_of(["afw", "mine"], {"afw": 12, "helen_256": 18, "*": 10})
+    ['afw=12', '*=10']
+    """
+    present = {name: weight for name, weight in weights.items() if name in folders}
+    if set(folders) - present.keys():
+        present[OTHERS] = weights[OTHERS]
+    return [f"{name}={weight}" for name, weight in present.items()]
+
+
+class _Commands:
+    """Rows of the plan as commands, for these photos and this folder; see `plan` for the arguments."""
+
+    def __init__(
+        self,
+        photos: Path,
+        work: Path,
+        samples: Collection[Sample],
+        scale: float,
+        described: Mapping[str, Any],
+        rows: Sequence[LmdbRow | RunRow],
+    ) -> None:
         self.photos, self.work, self.scale = photos, work, scale
+        self.options: Mapping[str, str] = described["options"]
+        self.weights: Mapping[str, float] = described["weights"]
+        self.runs = {row.run: row for row in rows if isinstance(row, RunRow)}
         self.folders = {sample.subset for sample in samples if not sample.is_test}
         self.validation_is_fixed = any(map(in_validation, samples))
-        self.boxes = work / "boxes.json"
-        command = ("detect-faces", "--data", str(photos), "--output", str(self.boxes))
-        self.all = [PlannedStep("boxes", command, 3, self.boxes)]
+        self.boxes_file = work / "boxes.json"
 
-    def drawn(self, *names: str) -> tuple[str, ...]:
-        """Training options for samples augmented on the fly from these folders, where present; none: all."""
-        present = [name for name in names if name in self.folders]
-        return ("--on-the-fly", "--weigh", *weights_of(present or self.folders))
+    def boxes(self) -> PlannedStep:
+        command = ("detect-faces", "--data", str(self.photos), "--output", str(self.boxes_file))
+        return PlannedStep("boxes", command, 3, self.boxes_file)
 
-    def lmdb(self, name: str, minutes: float, *arguments: str, made: Sequence[Weights] = ()) -> None:
-        """Add a step that makes LMDBs; made: weights that the arguments name."""
-        output = self.work / name
-        command = ("make-lmdb", "--data", str(self.photos), "--boxes", str(self.boxes))
-        command_line = (*command, "--output", str(output), *arguments)
-        needs = ("boxes", *(weights.step for weights in made))
-        self.all.append(PlannedStep(name, command_line, minutes, output, needs))
-
-    def train(self, recipe: Recipe, run: PlannedRun, start: Weights | None) -> Weights:
-        directory = self.work / "runs" / run.name.replace(", run ", "_run")
-        iterations = max(1, round(run.iterations * self.scale))
+    def lmdb(self, row: LmdbRow) -> PlannedStep:
+        output = self.work / row.lmdb
+        copies = [f"{name}={count}" for name, count in row.copies_of.items() if name in self.folders]
+        after = [row.after] if row.after else []
         command = (
-            *("train", "--recipe", recipe.name, "--data", str(self.work / run.data)),
+            *("make-lmdb", "--data", str(self.photos), "--boxes", str(self.boxes_file)),
+            *("--output", str(output), *self._words(row.options)),
+            *(("--copies-of", *copies) if copies else ()),
+            *(word for run in after for word in ("--after", str(self._released(run)))),
+            *(("--teacher", *(str(self._released(run)) for run in row.teacher)) if row.teacher else ()),
+        )
+        needs = ("boxes", *(f"{run}: release" for run in dict.fromkeys((*after, *row.teacher))))
+        return PlannedStep(row.lmdb, command, row.minutes, output, needs)
+
+    def run(self, row: RunRow) -> list[PlannedStep]:
+        """The training of a row and, if it says so, its figures and its release."""
+        directory, iterations = self._directory(row), self._iterations(row)
+        command: tuple[str, ...] = (
+            *("train", "--recipe", row.recipe, "--data", str(self.work / row.data)),
             *("--run", str(directory), "--iterations", str(iterations)),
-            *(("--weights", str(start.path)) if start else ()),
-            *run.arguments,
+            *(("--weights", str(self._trained(row.start))) if row.start else ()),
+            *self._drawn(row.folders),
+            *self._words(row.options),
         )
-        needs = (run.data, *((start.step,) if start else ()))
-        minutes = run.minutes * self.scale
-        self.all.append(PlannedStep(run.name, command, minutes, directory, needs, iterations, recipe.stage))
-        return Weights(directory / f"{recipe.stage}_iter_{iterations}.caffemodel", run.name)
+        needs = (row.data, *((row.start,) if row.start else ()))
+        stage = recipe_named(row.recipe).stage
+        minutes = row.minutes * self.scale
+        steps = [PlannedStep(row.run, command, minutes, directory, needs, iterations, stage)]
+        if row.release is None:
+            return steps
+        command = ("release", "--run", str(directory), "--data", str(self.work / row.data))
+        if row.release == MODELS:
+            steps.append(self._figures(row))
+            command += ("--evaluation", str(steps[-1].result))
+        made = self._released(row.run)
+        command += ("--output", str(made.parent))
+        needs = tuple(step.name for step in steps)
+        return [*steps, PlannedStep(f"{row.run}: release", command, 0.1, made, needs)]
 
-    def release(
-        self,
-        recipe: Recipe,
-        run: PlannedRun,
-        trained: Weights,
-        folder: str,
-        figures: PlannedStep | None = None,
-    ) -> Weights:
-        """Add a step that releases weights; figures: the step that evaluated them, if any."""
-        name, output = f"{run.name}: release", self.work / folder
-        made = output / f"{recipe.snapshot_name}.onnx"
+    def _figures(self, row: RunRow) -> PlannedStep:
+        output = self.work / "evaluations" / f"{recipe_named(row.recipe).snapshot_name}.json"
         command = (
-            *("release", "--run", str(trained.path.parent), "--data", str(self.work / run.data)),
-            *(("--evaluation", str(figures.result)) if figures else ()),
-            *("--output", str(output)),
+            *("evaluate", "--data", str(self.photos)),
+            *(("--weights", str(self._released(row.first)), "--cascade") if row.first else ("--weights",)),
+            *(str(self._trained(row.run)), "--json", str(output)),
+            # Without 300-W's fixed part, the LMDBs name the validation faces.
+            *(() if self.validation_is_fixed else ("--validation-of", str(self.work / row.data))),
         )
-        needs = (trained.step, *((figures.name,) if figures else ()))
-        self.all.append(PlannedStep(name, command, 0.1, made, needs))
-        return Weights(made, name)
+        needs = (row.run, *((f"{row.first}: release",) if row.first else ()))
+        return PlannedStep(f"{row.run}: figures", command, 0.5, output, needs)
 
-    def measured(
-        self, recipe: Recipe, run: PlannedRun, start: Weights | None, first: Weights | None = None
-    ) -> Weights:
-        """Add training, evaluation and release with the figures; first: the cascade's first stage, if any."""
-        trained = self.train(recipe, run, start)
-        output = self.work / "evaluations" / f"{recipe.snapshot_name}.json"
-        which: tuple[str, ...] = ("--weights", str(trained.path))
-        if first is not None:
-            which = ("--weights", str(first.path), "--cascade", str(trained.path))
-        if not self.validation_is_fixed:  # the LMDBs name the validation faces
-            which += ("--validation-of", str(self.work / run.data))
-        command = ("evaluate", "--data", str(self.photos), *which, "--json", str(output))
-        needs = (trained.step, *((first.step,) if first else ()))
-        figures = PlannedStep(f"{run.name}: figures", command, 0.5, output, needs)
-        self.all.append(figures)
-        return self.release(recipe, run, trained, "models", figures)
+    def _words(self, options: str) -> list[str]:
+        return options.format_map(self.options).split()
 
+    def _drawn(self, folders: Sequence[str]) -> Sequence[str]:
+        """Options to augment on the fly from these folders, or from all where none of them is here."""
+        if not folders:
+            return ()
+        present = self.folders.intersection(folders) or self.folders
+        return ("--on-the-fly", "--weigh", *weights_of(present, self.weights))
 
-@dataclass(frozen=True)
-class _FirstRound:
-    """Weights that the second round's runs start from, and the cascade that is their teacher."""
+    def _directory(self, row: RunRow) -> Path:
+        return self.work / "runs" / row.run
 
-    stage3: Weights
-    cascade: Weights
-    teacher: tuple[Weights, Weights]
+    def _iterations(self, row: RunRow) -> int:
+        return max(1, round(row.iterations * self.scale))
 
+    def _trained(self, run: str) -> Path:
+        """The last weights of a run."""
+        row = self.runs[run]
+        name = f"{recipe_named(row.recipe).stage}_iter_{self._iterations(row)}.caffemodel"
+        return self._directory(row) / name
 
-def _first_round(steps: _Steps) -> _FirstRound:
-    recipe, end = recipe_named(STAGE3), (*steps.drawn(*OF_300W), *END)
-    steps.lmdb("lmdb_on_the_fly", 0.3, "--on-the-fly", *MILD)
-    steps.lmdb("lmdb_finish", 0.3, "--on-the-fly", "--flip", "0", *MILD)
-    run = PlannedRun("mobilenet_v2_stage3, run 1", "lmdb_on_the_fly", 64_000, 55, steps.drawn())
-    stage3 = steps.train(recipe, run, None)
-    run = PlannedRun("mobilenet_v2_stage3, run 2", "lmdb_on_the_fly", 60_000, 55, (*steps.drawn(), *ELASTIC))
-    stage3 = steps.train(recipe, run, stage3)
-    run = PlannedRun("teacher_stage3", "lmdb_finish", 3_000, 3, end)
-    first = steps.release(recipe, run, steps.train(recipe, run, stage3), "teacher")
-
-    recipe = recipe_named(CASCADE)
-    steps.lmdb("lmdb_cascade", 0.3, *ALIGNED, str(first.path), made=[first])
-    steps.lmdb("lmdb_cascade_finish", 0.3, "--flip", "0", *ALIGNED, str(first.path), made=[first])
-    mild_elastic = (*steps.drawn(), "--photometric", "--elastic", "0.02")
-    run = PlannedRun("mobilenet_v2_cascade, run 1", "lmdb_cascade", 18_000, 17, mild_elastic)
-    cascade = steps.train(recipe, run, first.caffemodel)
-    run = PlannedRun("teacher_cascade", "lmdb_cascade_finish", 1_500, 1.5, end)
-    second = steps.release(recipe, run, steps.train(recipe, run, cascade), "teacher")
-    return _FirstRound(stage3, cascade, (first, second))
-
-
-def _second_round(steps: _Steps, before: _FirstRound) -> None:
-    recipe, end = recipe_named(STAGE3), (*steps.drawn(*OF_300W, "helen_256"), *DISTILLED_END)
-    teacher = ("--teacher", *(str(weights.path) for weights in before.teacher))
-    steps.lmdb("lmdb_distilled", 0.7, "--on-the-fly", *MILD, *teacher, made=before.teacher)
-    steps.lmdb(
-        "lmdb_distilled_finish", 0.7, "--on-the-fly", "--flip", "0", *MILD, *teacher, made=before.teacher
-    )
-    again = (*steps.drawn(), *ELASTIC, "--base-lr", "0.002")
-    run = PlannedRun("mobilenet_v2_stage3, run 3", "lmdb_distilled", 45_000, 42, again)
-    stage3 = steps.train(recipe, run, before.stage3)
-    run = PlannedRun("mobilenet_v2_stage3", "lmdb_distilled_finish", 5_000, 5, end)
-    first = steps.measured(recipe, run, stage3)
-
-    recipe = recipe_named(CASCADE)
-    run = PlannedRun("mobilenet_v2_cascade, run 2", "lmdb_cascade", 60_000, 55, (*steps.drawn(), *ELASTIC))
-    cascade = steps.train(recipe, run, before.cascade)
-    last = ("--flip", "0", *ALIGNED, str(first.path), *teacher)
-    steps.lmdb("lmdb_distilled_cascade_finish", 0.7, *last, made=[first, *before.teacher])
-    run = PlannedRun("mobilenet_v2_cascade", "lmdb_distilled_cascade_finish", 5_000, 5, end)
-    steps.measured(recipe, run, cascade, first)
-
-
-def _reference(steps: _Steps) -> None:
-    """The reference's stages and VGG-Shadow."""
-    few = [f"{name}={count}" for name, count in REFERENCE_COPIES_OF.items() if name in steps.folders]
-    steps.lmdb(
-        "lmdb_reference", 0.5, "--copies", str(REFERENCE_COPIES), *(("--copies-of", *few) if few else ())
-    )
-    steps.lmdb("lmdb_70x60", 0.3, "--network", "vgg_shadow", "--copies", "10", *MILD)
-    before: Weights | None = None
-    for name, data, iterations, minutes in (
-        ("mobilenet_v2/stage1", "lmdb_reference", 12_000, 10.0),
-        ("mobilenet_v2/stage2", "lmdb_reference", 3_000, 2.5),
-        ("vgg_shadow", "lmdb_70x60", 1_200, 13.0),
-    ):
-        recipe = recipe_named(name)
-        run = PlannedRun(recipe.snapshot_name, data, iterations, minutes)
-        before = steps.measured(recipe, run, before if recipe.starts_from else None).caffemodel
-
-
-def weights_of(folders: Collection[str]) -> list[str]:
-    """Arguments of `facealign train --weigh` for photos in `folders`."""
-    weights: Mapping[str, int] = {name: weight for name, weight in WEIGHTS.items() if name in folders}
-    others = {"*": OTHERS} if set(folders) - weights.keys() else {}
-    return [f"{name}={weight}" for name, weight in {**weights, **others}.items()]
+    def _released(self, run: str) -> Path:
+        """The ONNX file that a run's release makes."""
+        row = self.runs[run]
+        assert row.release is not None, run
+        return self.work / row.release / f"{recipe_named(row.recipe).snapshot_name}.onnx"

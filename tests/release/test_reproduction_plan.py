@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from facealign.datasets.sample import Sample
 from facealign.evaluation.results_file import read_results
 from facealign.release.machine_speed import iteration_seconds
 from facealign.release.progress import Progress, minutes_left
-from facealign.release.reproduction_plan import WEIGHTS, PlannedStep, plan, weights_of
+from facealign.release.reproduction_plan import PLAN, PlannedStep, plan, weights_of
 from tests.upright_face import upright_face
 
 ROOT = Path(__file__).parents[2]
 STEPS = 34
+WEIGHTS = tomllib.loads(PLAN.read_text())["weights"]
+FOLDERS = [name for name in WEIGHTS if name != "*"]
 
 
 def faces(*folders):
@@ -32,7 +35,7 @@ def faces(*folders):
 def test_each_step_finds_what_it_reads_made_before_it(tmp_path):
     """A path in the work folder that a step names is its own result, or an earlier one's that it needs."""
     made = {}
-    for step in plan(Path("photos"), tmp_path, faces(*WEIGHTS)):
+    for step in plan(Path("photos"), tmp_path, faces(*FOLDERS)):
         assert set(step.needs) <= set(made)
         needed, ahead = set(), list(step.needs)
         while ahead:
@@ -52,16 +55,16 @@ def test_each_step_finds_what_it_reads_made_before_it(tmp_path):
 
 
 def test_folders_that_are_not_there_are_not_named_and_others_share_a_weight():
-    assert weights_of(["afw", "menpo", "mine"]) == ["afw=12", "*=10"]
-    assert weights_of(["helen_256"]) == ["helen_256=18"]
+    assert weights_of(["afw", "menpo", "mine"], WEIGHTS) == ["afw=12", "*=10"]
+    assert weights_of(["helen_256"], WEIGHTS) == ["helen_256=18"]
     commands = [step.command for step in plan(Path("photos"), Path("work"), faces("afw"))]
     assert not any("youtube_faces" in word for command in commands for word in command)
 
 
 def test_the_iterations_are_scaled_and_so_is_the_time(tmp_path):
-    steps = {step.name: step for step in plan(Path("photos"), tmp_path, faces(*WEIGHTS))}
-    tenth = {step.name: step for step in plan(Path("photos"), tmp_path, faces(*WEIGHTS), 0.1)}
-    stage3 = "mobilenet_v2_stage3, run 1"
+    steps = {step.name: step for step in plan(Path("photos"), tmp_path, faces(*FOLDERS))}
+    tenth = {step.name: step for step in plan(Path("photos"), tmp_path, faces(*FOLDERS), 0.1)}
+    stage3 = "stage3_run1"
     assert tenth[stage3].iterations == steps[stage3].iterations / 10
     assert minutes_left(tenth[stage3], 1) == pytest.approx(minutes_left(steps[stage3], 1) / 10)
     assert minutes_left(steps["lmdb_on_the_fly"], 2.0) == steps["lmdb_on_the_fly"].minutes / 2
@@ -145,6 +148,25 @@ def write_photos(folder, count):
         (folder / f"face{index}.pts").write_text(f"version: 1\nn_points: 68\n{{\n{lines}\n}}\n")
 
 
+def test_it_runs_the_code_of_its_first_start(tmp_path):
+    photos, work = tmp_path / "photos", tmp_path / "work"
+    write_photos(photos / "mine", 1)
+    (work / "boxes.json").mkdir(parents=True)  # in the way of the first step
+    command = ("--data", photos, "--work", work, "--scale", "0.0005")
+    first = reproduce(*command)
+    assert first.returncode == 1
+    assert first.stdout.startswith(f"{STEPS} of {STEPS} steps to do")
+    assert "error: boxes: failed" in first.stderr
+    copy = work / "code" / "facealign" / "release" / "reproduction_plan.toml"
+    plan_before = copy.read_text()
+    copy.write_text(plan_before[: plan_before.rindex("[[step]]")])
+    (copy.parent / "progress.py").open("a").write("\n")
+    again = reproduce(*command)
+    assert again.stdout.startswith(f"{STEPS - 3} of {STEPS - 3} steps to do")
+    assert "1 files have changed since (release/progress.py...): --update takes them" in again.stderr
+    assert reproduce(*command, "--update").stdout.startswith(f"{STEPS} of {STEPS} steps to do")
+
+
 @pytest.mark.slow
 def test_all_of_it_on_a_few_photos_interrupted_once(tmp_path):
     photos, work = tmp_path / "photos", tmp_path / "work"
@@ -155,7 +177,7 @@ def test_all_of_it_on_a_few_photos_interrupted_once(tmp_path):
     stopped = reproduce(*command)
     assert stopped.returncode == 1
     assert "error: lmdb_reference: failed" in stopped.stderr
-    assert f"[23/{STEPS}] mobilenet_v2_cascade: release: took" in stopped.stdout
+    assert f"[23/{STEPS}] cascade: release: took" in stopped.stdout
     (work / "lmdb_reference" / "in_the_way").unlink()
     ended = reproduce(*command)
     assert ended.returncode == 0, ended.stderr[-2000:]
