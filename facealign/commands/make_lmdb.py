@@ -29,7 +29,7 @@ from facealign.datasets.duplicates import find_copies
 from facealign.datasets.sample import Sample
 from facealign.datasets.scan import faces_in
 from facealign.datasets.split import split
-from facealign.datasets.validation_300w import in_validation
+from facealign.datasets.validation_300w import in_held_out, in_validation
 from facealign.engines.pycaffe import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import box_from_landmarks
@@ -197,7 +197,8 @@ def main() -> None:
         print(f"skipped: {reason}", file=sys.stderr)
     training, validation = split(found.samples, arguments.validation, arguments.seed)
     tests = [sample for sample in found.samples if sample.is_test]
-    by_name = len(found.samples) - len(tests) - len(training) - len(validation)
+    held_out = sum(map(in_held_out, found.samples))
+    by_name = len(found.samples) - len(tests) - held_out - len(training) - len(validation)
     same = (
         set() if arguments.keep_copies else copies_in(training, validation, found.samples, arguments.workers)
     )
@@ -272,6 +273,7 @@ def main() -> None:
                 "boxes_from_landmarks": sum(job.source != "mtcnn" for job in used),
                 "source_sha256": fingerprint(used),
                 "test_faces_left_out": len(tests),
+                "held_out_faces_left_out": held_out,
                 "copies_left_out_by_name": by_name,
                 "copies_left_out_by_content": sorted(same),
                 "profiles_left_out": found.profiles,
@@ -283,6 +285,7 @@ def main() -> None:
         )
     for count, reason in (
         (len(tests), "faces of 300-W's test sets left out"),
+        (held_out, "faces of 300-W's held-out part left out"),
         (by_name, "copies of test or validation photos, by their names, left out"),
         (len(same), "copies of test or validation photos, by what they look like, left out"),
         (len(training) - len(facing), "faces turned away left out (--min-eye-distance)"),
@@ -305,7 +308,7 @@ def copies_in(
         sample
         for sample in samples
         if sample.relative not in usable
-        and (sample.is_test or in_validation(sample) or sample.relative in validates)
+        and (sample.is_test or in_validation(sample) or in_held_out(sample) or sample.relative in validates)
     ]
     found = find_copies(training, apart, workers)
     if found and len(found) == len(training):

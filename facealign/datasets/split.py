@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from facealign.datasets.sample import Sample
-from facealign.datasets.validation_300w import VALIDATION_GROUPS, in_validation
+from facealign.datasets.validation_300w import HELD_OUT_GROUPS, VALIDATION_GROUPS, in_validation
 from facealign.errors import FaceAlignError
 
 
@@ -17,14 +17,15 @@ def split(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Samp
     if there are none (the other sets are noisy or made from 300-W's photos).
     All faces of a photo or person are on one side. Faces of other sets that show a validation photo, and
     copies of a test photo, are left out. No image of a photo of the fixed part is ever trained on, whether
-    the part is present or not. Parts keep the order of `samples`.
+    the part is present or not, nor one of the held-out part. Parts keep the order of `samples`.
     Raises FaceAlignError when no face is left to train on, or none to validate on although share is not 0.
     """
     if not 0 <= share < 1:
         raise ValueError(f"share is {share}, expected 0 or more and less than 1")
     tested = {sample.group for sample in samples if sample.is_test}
     usable = [sample for sample in samples if not sample.is_test and sample.group not in tested]
-    trainable = [sample for sample in usable if sample.group not in VALIDATION_GROUPS]
+    apart = VALIDATION_GROUPS | HELD_OUT_GROUPS
+    trainable = [sample for sample in usable if sample.group not in apart]
     fixed = [sample for sample in usable if in_validation(sample)]
     if not usable:
         raise FaceAlignError("no face is left to train on: only test sets of 300-W are here")
@@ -33,7 +34,11 @@ def split(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Samp
     else:
         training, validation = _draw(trainable, share, seed)
     if not training:
-        hint = "all are of 300-W's validation part" if fixed else "all validate; give a smaller --validation"
+        hint = (
+            "all are of 300-W's validation or held-out part"
+            if fixed
+            else "all validate; give a smaller --validation"
+        )
         raise FaceAlignError(f"no face is left to train on: {hint}")
     return training, validation
 

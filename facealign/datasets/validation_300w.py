@@ -4,7 +4,13 @@ A hundred faces each of AFW, HELEN and LFPW: a set's photos were sorted by the S
 (`sample.group_of`), and the first ones taken whose faces make a hundred. Photos were passed over if another
 photo of the training sets seems to be the same or taken at the same moment (grey levels of the two faces,
 aligned by eyes, nose and mouth, correlate above 0.93), as 102 of LFPW's 805 do with others of LFPW.
+
+Another 200 faces, a hundred each of HELEN and LFPW, are held out: never trained on, and nothing is chosen by
+them. They are measured once per release, to tell how far the choices made on the validation part make its
+figures optimistic. They were drawn in the same way from the photos that the validation part leaves.
 """
+
+from collections.abc import Mapping, Sequence
 
 from facealign.datasets.sample import NAME_300W, Sample
 
@@ -37,16 +43,53 @@ _PHOTOS: dict[str, str] = {
     0669 0693 0706 0728 0735 0739 0749 0780 0781 0788 0790 0801 0810 0817 0823 0829 0830 0832 0857 0867
     """,
 }
+_HELD_OUT_PHOTOS: dict[str, str] = {
+    "helen/trainset": """
+    10406776 13653802 22920624 100591971 106326063 107473045 110520830 111836119 114226877 117634057
+    117932364 118554337 137346980 148348993 172375929 179820698 186403955 188293705 193929298 194136419
+    194574878 203328057 211373432 213033315 214426541 214778625 218904494 221238636 221272641 222388800
+    1010057391 1050957686 1063957157 1115234911 1142136696 1198061571 1223190031 1233476865 1240101737
+    1252885598 1263447841 1270609209 1297446285 1308054912 1342606231 1394430375 1411496009 1418180068
+    1422581646 1426553012 1437632861 1439641049 1461557880 1470006576 1571340973 1589999087 1698375922
+    1700687106 1757432712 1801024299 1860419055 1895136013 1908146310 1954949800 2030224419 2041377546
+    2061605575 2072336994 2093465867 2115806866 2118321955 2138851191 2140556694 2140620254 2150051470
+    2163829312 2164847927 2170402460 2201942026 2203694817 2212956363 2215829570 2216370944 2223862191
+    2229969688 2246883372 2258913498 2264901367 2267947745 2289957281 2292430114
+    """,
+    "lfpw/trainset": """
+    0001 0017 0018 0025 0039 0056 0065 0067 0073 0075 0108 0125 0127 0129 0132 0144 0150 0159 0170 0193
+    0202 0217 0223 0226 0229 0234 0270 0295 0296 0309 0312 0324 0328 0331 0332 0337 0358 0359 0368 0375
+    0379 0381 0382 0383 0386 0406 0407 0412 0421 0423 0431 0433 0434 0445 0453 0472 0483 0514 0521 0538
+    0549 0554 0555 0556 0576 0587 0589 0594 0608 0609 0611 0619 0622 0629 0634 0640 0646 0652 0673 0679
+    0723 0726 0742 0753 0759 0762 0764 0784 0791 0798 0800 0806 0807 0820 0822 0839 0845 0849 0850 0860
+    """,
+}
 PHOTOS: dict[str, tuple[str, ...]] = {folder: tuple(numbers.split()) for folder, numbers in _PHOTOS.items()}
-"""Photos by folder of 300-W: Flickr's numbers, or LFPW's own."""
-VALIDATION_GROUPS: frozenset[str] = frozenset(
-    f"{NAME_300W}/{folder} image_{number}" if folder.startswith("lfpw") else f"photo {number}"
-    for folder, numbers in PHOTOS.items()
-    for number in numbers
-)
-"""The photos as `Sample.group` names them, which holds for images made from them too."""
+"""Photos of the validation part by folder of 300-W: Flickr's numbers, or LFPW's own."""
+HELD_OUT_PHOTOS: dict[str, tuple[str, ...]] = {
+    folder: tuple(numbers.split()) for folder, numbers in _HELD_OUT_PHOTOS.items()
+}
+"""The same of the held-out part."""
+
+
+def groups_of(photos: Mapping[str, Sequence[str]]) -> frozenset[str]:
+    """Photos by folder as `Sample.group` names them, which holds for images made from them too."""
+    return frozenset(
+        f"{NAME_300W}/{folder} image_{number}" if folder.startswith("lfpw") else f"photo {number}"
+        for folder, numbers in photos.items()
+        for number in numbers
+    )
+
+
+VALIDATION_GROUPS = groups_of(PHOTOS)
+HELD_OUT_GROUPS = groups_of(HELD_OUT_PHOTOS)
 
 
 def in_validation(sample: Sample) -> bool:
     """Whether a face is in the validation part: it belongs to 300-W, and its photo is in the list."""
     return sample.is_300w and sample.group in VALIDATION_GROUPS
+
+
+def in_held_out(sample: Sample) -> bool:
+    """Whether a face is in the held-out part: it belongs to 300-W, and its photo is in the list."""
+    return sample.is_300w and sample.group in HELD_OUT_GROUPS

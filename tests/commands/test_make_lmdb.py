@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 PHOTOS = {
     "300w/afw": ["11111111_1", "11111111_2", "22222222_1", "33333333_1"],
     "300w/helen/trainset": [f"{number}_1" for number in range(1000001, 1000007)],
-    "300w/lfpw/trainset": [f"image_000{number}" for number in range(1, 5)],
+    "300w/lfpw/trainset": [f"image_000{number}" for number in range(2, 6)],
     "300w/helen/testset": ["2000001_1", "2000002_1"],
     "300w/lfpw/testset": ["image_0001", "image_0002"],
     "300w/ibug": ["image_003_1", "image_004"],

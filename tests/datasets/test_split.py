@@ -13,7 +13,14 @@ from facealign.datasets.pts import write_pts
 from facealign.datasets.sample import Sample, group_of
 from facealign.datasets.scan import scan
 from facealign.datasets.split import split
-from facealign.datasets.validation_300w import PHOTOS, VALIDATION_GROUPS, in_validation
+from facealign.datasets.validation_300w import (
+    HELD_OUT_GROUPS,
+    HELD_OUT_PHOTOS,
+    PHOTOS,
+    VALIDATION_GROUPS,
+    in_held_out,
+    in_validation,
+)
 from facealign.errors import FaceAlignError
 
 POINTS = np.zeros((68, 2))
@@ -27,15 +34,16 @@ def sample(relative):
 
 numbers = st.integers(10000, 10012)
 small = st.integers(1, 5)
+of_lfpw = st.integers(2, 6)  # numbers of photos in no fixed part
 NAMES = {
     "afw": st.builds("300w/afw/{}_{}.jpg".format, numbers, small),
     "helen": st.builds("300w/helen/trainset/{}_{}.jpg".format, numbers, small),
     "helen test": st.builds("300w/helen/testset/{}_{}.jpg".format, numbers, small),
-    "lfpw": st.builds("300w/lfpw/trainset/image_{:04}.png".format, small),
-    "lfpw test": st.builds("300w/lfpw/testset/image_{:04}.png".format, small),
+    "lfpw": st.builds("300w/lfpw/trainset/image_{:04}.png".format, of_lfpw),
+    "lfpw test": st.builds("300w/lfpw/testset/image_{:04}.png".format, of_lfpw),
     "ibug": st.builds("300w/ibug/image_{:03}_{}.jpg".format, small, small),
     "afw turned": st.builds("300w_lp/AFW_{}_{}_{}.jpg".format, numbers, small, small),
-    "lfpw test turned": st.builds("300w_lp/LFPW_image_test_{:04}_{}.jpg".format, small, small),
+    "lfpw test turned": st.builds("300w_lp/LFPW_image_test_{:04}_{}.jpg".format, of_lfpw, small),
     "copies": st.builds("helen_256/{}_{}.jpg".format, numbers, small),
     "videos": st.builds("youtube_faces/{}_{:02}.jpg".format, st.sampled_from(["Ann_A", "Bob", "Eve"]), small),
     "photos": st.builds("mine/{}.jpg".format, st.text("abcxyz", min_size=1, max_size=2)),
@@ -303,6 +311,25 @@ def test_the_fixed_part_is_the_one_that_all_figures_were_measured_on():
         groups = {face.group for face in faces(folder, PHOTOS[folder])}
         hashes = [hashlib.sha256(group.encode()).digest() for group in groups]
         assert max(int.from_bytes(each[:4], "big") for each in hashes) < lowest * 2**32
+
+
+def test_the_held_out_part_is_on_no_side_whatever_it_is_called():
+    held = [face for folder, numbers in HELD_OUT_PHOTOS.items() for face in faces(folder, numbers)]
+    assert {folder: len(set(numbers)) for folder, numbers in HELD_OUT_PHOTOS.items()} == {
+        "helen/trainset": 91,
+        "lfpw/trainset": 100,
+    }
+    assert {face.group for face in held} == HELD_OUT_GROUPS
+    assert HELD_OUT_GROUPS.isdisjoint(VALIDATION_GROUPS)
+    assert all(in_held_out(face) and not in_validation(face) for face in held)
+    assert not any(in_held_out(face) for face in OTHERS)
+    copies = [sample(f"mine/{HELD_OUT_PHOTOS['helen/trainset'][0]}_1.jpg")]
+    listed = faces("afw", PHOTOS["afw"])
+    for share in (0.0, 0.1):
+        assert split([*held, *copies, *listed, *OTHERS], share, 0) == (OTHERS, listed if share else [])
+    drawn = split([*held, *copies, *OTHERS], 0.5, 0)[1]
+    assert drawn
+    assert groups(drawn).isdisjoint(HELD_OUT_GROUPS)
 
 
 def test_share_0_writes_no_validation_part_and_still_does_not_train_on_it():
