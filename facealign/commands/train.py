@@ -5,7 +5,6 @@ written is complete.
 """
 
 import argparse
-import dataclasses
 import math
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from facealign.errors import FaceAlignError
 from facealign.io.lock import exclusive
 from facealign.lmdb.meta import default_directory
 from facealign.networks.data_layers import MAX_ELASTIC, PHOTOMETRIC, elastic_deformation
-from facealign.networks.recipes import RECIPES, Recipe, recipe_named
+from facealign.networks.recipes import RECIPES, Recipe, changed, recipe_named
 from facealign.networks.registry import spec_of
 from facealign.training.log import LOG, plot_log
 from facealign.training.preparation import OnTheFly, PreparedRun, Settings, prepare
@@ -71,10 +70,11 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, metavar="N", help="in total (default: the recipe's)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="start from these (.caffemodel)")
     parser.add_argument(
-        "--base-lr",
-        type=float,
-        metavar="RATE",
-        help="base learning rate (default: the recipe's)",
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change settings of the recipe: base_lr=0.001, lr_policy=poly power=1, weight_decay, dropout...",
     )
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--seed", type=int, default=0, help="of initial weights and noise (default: 0)")
@@ -89,8 +89,13 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         value = getattr(arguments, name)
         if value is not None and value < low:
             parser.error(f"--{name.replace('_', '-')}: expected {low} or more")
-    if arguments.base_lr is not None and not 0 < arguments.base_lr < math.inf:
-        parser.error("--base-lr: expected more than 0")
+    try:
+        arguments.recipe = changed(
+            recipe_named(arguments.recipe),
+            {name: value for name, _, value in (text.partition("=") for text in arguments.set)},
+        )
+    except ValueError as error:
+        parser.error(f"--set: {error}")
     if (arguments.weigh or arguments.photometric or arguments.elastic) and not arguments.on_the_fly:
         parser.error("--weigh, --photometric and --elastic: only with --on-the-fly")
     if not 0 <= arguments.elastic <= MAX_ELASTIC:
@@ -133,9 +138,7 @@ def starting_weights(recipe: Recipe, given: Path | None) -> Path | None:
 
 def main() -> None:
     arguments = arguments_of()
-    recipe = recipe_named(arguments.recipe)
-    if arguments.base_lr is not None:
-        recipe = dataclasses.replace(recipe, base_lr=arguments.base_lr)
+    recipe = arguments.recipe
     directory = arguments.run or Path(recipe.run_directory)
     resumes = not arguments.restart and newest_weights(directory, recipe.stage) is not None
     spec = spec_of(recipe.network)

@@ -1,6 +1,8 @@
 """Training recipes as data: prototxt, solver, training runs and docs come from these rows."""
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +60,27 @@ class Recipe:
         return f"{self.run_directory}/{self.stage}"
 
 
+POLICIES: dict[str, tuple[str, ...]] = {
+    "fixed": (),
+    "inv": ("gamma", "power"),
+    "poly": ("power",),
+    "exp": ("gamma",),
+    "cosine": (),
+}
+"""Learning-rate policies, and the fields that each needs."""
+NUMBERS: dict[str, type] = {
+    **dict.fromkeys(("base_lr", "power", "gamma", "final_lr_ratio", "weight_decay", "momentum"), float),
+    **dict.fromkeys(("momentum2", "dropout"), float),
+    **dict.fromkeys(("warmup_iter", "batch_size", "normalized"), int),
+}
+"""Settings that are numbers, with their types."""
+_RANGES: dict[str, tuple[float, float]] = {
+    "base_lr": (1e-12, math.inf),
+    "batch_size": (1, 1e5),
+    "normalized": (0, 2),
+    **dict.fromkeys(("momentum", "momentum2", "dropout"), (0.0, 1.0)),
+}
+"""Least value and upper bound of settings that are not just 0 or more."""
 FIELDS_LEFT_OUT: dict[str, Any] = {
     field.name: field.default
     for field in dataclasses.fields(Recipe)
@@ -141,6 +164,38 @@ RECIPES: dict[str, Recipe] = {
         ),
     )
 }
+
+
+def changed(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
+    """The recipe with other settings, given as text: of the solver, the batch, the dropout, the loss.
+
+    Raises ValueError for an unknown setting, a value out of its range, or a policy that lacks a setting.
+
+    >>> changed(RECIPES["mobilenet_v2/stage2"], {"weight_decay": "0", "lr_policy": "poly"}).lr_policy
+    'poly'
+    """
+    values: dict[str, Any] = {}
+    for name, text in settings.items():
+        if name == "lr_policy":
+            if text not in POLICIES:
+                raise ValueError(f"{name}={text}: expected {', '.join(POLICIES)}")
+            values[name] = text
+            continue
+        if name not in NUMBERS:
+            raise ValueError(f"{name}={text}: no such setting; there are lr_policy, {', '.join(NUMBERS)}")
+        try:
+            value = NUMBERS[name](text)
+        except ValueError:
+            raise ValueError(f"{name}={text}: expected a number") from None
+        low, high = _RANGES.get(name, (0, math.inf))
+        if not low <= value < high:
+            raise ValueError(f"{name}={text}: expected {low} or more and less than {high:g}")
+        values[name] = value
+    result = dataclasses.replace(recipe, **values)
+    for name in POLICIES[result.lr_policy]:
+        if getattr(result, name) is None:
+            raise ValueError(f"lr_policy={result.lr_policy}: give {name}=NUMBER too")
+    return result
 
 
 def recipe_named(name: str) -> Recipe:

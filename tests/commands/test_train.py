@@ -290,7 +290,7 @@ def test_samples_varied_anew_train_and_go_on_where_they_were(fresh, data, tmp_pa
         "--weigh",
         "photos=2",
     )
-    common += ("--base-lr", 0.0021)
+    common += ("--set", "base_lr=0.0021")
     arguments = (*common, "--data", fresh, "--snapshot-every", 2, "--validate-every", 2)
     first = tool(*arguments, "--iterations", 2)
     assert first.returncode == 0, first.stderr
@@ -311,7 +311,7 @@ def test_samples_varied_anew_train_and_go_on_where_they_were(fresh, data, tmp_pa
     last = "stage1_iter_2.caffemodel"
     assert same_weights(again / last, directory / last)
     # what would be another run, or cannot be one
-    rate = ("--base-lr", 0.0021)
+    rate = ("--set", "base_lr=0.0021")
     other = tool("--stage", 1, "--run", again, "--data", fresh, "--on-the-fly", *rate, "--iterations", 4)
     assert "holds a run with another augmentation on the fly; use --restart" in failure(other)
     run = ("--stage", 1, "--run", tmp_path / "none", "--on-the-fly")
@@ -350,8 +350,8 @@ def test_the_plain_command_trains_with_what_was_written(finished):
         ["--stage", "1", "--validate-every", "-1"],
         ["--stage", "1", "--seed", "-1"],
         ["--stage", "1", "--device", "tpu"],
-        ["--stage", "1", "--base-lr", "0"],
-        ["--stage", "1", "--base-lr", "nan"],
+        ["--stage", "1", "--set", "base_lr=0"],
+        ["--stage", "1", "--set", "base_lr=nan"],
         ["--stage", "1", "--photometric"],
         ["--stage", "1", "--elastic", "0.02"],
         ["--stage", "1", "--on-the-fly", "--elastic", "0.06"],

@@ -1,10 +1,13 @@
 """The recipes as data."""
 
+import dataclasses
+
 import pytest
 
 from facealign.errors import FaceAlignError
 from facealign.networks.prototxt_tree import BUILDERS
-from facealign.networks.recipes import RECIPES, recipe_named
+from facealign.networks.recipes import RECIPES, changed, recipe_named
+from facealign.networks.solver import solver
 
 
 def test_an_unknown_recipe_names_those_there_are():
@@ -49,3 +52,35 @@ def test_runs_do_not_share_a_directory():
     assert len(directories) == len(RECIPES)
     for recipe in RECIPES.values():
         assert recipe.snapshot_prefix.startswith(recipe.run_directory + "/")
+
+
+def test_settings_that_are_changed_reach_the_solver_and_the_rest_stays():
+    stage2 = recipe_named("mobilenet_v2/stage2")
+    other = changed(stage2, {"lr_policy": "poly", "power": "1", "base_lr": "1e-3", "batch_size": "32"})
+    message = solver(other, "net.prototxt")
+    assert (message.lr_policy, message.power) == ("poly", 1)
+    assert message.base_lr == pytest.approx(0.001)
+    assert other.batch_size == 32
+    assert dataclasses.replace(other, lr_policy="inv", power=0.75, base_lr=1e-4, batch_size=64) == stage2
+    assert changed(stage2, {}) == stage2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("base_lr", "0", "or more"),
+        ("base_lr", "nan", "or more"),
+        ("base_lr", "inf", "less than inf"),
+        ("base_lr", "", "expected a number"),
+        ("momentum", "1", "less than 1"),
+        ("batch_size", "0", "expected 1 or more"),
+        ("batch_size", "2.5", "expected a number"),
+        ("weight_decay", "-1", "expected 0 or more"),
+        ("lr_policy", "sometimes", "expected fixed, inv, poly"),
+        ("lr_policy", "inv", "give gamma=NUMBER too"),
+        ("name", "mine", "no such setting; there are lr_policy, base_lr"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        changed(recipe_named("mobilenet_v2/stage1"), {name: value})
