@@ -19,7 +19,7 @@ from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import box_from_landmarks, landmark_box, overlap
 from facealign.io.atomic import replacing
 from facealign.io.images import read_image
-from facealign.io.reading import read_json
+from facealign.io.reading import read_bytes, read_json
 
 MATCH_OVERLAP = 0.3
 """A detection is matched to the annotated face when its overlap with the landmarks' box exceeds this."""
@@ -43,8 +43,12 @@ class FaceBox:
 
 
 def checksum_of(sample: Sample) -> str:
-    """Checksum of the sample's photo and of its annotation."""
-    return f"{zlib.crc32(sample.path.read_bytes()):08x}-{zlib.crc32(sample.points.tobytes()):08x}"
+    """Checksum of the sample's photo and of its annotation; without a readable photo, of the latter alone."""
+    try:
+        photo = f"{zlib.crc32(read_bytes(sample.path, 'expected an image')):08x}"
+    except FaceAlignError:
+        photo = "unreadable"
+    return f"{photo}-{zlib.crc32(sample.points.tobytes()):08x}"
 
 
 def best_match(candidates: FloatArray, points: FloatArray) -> int | None:

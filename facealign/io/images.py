@@ -71,6 +71,8 @@ def image_size(file: Path | io.BytesIO) -> tuple[int, int] | None:
 
     EXIF orientation is not applied: annotations are made without.
     """
+    if isinstance(file, Path) and not file.is_file():  # opening a pipe would wait for its writer
+        return None
     try:
         with _unlimited(), PillowImage.open(file) as opened:
             return opened.height, opened.width

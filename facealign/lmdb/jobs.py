@@ -16,6 +16,7 @@ from facealign.crops.augmentation import Augmentation
 from facealign.crops.model_spec import ModelSpec
 from facealign.datasets.sample import Sample
 from facealign.errors import FaceAlignError
+from facealign.io.reading import read_bytes
 
 Result = TypeVar("Result")
 PARTS = {"train": "training", "val": "validation"}
@@ -131,11 +132,18 @@ def by_folder(samples: Iterable[Sample]) -> dict[str, int]:
 
 
 def fingerprint(jobs: Iterable[Job]) -> str:
-    """SHA-256 over the sources of samples: name, photo, landmarks and box of every face."""
+    """SHA-256 over the sources of samples: name, photo, landmarks and box of every face.
+
+    A photo that is gone by now counts as an empty one.
+    """
     digest = hashlib.sha256()
     for job in jobs:
         digest.update(f"{job.sample.relative}\0".encode())
-        digest.update(hashlib.sha256(job.sample.path.read_bytes()).digest())
+        try:
+            photo = read_bytes(job.sample.path, "expected an image")
+        except FaceAlignError:
+            photo = b""
+        digest.update(hashlib.sha256(photo).digest())
         digest.update(_exact(job.sample.points))
         digest.update(_exact(job.box))
     return digest.hexdigest()

@@ -218,6 +218,29 @@ def test_bad_files_are_skipped_counted_and_named(first_spoiled):
     assert sources["mine/a.png"] == "unreadable"
 
 
+def test_an_image_that_is_no_file_is_skipped_and_named_and_found_when_it_is_there(first_spoiled, tmp_path):
+    """A link to nowhere, a link to itself, a folder and a pipe, each with an annotation."""
+    root, path = tmp_path / "data" / "mine", tmp_path / "boxes.json"
+    root.mkdir(parents=True)
+    shutil.copy(first_spoiled[0] / "300w" / "afw" / "134212_1.png", root / "whole.png")
+    points = (first_spoiled[0] / "300w" / "afw" / "134212_1.pts").read_text()
+    for name in ("whole", "gone", "loop", "folder", "pipe"):
+        (root / f"{name}.pts").write_text(points)
+    (root / "gone.png").symlink_to("nowhere.png")
+    (root / "loop.png").symlink_to("loop.png")
+    (root / "folder.png").mkdir()
+    os.mkfifo(root / "pipe.png")
+    result = detect("--data", root, "--output", path, "--workers", 1)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{path}: 1 faces, 0 profiles left out, 4 skipped\n")
+    for name in ("gone", "loop", "folder", "pipe"):
+        assert result.stderr.count(f"skipped: {root / name}.png: ") == 1
+    (root / "gone.png").unlink()
+    shutil.copy(root / "whole.png", root / "gone.png")
+    again = detect("--data", root, "--output", path, "--workers", 1)
+    assert again.stdout.startswith(f"{path}: 2 faces, 0 profiles left out, 3 skipped\n")
+
+
 def test_a_photo_known_as_unreadable_is_named_again(spoiled, first_spoiled):
     root, path = spoiled
     before = path.read_bytes()
