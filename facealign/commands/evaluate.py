@@ -15,7 +15,7 @@ from tqdm import tqdm
 from facealign.datasets.detected_boxes import read_boxes
 from facealign.datasets.sample import Sample
 from facealign.datasets.scan import faces_in
-from facealign.datasets.validation_300w import in_validation
+from facealign.datasets.validation_300w import FACES, in_validation
 from facealign.engines.opening import KINDS
 from facealign.errors import FaceAlignError
 from facealign.evaluation.ced_plot import plot_ced
@@ -108,7 +108,7 @@ def main() -> None:
     found = faces_in(arguments.data, strict=arguments.strict)
     for file, reason in found.skipped:
         print(f"skipped: {reason if file in reason else f'{file}: {reason}'}", file=sys.stderr)
-    samples, validation = chosen(found.samples, arguments.validation_of, arguments.all)
+    samples, validation, whole = chosen(found.samples, arguments.validation_of, arguments.all)
     samples = limit_per_folder(samples, arguments.limit)
     if arguments.weights is None:
         arguments.weights = newest()
@@ -156,6 +156,7 @@ def main() -> None:
             "limit": arguments.limit,
         },
         validation,
+        whole,
     )
     text = markdown([data])
     writers: dict[Path, Callable[[Path], object]] = {json_file: lambda path: write_results(path, data)}
@@ -192,30 +193,31 @@ def newest() -> Path:
 
 def chosen(
     samples: list[Sample], lmdbs: Path | None, everything: bool
-) -> tuple[list[Sample], frozenset[str]]:
-    """Samples to evaluate, and the paths (`Sample.relative`) of the validation faces among them.
+) -> tuple[list[Sample], frozenset[str], int]:
+    """Samples to evaluate, the paths (`Sample.relative`) of the validation faces among them, and the number
+    of those in the whole validation part.
 
     The samples are 300-W's validation part and test sets, or, where there are none, all.
     """
     if lmdbs is not None:
-        kept = set_apart(samples, lmdbs)
-        return kept, frozenset(sample.relative for sample in kept)
+        kept, number = set_apart(samples, lmdbs)
+        return kept, frozenset(sample.relative for sample in kept), number
     validation = frozenset(sample.relative for sample in samples if in_validation(sample))
     kept = [sample for sample in samples if sample.is_test or sample.relative in validation]
     if everything or not kept:
-        return samples, validation
+        return samples, validation, FACES
     if len(kept) < len(samples):
         print(f"left out: {len(samples) - len(kept)} training faces (--all includes them)", file=sys.stderr)
-    return kept, validation
+    return kept, validation, FACES
 
 
-def set_apart(samples: list[Sample], directory: Path) -> list[Sample]:
-    """The samples in the validation part of the LMDBs in `directory`."""
+def set_apart(samples: list[Sample], directory: Path) -> tuple[list[Sample], int]:
+    """The samples in the validation part of the LMDBs in `directory`, and the number of faces in that."""
     names = read_meta(directory).validation_faces
     kept = [sample for sample in samples if sample.relative in names]
     if not kept:
         raise FaceAlignError(f"{directory}: none of its validation faces is in this data")
-    return kept
+    return kept, len(names)
 
 
 def finder(boxes: str, aligner: FaceAligner) -> FindBox:

@@ -23,7 +23,7 @@ from facealign.io.atomic import replacing_all
 from facealign.io.outputs import check_outputs
 from facealign.io.reading import read_json
 from facealign.io.unfinished import temporary_folder
-from facealign.lmdb.meta import read_meta
+from facealign.lmdb.meta import META, read_meta
 from facealign.lmdb.pairs import read_part
 from facealign.networks.recipes import Recipe, recipe_named
 from facealign.networks.registry import BUILDERS, PROTOTXT
@@ -86,6 +86,11 @@ def main() -> None:
         card = model_card(name, recipe, described, data.values, rows, iteration, spec, digests, measured)
     except ValueError as error:
         raise FaceAlignError(f"{arguments.run / LOG}: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FaceAlignError(
+            f"{arguments.run / RUN}, {arguments.data / META}: lack what the card says ({error!r}); make the "
+            "LMDBs and the run again"
+        ) from error
     contents[f"{name}.md"] = card.encode()
     with replacing_all([arguments.output / file for file in contents]) as partials:
         for partial, content in zip(partials, contents.values(), strict=True):

@@ -39,6 +39,8 @@ _PHOTOS: dict[str, str] = {
 }
 PHOTOS: dict[str, tuple[str, ...]] = {folder: tuple(numbers.split()) for folder, numbers in _PHOTOS.items()}
 """Photos by folder of 300-W: Flickr's numbers, or LFPW's own."""
+FACES = 300
+"""Faces on the photos, of which some show several."""
 VALIDATION_GROUPS: frozenset[str] = frozenset(
     f"{NAME_300W}/{folder} image_{number}" if folder.startswith("lfpw") else f"photo {number}"
     for folder, numbers in PHOTOS.items()

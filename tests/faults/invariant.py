@@ -63,20 +63,21 @@ def holds(
     seconds: float = SECONDS,
     memory: int = MEMORY,
     file_limit: int | None = None,
+    temporary: Path | None = None,
 ) -> Outcome:
     """Run a command in the folder `place` in a process of its own, with a TMPDIR of its own, and check it.
 
     outputs: files and folders, relative to `place`, that it may write or change; kill_after: seconds after
     which it gets SIGKILL, with its workers; may_be_killed: it may also kill itself; file_limit: bytes that a
-    file may have.
+    file may have; temporary: a folder for TMPDIR instead, in which what a killed process left may be.
     Fails the test when: the exit code is not among EXIT_CODES (or that of the kill); a failure is more than
     one line of standard error, or a traceback; anything but `outputs` is new, gone or changed in `place` or
     new in TMPDIR, where it was not killed; it took more than `memory` or `seconds`.
     """
     before = listing(place, outputs)
     with tempfile.TemporaryDirectory(prefix="faults-") as scratch:
-        temporary = Path(scratch) / "tmp"
-        temporary.mkdir()
+        temporary = temporary or Path(scratch) / "tmp"
+        temporary.mkdir(exist_ok=True)
         outcome, late = _run(
             command,
             place,
