@@ -2,11 +2,12 @@
 
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO
 
 import facealign
 from facealign.errors import FaceAlignError
@@ -25,6 +26,10 @@ VERBS = {
 }
 """Verb -> what it does; its program is the module of that name in `commands`."""
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but tab and line end, and those that turn the direction of writing."""
+_MOVES = re.compile(r"(?:\r|\n|\x1b\[A)*")
+"""How tqdm gets to the line of one of several bars."""
 OPENCV_FATAL = 1
 """LOG_LEVEL_FATAL, for which OpenCV 4 has no name and another function."""
 
@@ -62,6 +67,31 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise Ended
 
 
+class _Escaping:
+    """A terminal's stream, on which control characters in what is printed, such as in a file's name, are
+    shown instead of obeyed. Line ends and the moves of progress bars, which are written alone, are obeyed.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        inner = "" if _MOVES.fullmatch(text) else text.removeprefix("\r").removesuffix("\r")
+        shown = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), inner)
+        self._stream.write(text.replace(inner, shown, 1) if inner else text)
+        return len(text)
+
+
+def _escape_on_terminals() -> None:
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and stream.isatty():
+            setattr(sys, name, _Escaping(stream))
+
+
 def run(main: Callable[[], None]) -> NoReturn:
     """Call `main` and exit: 0 done, 1 an expected error (one line), 130 interrupted by Ctrl-C, 143 ended by
     SIGTERM or SIGHUP.
@@ -71,6 +101,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     os.environ.setdefault("GLOG_minloglevel", "2")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
+    _escape_on_terminals()
     try:
         if "OPENCV_LOG_LEVEL" not in os.environ:
             _silence_opencv()

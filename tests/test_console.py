@@ -1,8 +1,13 @@
 """The edge of the programs: real processes, their exit codes, and one line on standard error."""
 
+import contextlib
+import fcntl
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -137,3 +142,44 @@ def test_a_signal_while_a_program_is_imported_is_one_line(name, code):
     done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert done.stderr in ("interrupted\n", "ended by a signal\n")
+
+
+def on_a_terminal(body):
+    """What a program writes to a terminal, standard output and error together."""
+    ours, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    try:
+        program(body, stdout=terminal, stderr=terminal)
+    finally:
+        os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # at its end
+        while chunk := os.read(ours, 1 << 16):
+            shown += chunk
+    os.close(ours)
+    return shown.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "print(NAME)",
+        "print(NAME, file=sys.stderr)",
+        "raise FaceAlignError(NAME)",
+        "import tqdm; tqdm.tqdm.write(NAME, file=sys.stderr)",
+    ],
+)
+def test_control_characters_in_names_are_shown_on_a_terminal_and_not_obeyed(body):
+    name = "a\x1b[2J\x07b\rc\x9bd\u202ee.jpg"
+    shown = on_a_terminal(f"NAME = {name!r}\n{body}")
+    start, end = r"a\x1b[2J\x07b", r"c\x9bd\u202ee.jpg" + "\n"
+    assert shown.removeprefix("error: ") in (rf"{start}\r{end}", f"{start} {end}")
+    assert program(f"NAME = {name!r}\nprint(NAME)").stdout.startswith("a\x1b[2J")  # no terminal: as it is
+
+
+def test_progress_bars_move_on_a_terminal():
+    body = "import tqdm\nfor _ in tqdm.tqdm(range(2), desc='a'):\n    list(tqdm.tqdm(range(3), desc='b'))"
+    shown = on_a_terminal(body)
+    assert "\x1b[A" in shown
+    assert "\ra: 100%" in shown
+    assert "\\" not in shown

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
@@ -21,6 +24,17 @@ class BuildError(Exception):
 def build_directory() -> Path:
     """Where everything that is made goes: $CAFFE_BUILD_DIR, or build/caffe beside custom_caffe."""
     return Path(os.environ.get("CAFFE_BUILD_DIR") or HERE.parent / "build" / "caffe").resolve()
+
+
+@contextmanager
+def scratch(prefix: str, parent: Path) -> Iterator[Path]:
+    """A new folder in `parent`, removed at the end. Those that killed builds left there are removed first:
+    the caller holds the lock of the build directory.
+    """
+    for left in parent.glob(f"{prefix}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{prefix}-", dir=parent) as made:
+        yield Path(made)
 
 
 def say(text: str) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder import boost, source
-from builder.common import HERE, BuildError, build_directory, capture, run_logged, say
+from builder.common import HERE, BuildError, build_directory, capture, run_logged, say, scratch
 from builder.variants import Variant
 
 _QUESTIONS = """
@@ -147,8 +146,8 @@ def prepare_source(root: Path) -> None:
         source.verify(upstream, str(upstream), lock)
     except BuildError:
         source.fetch(upstream)
-    with tempfile.TemporaryDirectory(prefix="patch-", dir=root) as scratch:
-        tree = Path(scratch) / "source"
+    with scratch("patch", root) as made:
+        tree = made / "source"
         shutil.copytree(upstream, tree)
         for patch in sorted((HERE / "patches").glob("*.patch")):
             try:

@@ -9,7 +9,6 @@ import platform
 import re
 import shutil
 import sys
-import tempfile
 import tomllib
 import zipfile
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Literal, TypedDict, cast
 
 from builder import packages, source, wheel
-from builder.common import HERE, BuildError, build_directory, capture, run_logged, say
+from builder.common import HERE, BuildError, build_directory, capture, run_logged, say, scratch
 from builder.compile import Interpreter, make
 from builder.variants import Variant
 
@@ -272,19 +271,19 @@ def _repair(built: Path, kind: Variant) -> Path:
     """Lay the shared libraries into a wheel, add the licences, and write it anew: same input, same bytes."""
     programs = _tools() / "bin"
     output_directory().mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="repair-", dir=build_directory()) as scratch:
+    with scratch("repair", build_directory()) as folder:
         environment = {
             **os.environ,
             "PATH": f"{programs}:{os.environ['PATH']}",
             "SOURCE_DATE_EPOCH": "1577836800",
         }
         run_logged(
-            [programs / "auditwheel", "repair", "--wheel-dir", scratch, built],
+            [programs / "auditwheel", "repair", "--wheel-dir", folder, built],
             build_directory() / "auditwheel.log",
-            directory=Path(scratch),
+            directory=folder,
             environment=environment,
         )
-        repaired = next(Path(scratch).glob("*.whl"))
+        repaired = next(folder.glob("*.whl"))
         with zipfile.ZipFile(repaired) as packed:
             contents = {name: packed.read(name) for name in sorted(packed.namelist()) if name[-1] != "/"}
     texts = _licences([Path(name).name for name in contents if ".libs/" in name])

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import tarfile
-import tempfile
 import tomllib
 import urllib.error
 import urllib.request
@@ -15,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict, cast
 
-from builder.common import HERE, BuildError, capture, hash_files, say
+from builder.common import HERE, BuildError, capture, hash_files, say, scratch
 
 Place = dict[str, str]
 
@@ -76,9 +75,9 @@ def fetch(destination: Path, lock: Lock | None = None) -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
     failures: list[str] = []
     for place in lock["place"]:
-        with tempfile.TemporaryDirectory(prefix="fetch-", dir=destination.parent) as scratch:
+        with scratch("fetch", destination.parent) as folder:
             try:
-                found = FETCHERS[place["kind"]](place, Path(scratch))
+                found = FETCHERS[place["kind"]](place, folder)
                 if found is None:
                     continue
                 name, root = found
@@ -89,7 +88,7 @@ def fetch(destination: Path, lock: Lock | None = None) -> None:
                 say(str(error))
                 failures.append(str(error))
                 continue
-            staged = Path(scratch) / "verified"
+            staged = folder / "verified"
             staged.mkdir()
             for entry in lock["files"]:
                 copy = shutil.copytree if (root / entry).is_dir() else shutil.copy2

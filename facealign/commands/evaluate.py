@@ -6,6 +6,7 @@ error (NME), beside which the number of missed faces is given.
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from facealign.datasets.detected_boxes import read_boxes
 from facealign.datasets.sample import Sample
 from facealign.datasets.scan import faces_in
-from facealign.datasets.validation_300w import in_validation
+from facealign.datasets.validation_300w import FACES, in_validation
 from facealign.engines.opening import KINDS
 from facealign.errors import FaceAlignError
 from facealign.evaluation.ced_plot import plot_ced
@@ -31,7 +32,8 @@ from facealign.evaluation.measure import (
 from facealign.evaluation.results_file import write_results
 from facealign.inference.face_aligner import FaceAligner
 from facealign.inference.model_zoo import default_weights, second_of
-from facealign.io.atomic import replacing
+from facealign.io.atomic import write_together
+from facealign.io.outputs import check_outputs
 from facealign.lmdb.meta import read_meta
 from facealign.networks.recipes import RECIPES
 from facealign.training.snapshots import newest_weights
@@ -99,10 +101,14 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = arguments_of()
+    json_file = arguments.json
+    table = json_file.with_suffix(".md") if arguments.markdown is True else arguments.markdown
+    plot = json_file.with_suffix(".png") if arguments.plot is True else arguments.plot
+    check_outputs([Path(path) for path in (json_file, table, plot) if path is not None])
     found = faces_in(arguments.data, strict=arguments.strict)
     for file, reason in found.skipped:
         print(f"skipped: {reason if file in reason else f'{file}: {reason}'}", file=sys.stderr)
-    samples, validation = chosen(found.samples, arguments.validation_of, arguments.all)
+    samples, validation, whole = chosen(found.samples, arguments.validation_of, arguments.all)
     samples = limit_per_folder(samples, arguments.limit)
     if arguments.weights is None:
         arguments.weights = newest()
@@ -150,18 +156,16 @@ def main() -> None:
             "limit": arguments.limit,
         },
         validation,
+        whole,
     )
-    write_results(arguments.json, data)
     text = markdown([data])
+    writers: dict[Path, Callable[[Path], object]] = {json_file: lambda path: write_results(path, data)}
+    if table is not None:
+        writers[Path(table)] = lambda path: path.write_text(text, encoding="utf-8")
+    if plot is not None:
+        writers[Path(plot)] = lambda path: plot_ced(path, [data])
+    write_together(writers)
     sys.stdout.write(text)
-    if arguments.markdown is not None:
-        target = arguments.json.with_suffix(".md") if arguments.markdown is True else Path(arguments.markdown)
-        with replacing(target) as partial:
-            partial.write_text(text, encoding="utf-8")
-    if arguments.plot is not None:
-        plot_ced(
-            arguments.json.with_suffix(".png") if arguments.plot is True else Path(arguments.plot), [data]
-        )
 
 
 def method(name: str | None, aligner: FaceAligner) -> str:
@@ -189,30 +193,31 @@ def newest() -> Path:
 
 def chosen(
     samples: list[Sample], lmdbs: Path | None, everything: bool
-) -> tuple[list[Sample], frozenset[str]]:
-    """Samples to evaluate, and the paths (`Sample.relative`) of the validation faces among them.
+) -> tuple[list[Sample], frozenset[str], int]:
+    """Samples to evaluate, the paths (`Sample.relative`) of the validation faces among them, and the number
+    of those in the whole validation part.
 
     The samples are 300-W's validation part and test sets, or, where there are none, all.
     """
     if lmdbs is not None:
-        kept = set_apart(samples, lmdbs)
-        return kept, frozenset(sample.relative for sample in kept)
+        kept, number = set_apart(samples, lmdbs)
+        return kept, frozenset(sample.relative for sample in kept), number
     validation = frozenset(sample.relative for sample in samples if in_validation(sample))
     kept = [sample for sample in samples if sample.is_test or sample.relative in validation]
     if everything or not kept:
-        return samples, validation
+        return samples, validation, FACES
     if len(kept) < len(samples):
         print(f"left out: {len(samples) - len(kept)} training faces (--all includes them)", file=sys.stderr)
-    return kept, validation
+    return kept, validation, FACES
 
 
-def set_apart(samples: list[Sample], directory: Path) -> list[Sample]:
-    """The samples in the validation part of the LMDBs in `directory`."""
+def set_apart(samples: list[Sample], directory: Path) -> tuple[list[Sample], int]:
+    """The samples in the validation part of the LMDBs in `directory`, and the number of faces in that."""
     names = read_meta(directory).validation_faces
     kept = [sample for sample in samples if sample.relative in names]
     if not kept:
         raise FaceAlignError(f"{directory}: none of its validation faces is in this data")
-    return kept
+    return kept, len(names)
 
 
 def finder(boxes: str, aligner: FaceAligner) -> FindBox:

@@ -29,12 +29,13 @@ from facealign.datasets.duplicates import find_copies
 from facealign.datasets.sample import Sample
 from facealign.datasets.scan import faces_in
 from facealign.datasets.split import split
-from facealign.datasets.validation_300w import in_held_out, in_validation
+from facealign.datasets.validation_300w import FACES, in_held_out, in_validation
 from facealign.engines.pycaffe import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import box_from_landmarks
 from facealign.geometry.landmarks import eye_distance
 from facealign.io.atomic import replacing
+from facealign.io.outputs import check_outputs
 from facealign.lmdb.context_crop_writer import face_record_bytes as face_bytes
 from facealign.lmdb.context_crop_writer import write_faces
 from facealign.lmdb.distillation import Teacher, distilled
@@ -180,6 +181,7 @@ def main() -> None:
     spec, first = spec_of(arguments.network), None
     size = spec.size
     output = arguments.output or default_directory(size, arguments.on_the_fly, arguments.after is not None)
+    check_outputs(folders=[output])
     check_replaceable(output)
     teacher = None
     if arguments.teacher:
@@ -217,6 +219,7 @@ def main() -> None:
             f"{arguments.data}: no folder {', '.join(sorted(unknown))} for --copies-of in it"
         )
     copies = [arguments.copies_of.get(job.sample.subset, arguments.copies) for job in train_jobs]
+    fixed = any(map(in_validation, validation))
     samples = (0 if arguments.on_the_fly else sum(copies)) + len(val_jobs)
     cuts = sum((face_bytes if arguments.on_the_fly else cut_bytes)(job, settings) for job in train_jobs)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -268,7 +271,7 @@ def main() -> None:
                     job.sample.relative for job in val_jobs if job.sample.relative not in skipped
                 ],
                 "validation_share": arguments.validation,
-                "validation_is_fixed": any(map(in_validation, validation)),
+                "validation_is_fixed": fixed,
                 "boxes": box_settings,
                 "boxes_from_landmarks": sum(job.source != "mtcnn" for job in used),
                 "source_sha256": fingerprint(used),
@@ -297,6 +300,8 @@ def main() -> None:
     for name, part in parts.items():
         kind = "context crops" if name == "train" and arguments.on_the_fly else "samples"
         print(f"{output}: {name}: {part.samples} {kind} of {sum(part.faces.values())} faces")
+    if val_jobs and fixed and parts["val"].samples < FACES:
+        print(f"{output}: val: not the whole validation part of 300-W, which has {FACES} faces")
 
 
 def copies_in(

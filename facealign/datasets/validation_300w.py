@@ -66,10 +66,13 @@ _HELD_OUT_PHOTOS: dict[str, str] = {
 }
 PHOTOS: dict[str, tuple[str, ...]] = {folder: tuple(numbers.split()) for folder, numbers in _PHOTOS.items()}
 """Photos of the validation part by folder of 300-W: Flickr's numbers, or LFPW's own."""
+FACES = 300
+"""Faces of the validation part; some of its photos show several."""
 HELD_OUT_PHOTOS: dict[str, tuple[str, ...]] = {
     folder: tuple(numbers.split()) for folder, numbers in _HELD_OUT_PHOTOS.items()
 }
 """The same of the held-out part."""
+HELD_OUT_FACES = 200
 
 
 def groups_of(photos: Mapping[str, Sequence[str]]) -> frozenset[str]:

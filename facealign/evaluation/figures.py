@@ -147,16 +147,19 @@ def results(
     measured: Measurement,
     settings: Mapping[str, Any],
     validation: Collection[str] = (),
+    validation_faces: int | None = None,
 ) -> dict[str, Any]:
     """The evaluation as JSON-ready data; `settings` (weights, engine, boxes, ...) is stored with it.
 
-    validation: paths of the validation faces.
+    validation: paths of the validation faces; validation_faces: number of all there are, if it is known.
     Returns "subsets": figures of those present; "breakdown": of the validation subset, or else of all faces;
-    "absent": 300-W subsets without any image; "incomplete": subset -> images here and in the release;
+    "absent": 300-W subsets without any image; "incomplete": subset -> images here and in the release (or
+    in the whole validation part);
     "errors": every face's errors in % (null: missed); and the settings.
     """
     groups = subsets_of(samples, measured, validation)
     official = {**{name: sum(RELEASE[part] for part in parts) for name, parts in POOLED.items()}, **RELEASE}
+    whole = official if validation_faces is None else {**official, VALIDATION: validation_faces}
     parts_of = [sample for sample in samples if sample.relative in validation or not groups.get(VALIDATION)]
     return {
         "settings": dict(settings),
@@ -172,7 +175,7 @@ def results(
         "absent": [name for name in official if name not in groups and (name in POOLED or not validation)],
         "incomplete": {
             name: {"images": len(groups[name]), "in_release": count}
-            for name, count in official.items()
+            for name, count in whole.items()
             if name in groups and len(groups[name]) < count
         },
         "skipped": [{"file": file, "reason": reason} for file, reason in measured.skipped],

@@ -54,6 +54,13 @@ def _cell(evaluation: Mapping[str, Any], subset: str, key: str) -> str:
     return _number(figures[key]) + mark
 
 
+def _faces(evaluation: Mapping[str, Any], subset: str) -> str:
+    """Number of a subset's faces: "300", or, of an incomplete one, "10 of 300"."""
+    number = str(evaluation["subsets"][subset]["images"])
+    part = evaluation.get("incomplete", {}).get(subset)
+    return f"{number} of {part['in_release']}" if part else number
+
+
 def comparison(evaluations: Sequence[Mapping[str, Any]], normaliser: str = "inter_pupil") -> str:
     """Table of our rows under the reported ones, 300-W NME in %; `*` marks an incomplete subset.
 
@@ -91,7 +98,7 @@ def validation(evaluations: Sequence[Mapping[str, Any]]) -> str:
         row = [
             str(settings["method"]),
             str(settings["input"]),
-            str(figures["images"]),
+            _faces(evaluation, VALIDATION),
             str(figures["missed_detections"]),
             *[_with_interval(figures, f"nme_{name}") for name in NORMALISERS],
             _number(100 * figures["failure_rate_08"], 1) + " %",
@@ -108,8 +115,10 @@ def validation_by_data_set(evaluation: Mapping[str, Any]) -> str:
     Raises KeyError when the evaluation has no validation part.
     """
     whole = evaluation["subsets"][VALIDATION]
-    rows = [("all", whole)]
-    rows += [(row["name"], row) for row in evaluation["breakdown"] if row["by"] == "data set"]
+    rows = [("all", _faces(evaluation, VALIDATION), whole)]
+    rows += [
+        (row["name"], str(row["images"]), row) for row in evaluation["breakdown"] if row["by"] == "data set"
+    ]
     settings = evaluation["settings"]
     how = f"{settings['method']}, boxes: {settings['boxes']}, {settings['engine']}"
     return (
@@ -120,11 +129,11 @@ def validation_by_data_set(evaluation: Mapping[str, Any]) -> str:
         [
             [
                 name,
-                str(row["images"]),
+                number,
                 str(row["missed_detections"]),
                 *[_with_interval(row, f"nme_{normaliser}") for normaliser in NORMALISERS],
             ]
-            for name, row in rows
+            for name, number, row in rows
         ],
     )
 
@@ -214,6 +223,12 @@ def markdown(evaluations: Sequence[Mapping[str, Any]]) -> str:
             "300-W, NME in % of the inter-ocular distance (outer eye corners):\n",
             comparison(evaluations, "inter_ocular"),
         ]
+    for evaluation in evaluations:
+        if VALIDATION in evaluation.get("incomplete", {}):
+            parts.append(
+                f"{evaluation['settings']['method']}: not the whole validation part, but "
+                f"{_faces(evaluation, VALIDATION)} faces: compare it with no other.\n"
+            )
     if any(set(POOLED) & set(evaluation.get("incomplete", {})) for evaluation in evaluations):
         parts.append("`*` only a part of this subset's images was present.\n")
     for evaluation in evaluations:
@@ -225,6 +240,8 @@ def markdown(evaluations: Sequence[Mapping[str, Any]]) -> str:
         parts.append(subset_table(evaluation))
         if evaluation.get("breakdown"):
             of = "the validation part" if VALIDATION in evaluation["subsets"] else "all measured faces"
+            if VALIDATION in evaluation.get("incomplete", {}):
+                of = f"{_faces(evaluation, VALIDATION)} faces of the validation part"
             parts.append(
                 f"{settings['method']}, {of} broken down. Yaw and pitch are those of the annotated "
                 "landmarks, by the six-point head model:\n"

@@ -17,7 +17,10 @@ def open_new_lmdb(path: Path, room: int) -> Iterator[Any]:
     """
     lmdb = _lmdb()
     try:
-        with lmdb.open(str(path), map_size=room, sync=False, metasync=False, readahead=False) as environment:
+        # Without a lock, of which no other process could know: its file would differ from run to run.
+        with lmdb.open(
+            str(path), map_size=room, sync=False, metasync=False, readahead=False, lock=False
+        ) as environment:
             yield environment
             environment.sync(True)
     except lmdb.Error as error:

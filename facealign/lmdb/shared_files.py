@@ -98,5 +98,5 @@ class Slots:
                 os.posix_fallocate(stream.fileno(), 0, slots * slot_bytes)
             except OSError as error:
                 raise FaceAlignError(
-                    f"{directory}: cannot be written ({error.strerror}); is the disk full?"
+                    f"{directory.parent}: cannot be written ({error.strerror}); is the disk full?"
                 ) from error

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 from facealign.crops.model_spec import ModelSpec
+from facealign.datasets.validation_300w import FACES
 from facealign.networks.recipes import FIELDS_LEFT_OUT, Recipe
 from facealign.training.lineage import runs_before
 from facealign.training.log import LogRow
@@ -56,7 +57,7 @@ def model_card(
 {_first_net(data, spec.share)}
 ## Figures
 
-Mean error on the validation part: {val["samples"]} faces (below), none of whose photos, or images made from
+Mean error on the validation part: {_validated(data)} faces (below), none of whose photos, or images made from
 them, was trained on. {figures}
 Not measured on 300-W's test sets: they were not at hand.
 
@@ -82,6 +83,12 @@ The faces of 300-W and of the other sets are for research, not for commercial us
 They were trained on photos of mostly adult, well-lit faces; expect larger errors on children, on faces turned
 far away or covered, and on groups of people that such photos show less often.
 """
+
+
+def _validated(data: Mapping[str, Any]) -> str:
+    """Number of the validation faces: "300", or, where some of 300-W's are missing, "10 of 300"."""
+    number = data["parts"]["val"]["samples"]
+    return f"{number} of {FACES}" if data.get("validation_is_fixed") and number < FACES else str(number)
 
 
 def _quoted(rows: Sequence[LogRow], iteration: int, second: bool) -> str:

@@ -433,6 +433,8 @@ def test_evaluate_only_the_faces_set_apart_for_validation(photo, weights, tmp_pa
     assert sorted(data["errors"]) == names[:2]
     assert next(iter(data["subsets"])) == "validation"
     assert data["subsets"]["validation"]["images"] == 2
+    assert data["incomplete"]["validation"] == {"images": 2, "in_release": 3}
+    assert "2 of 3 faces" in result.stdout
 
     (lmdb / "meta.json").write_text(json.dumps({**meta, "validation_faces": names[2:]}))
     result = evaluate(*arguments, "--json", out, "--validation-of", lmdb)
@@ -455,7 +457,7 @@ def test_evaluate_measures_the_validation_part_and_names_what_was_averaged(photo
     assert data["members"]["validation"] == ["300w/afw/261068_1.png", "300w/lfpw/trainset/image_0012.png"]
     assert list(data["subsets"]) == ["validation", "common", "challenging", "full", "ibug", "lfpw/testset"]
     assert data["settings"]["method"] == "mine, flip-averaged"
-    assert "| mine, flip-averaged | 64x64 | 2 | 0 |" in result.stdout
+    assert "| mine, flip-averaged | 64x64 | 2 of 300 | 0 |" in result.stdout
     assert "| landmarks | brows | 2 | 0 |" in result.stdout
 
     plain = evaluate(*arguments, "--json", out, "--all")

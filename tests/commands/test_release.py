@@ -319,3 +319,21 @@ def test_what_cannot_be_released_is_named_in_one_line(damage, run, data, tmp_pat
     assert named in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "models").exists()
+
+
+def test_a_data_set_that_lacks_what_the_card_says_is_one_line(run, data, tmp_path):
+    meta = json.loads((data / "meta.json").read_text())
+    del meta["parts"]["train"]["faces"]
+    (data / "meta.json").write_text(json.dumps(meta))
+    result = release("--run", run, "--data", data, "--output", tmp_path / "models")
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {run / 'run.json'}, {data / 'meta.json'}: lack what the card says")
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_part_of_the_validation_part_is_called_so_in_the_card(run, data, tmp_path):
+    meta = json.loads((data / "meta.json").read_text())
+    (data / "meta.json").write_text(json.dumps({**meta, "validation_is_fixed": True}))
+    assert release("--run", run, "--data", data, "--output", tmp_path).returncode == 0
+    assert "37 of 300 faces" in (tmp_path / "mobilenet_v2_stage2.md").read_text()

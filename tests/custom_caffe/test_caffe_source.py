@@ -88,6 +88,7 @@ def test_a_local_source_in_any_form(
     elif form == "flat tar.gz":
         place = Path(shutil.make_archive(str(tmp_path / "a"), "gztar", tree))
     monkeypatch.setenv("CAFFE_SOURCE", str(place))
+    (tmp_path / "out" / "fetch-killed" / "half").mkdir(parents=True)
     source.fetch(tmp_path / "out" / "upstream")
     assert source.tree_hash(tmp_path / "out" / "upstream", FILES) == locked["sha256"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["upstream"]

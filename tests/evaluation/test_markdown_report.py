@@ -12,7 +12,13 @@ import pytest
 from facealign.errors import FaceAlignError
 from facealign.evaluation.ced_plot import curves, plot_ced
 from facealign.evaluation.figures import figures
-from facealign.evaluation.markdown_report import comparison, markdown, subset_table, validation
+from facealign.evaluation.markdown_report import (
+    comparison,
+    markdown,
+    subset_table,
+    validation,
+    validation_by_data_set,
+)
 from facealign.io.markdown import table
 
 ROOT = Path(__file__).parents[2]
@@ -179,3 +185,17 @@ def test_the_program_names_a_bad_file(tmp_path):
     assert result.stderr.startswith("error: ")
     assert "bad.json" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_part_of_the_validation_part_is_called_so_wherever_it_appears():
+    whole = {**evaluation("whole", subsets=("validation",)), "breakdown": [], "interval": "95 %"}
+    part = {**whole, "settings": {**whole["settings"], "method": "part", "engine": "OnnxEngine"}}
+    part["incomplete"] = {"validation": {"images": 3, "in_release": 300}}
+    assert [row[2] for row in cells(validation([whole, part]))[2:]] == ["3", "3 of 300"]
+    assert cells(subset_table(part))[2][0] == "validation (of 300)"
+    assert ["all", "3 of 300"] in [row[:2] for row in cells(validation_by_data_set(part))]
+    line = "part: not the whole validation part, but 3 of 300 faces: compare it with no other.\n"
+    assert line in markdown([whole, part])
+    assert "not the whole" not in markdown([whole])
+    broken_down = {**part, "breakdown": [{"by": "yaw", "name": "half", **part["subsets"]["validation"]}]}
+    assert "part, 3 of 300 faces of the validation part broken down." in markdown([broken_down])

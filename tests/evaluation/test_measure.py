@@ -271,6 +271,19 @@ def test_the_faces_that_validate_are_a_subset_of_their_own(root):
     assert by_set == {"afw": 1, "helen/testset": 2}
 
 
+@pytest.mark.parametrize(
+    ("whole", "said"), [(None, None), (3, None), (300, {"images": 3, "in_release": 300})]
+)
+def test_a_part_of_the_validation_part_is_not_taken_for_it(root, whole, said):
+    samples = scan(root).samples
+    validation = {sample.relative for sample in samples[:3]}
+    oracle = Oracle(lambda points: points)
+    measured = measure(samples, oracle.find, oracle.align)
+    data = results(samples, measured, SETTINGS, validation, whole)
+    assert data["incomplete"].get("validation") == said
+    assert "validation" not in data["absent"]
+
+
 def test_errors_are_told_apart_by_group_and_pose(root):
     def only_the_nose(points):
         points[27:36] += np.array([3.0, 4.0])
