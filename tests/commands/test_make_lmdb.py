@@ -354,7 +354,7 @@ def test_an_interruption_leaves_the_old_output_and_no_temporary(made, tree, tmp_
         deadline = time.monotonic() + 60
         # half-way: some samples are written
         while not [
-            path for path in output.parent.glob(".*/train_images/data.mdb") if path.stat().st_size > 1e6
+            path for path in output.parent.glob(".*/**/train_images/data.mdb") if path.stat().st_size > 1e6
         ]:
             assert process.poll() is None
             assert time.monotonic() < deadline
