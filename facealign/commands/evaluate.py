@@ -15,7 +15,7 @@ from tqdm import tqdm
 from facealign.datasets.detected_boxes import read_boxes
 from facealign.datasets.sample import Sample
 from facealign.datasets.scan import faces_in
-from facealign.datasets.validation_300w import FACES, in_validation
+from facealign.datasets.validation_300w import FACES, in_held_out, in_validation
 from facealign.engines.opening import KINDS
 from facealign.errors import FaceAlignError
 from facealign.evaluation.ced_plot import plot_ced
@@ -63,6 +63,11 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         help="evaluate only the validation faces of these LMDBs (facealign make-lmdb)",
     )
     parser.add_argument(
+        "--held-out",
+        action="store_true",
+        help="evaluate only 300-W's held-out part, by which nothing was chosen: once, before a release",
+    )
+    parser.add_argument(
         "--cascade",
         nargs="?",
         const=True,
@@ -96,6 +101,8 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     arguments = parser.parse_args(command)
     if arguments.limit is not None and arguments.limit < 1:
         parser.error("--limit: expected 1 or more")
+    if arguments.held_out and (arguments.all or arguments.validation_of is not None):
+        parser.error("--held-out: not with --all or --validation-of")
     return arguments
 
 
@@ -108,7 +115,10 @@ def main() -> None:
     found = faces_in(arguments.data, strict=arguments.strict)
     for file, reason in found.skipped:
         print(f"skipped: {reason if file in reason else f'{file}: {reason}'}", file=sys.stderr)
-    samples, validation, whole = chosen(found.samples, arguments.validation_of, arguments.all)
+    if arguments.held_out:
+        samples, validation, whole = held_out(found.samples, arguments.data), frozenset[str](), FACES
+    else:
+        samples, validation, whole = chosen(found.samples, arguments.validation_of, arguments.all)
     samples = limit_per_folder(samples, arguments.limit)
     if arguments.weights is None:
         arguments.weights = newest()
@@ -209,6 +219,16 @@ def chosen(
     if len(kept) < len(samples):
         print(f"left out: {len(samples) - len(kept)} training faces (--all includes them)", file=sys.stderr)
     return kept, validation, FACES
+
+
+def held_out(samples: list[Sample], root: Path) -> list[Sample]:
+    """The samples of 300-W's held-out part. Raises FaceAlignError when there is none."""
+    kept = [sample for sample in samples if in_held_out(sample)]
+    if not kept:
+        raise FaceAlignError(
+            f"{root}: none of 300-W's held-out faces, which are of helen/trainset and lfpw/trainset"
+        )
+    return kept
 
 
 def set_apart(samples: list[Sample], directory: Path) -> tuple[list[Sample], int]:

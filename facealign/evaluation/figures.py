@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from facealign.datasets.sample import POOLED, Sample, eval_subsets
+from facealign.datasets.validation_300w import HELD_OUT_FACES, in_held_out
 from facealign.evaluation import metrics
 from facealign.evaluation.measure import Measurement
 from facealign.evaluation.metrics import NORMALISERS
@@ -41,6 +42,8 @@ MISSED_RULE = (
 )
 VALIDATION = "validation"
 """The subset of the validation faces, which are in no other subset."""
+HELD_OUT = "held-out"
+"""That of the faces of 300-W's held-out part, likewise."""
 YAWS = {"frontal": (0.0, 15.0), "half": (15.0, 30.0), "strong": (30.0, 180.1)}
 """Kind of pose -> its range of absolute yaw: from, and below, in degrees."""
 PITCHES = {"down": (-90.0, -10.0), "level": (-10.0, 10.0), "up": (10.0, 90.1)}
@@ -130,15 +133,19 @@ def figures(errors: Sequence[Mapping[str, float] | None]) -> dict[str, Any]:
 def subsets_of(
     samples: Sequence[Sample], measured: Measurement, validation: Collection[str] = ()
 ) -> dict[str, list[str]]:
-    """Relative paths of the measured samples by subset: validation, common, challenging, full, each folder.
+    """Relative paths of the measured samples by subset: validation, held-out, common, challenging, full, and
+    each folder.
 
     validation: paths of the validation faces, which are in no other subset.
     """
     known = [sample for sample in samples if sample.relative in measured.errors]
     others = [sample for sample in known if sample.relative not in validation]
-    groups = {name: [sample.relative for sample in group] for name, group in eval_subsets(others).items()}
+    in_folders = [sample for sample in others if not in_held_out(sample)]
+    groups = {name: [sample.relative for sample in group] for name, group in eval_subsets(in_folders).items()}
     groups[VALIDATION] = [sample.relative for sample in known if sample.relative in validation]
-    order = [VALIDATION, *POOLED, *sorted(set(groups) - {VALIDATION, *POOLED})]
+    groups[HELD_OUT] = [sample.relative for sample in others if in_held_out(sample)]
+    first = [VALIDATION, HELD_OUT, *POOLED]
+    order = [*first, *sorted(set(groups) - set(first))]
     return {name: groups[name] for name in order if groups.get(name)}
 
 
@@ -154,12 +161,14 @@ def results(
     validation: paths of the validation faces; validation_faces: number of all there are, if it is known.
     Returns "subsets": figures of those present; "breakdown": of the validation subset, or else of all faces;
     "absent": 300-W subsets without any image; "incomplete": subset -> images here and in the release (or
-    in the whole validation part);
+    in the whole validation or held-out part);
     "errors": every face's errors in % (null: missed); and the settings.
     """
     groups = subsets_of(samples, measured, validation)
     official = {**{name: sum(RELEASE[part] for part in parts) for name, parts in POOLED.items()}, **RELEASE}
-    whole = official if validation_faces is None else {**official, VALIDATION: validation_faces}
+    whole = {**official, HELD_OUT: HELD_OUT_FACES}
+    if validation_faces is not None:
+        whole[VALIDATION] = validation_faces
     parts_of = [sample for sample in samples if sample.relative in validation or not groups.get(VALIDATION)]
     return {
         "settings": dict(settings),
@@ -172,7 +181,11 @@ def results(
             name: figures([measured.errors[path] for path in paths]) for name, paths in groups.items()
         },
         "breakdown": breakdown(parts_of, measured),
-        "absent": [name for name in official if name not in groups and (name in POOLED or not validation)],
+        "absent": [
+            name
+            for name in official
+            if name not in groups and (name in POOLED or not (validation or HELD_OUT in groups))
+        ],
         "incomplete": {
             name: {"images": len(groups[name]), "in_release": count}
             for name, count in whole.items()

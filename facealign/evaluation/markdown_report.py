@@ -9,7 +9,7 @@ import numpy as np
 from facealign.datasets.sample import POOLED
 from facealign.errors import FaceAlignError
 from facealign.evaluation import metrics
-from facealign.evaluation.figures import PITCHES, VALIDATION, YAWS
+from facealign.evaluation.figures import HELD_OUT, PITCHES, VALIDATION, YAWS
 from facealign.evaluation.metrics import NORMALISERS
 from facealign.io.markdown import table
 
@@ -82,29 +82,36 @@ def comparison(evaluations: Sequence[Mapping[str, Any]], normaliser: str = "inte
     return table(["Method", "Input", "Common", "Challenge", "Full", "Training data"], rows)
 
 
-def validation(evaluations: Sequence[Mapping[str, Any]]) -> str:
-    """Table of methods on the validation part; evaluations without one are left out.
+PARTS = {
+    VALIDATION: "Validation part: faces of 300-W's training photos that are never trained on",
+    HELD_OUT: "Held-out part: other such faces, by which nothing was chosen",
+}
+"""What the parts of 300-W's training photos are, that are no test set."""
+
+
+def methods_on(part: str, evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """Table of methods on the validation or held-out part; evaluations without that part are left out.
 
     Where all were measured on the same faces, the last column is the mean difference to the first method, per
     face, with its confidence interval.
     """
-    kept = [evaluation for evaluation in evaluations if VALIDATION in evaluation["subsets"]]
-    members = [evaluation["members"][VALIDATION] for evaluation in kept]
+    kept = [evaluation for evaluation in evaluations if part in evaluation["subsets"]]
+    members = [evaluation["members"][part] for evaluation in kept]
     paired = len(kept) > 1 and all(sorted(one) == sorted(members[0]) for one in members)
     header = ["Method", "Input", "Faces", "Missed", "Inter-pupil", "Inter-ocular", "Failures over 8 %"]
     rows = []
     for evaluation in kept:
-        settings, figures = evaluation["settings"], evaluation["subsets"][VALIDATION]
+        settings, figures = evaluation["settings"], evaluation["subsets"][part]
         row = [
             str(settings["method"]),
             str(settings["input"]),
-            _faces(evaluation, VALIDATION),
+            _faces(evaluation, part),
             str(figures["missed_detections"]),
             *[_with_interval(figures, f"nme_{name}") for name in NORMALISERS],
             _number(100 * figures["failure_rate_08"], 1) + " %",
         ]
         if paired:
-            row.append("-" if evaluation is kept[0] else _difference(kept[0], evaluation))
+            row.append("-" if evaluation is kept[0] else _difference(part, kept[0], evaluation))
         rows.append(row)
     return table([*header, "Inter-pupil, to the first"][: len(header) + paired], rows)
 
@@ -138,9 +145,9 @@ def validation_by_data_set(evaluation: Mapping[str, Any]) -> str:
     )
 
 
-def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+def _difference(part: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
     """Mean difference, second minus first, of the inter-pupil errors of faces that both found; interval."""
-    pairs = [(first["errors"][path], second["errors"][path]) for path in first["members"][VALIDATION]]
+    pairs = [(first["errors"][path], second["errors"][path]) for path in first["members"][part]]
     values = np.array(
         [b["inter_pupil"] - a["inter_pupil"] for a, b in pairs if a is not None and b is not None]
     )
@@ -210,12 +217,13 @@ def markdown(evaluations: Sequence[Mapping[str, Any]]) -> str:
     if not evaluations:
         raise FaceAlignError("no evaluation to report; facealign evaluate makes one")
     parts = []
-    if any(VALIDATION in evaluation["subsets"] for evaluation in evaluations):
-        parts += [
-            "Validation part: faces of 300-W's training photos that are never trained on. NME in % with its "
-            f"95 % confidence interval ({INTERVAL}); failures by the inter-ocular distance:\n",
-            validation(evaluations),
-        ]
+    for part, what in PARTS.items():
+        if any(part in evaluation["subsets"] for evaluation in evaluations):
+            parts += [
+                f"{what}. NME in % with its 95 % confidence interval ({INTERVAL}); failures by the "
+                "inter-ocular distance:\n",
+                methods_on(part, evaluations),
+            ]
     if not parts or any(set(POOLED) & set(evaluation["subsets"]) for evaluation in evaluations):
         parts += [
             "300-W, NME in % of the inter-pupil distance (the reported rows do not state theirs):\n",

@@ -460,6 +460,17 @@ def test_evaluate_measures_the_validation_part_and_names_what_was_averaged(photo
     assert "| mine, flip-averaged | 64x64 | 2 of 300 | 0 |" in result.stdout
     assert "| landmarks | brows | 2 | 0 |" in result.stdout
 
+    nothing = evaluate(*arguments, "--json", out, "--held-out")
+    assert nothing.returncode == 1
+    assert "none of 300-W's held-out faces" in nothing.stderr
+    for suffix in (".png", ".pts"):
+        shutil.copy(root / f"ibug/image_0{suffix}", root / f"lfpw/trainset/image_0001{suffix}")
+    held_out = evaluate(*arguments, "--json", out, "--held-out")
+    assert held_out.returncode == 0, held_out.stderr
+    assert json.loads(out.read_text())["members"] == {"held-out": ["300w/lfpw/trainset/image_0001.png"]}
+    assert "| mobilenet_v2 stage2 | 64x64 | 1 of 200 | 0 |" in held_out.stdout
+    assert evaluate(*arguments, "--json", out, "--held-out", "--all").returncode == 2
+
     plain = evaluate(*arguments, "--json", out, "--all")
     assert plain.returncode == 0, plain.stderr
     again = json.loads(out.read_text())

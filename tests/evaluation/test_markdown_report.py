@@ -15,8 +15,8 @@ from facealign.evaluation.figures import figures
 from facealign.evaluation.markdown_report import (
     comparison,
     markdown,
+    methods_on,
     subset_table,
-    validation,
     validation_by_data_set,
 )
 from facealign.io.markdown import table
@@ -48,6 +48,14 @@ def evaluation(
 
 def cells(text):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+
+
+def test_the_held_out_part_has_a_table_of_its_own():
+    both = evaluation(subsets=("validation",)), evaluation("other", ((6.0, 5.0),), subsets=("held-out",))
+    text = markdown(both)
+    assert text.index("Validation part: ") < text.index("Held-out part: ")
+    assert [row[:4] for row in cells(methods_on("held-out", both))[2:]] == [["other", "64x64", "1", "0"]]
+    assert "(reported)" not in text
 
 
 def test_the_reported_rows_stand_above_ours():
@@ -106,7 +114,7 @@ def test_methods_on_the_validation_part_and_their_differences_face_by_face():
     hard = rng.uniform(3, 15, 40)  # faces differ far more than methods do
     first = evaluation("first", [(value, 0.7 * value) for value in hard], ("validation",))
     better = evaluation("better", [(value - 0.5, 0.7 * value) for value in hard], ("validation",))
-    rows = cells(validation([first, better]))
+    rows = cells(methods_on("validation", [first, better]))
     assert rows[0][-1] == "Inter-pupil, to the first"
     assert rows[2][:4] == ["first", "64x64", "40", "0"]
     assert rows[2][-1] == "-"
@@ -121,15 +129,15 @@ def test_methods_on_the_validation_part_and_their_differences_face_by_face():
     # Other faces, or one method alone: no difference to tell.
     fewer = evaluation("fewer", [(5.0, 4.0)], ("validation",))
     for some in ([first, fewer], [first], [first, evaluation("elsewhere")]):
-        assert cells(validation(some))[0][-1] == "Failures over 8 %"
+        assert cells(methods_on("validation", some))[0][-1] == "Failures over 8 %"
 
 
 def test_a_face_that_one_method_missed_is_not_in_the_difference():
     first = evaluation("first", [(5.0, 4.0), None, (6.0, 5.0)], ("validation",))
     second = evaluation("second", [(7.0, 4.0), (90.0, 70.0), None], ("validation",))
-    assert cells(validation([first, second]))[3][-1] == "+2.00 [+2.00, +2.00]"
+    assert cells(methods_on("validation", [first, second]))[3][-1] == "+2.00 [+2.00, +2.00]"
     none = evaluation("none", [None, None, None], ("validation",))
-    assert cells(validation([first, none]))[3][-1] == "-"
+    assert cells(methods_on("validation", [first, none]))[3][-1] == "-"
 
 
 def test_a_bar_in_a_cell_is_escaped():
@@ -191,7 +199,7 @@ def test_a_part_of_the_validation_part_is_called_so_wherever_it_appears():
     whole = {**evaluation("whole", subsets=("validation",)), "breakdown": [], "interval": "95 %"}
     part = {**whole, "settings": {**whole["settings"], "method": "part", "engine": "OnnxEngine"}}
     part["incomplete"] = {"validation": {"images": 3, "in_release": 300}}
-    assert [row[2] for row in cells(validation([whole, part]))[2:]] == ["3", "3 of 300"]
+    assert [row[2] for row in cells(methods_on("validation", [whole, part]))[2:]] == ["3", "3 of 300"]
     assert cells(subset_table(part))[2][0] == "validation (of 300)"
     assert ["all", "3 of 300"] in [row[:2] for row in cells(validation_by_data_set(part))]
     line = "part: not the whole validation part, but 3 of 300 faces: compare it with no other.\n"
