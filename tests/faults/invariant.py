@@ -100,7 +100,8 @@ def holds(
         assert len(lines) == 1, shown
         assert outcome.code != 1 or lines[0].startswith("error: "), shown
     assert not left, f"left in the folder of temporary files: {left}: {shown}"
-    assert listing(place, outputs) == before, f"changed beside the output: {shown}"
+    changed = dict(before.items() ^ listing(place, outputs).items())
+    assert not changed, f"changed beside the output: {sorted(changed)}: {shown}"
     return outcome
 
 
