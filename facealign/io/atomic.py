@@ -8,10 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from facealign.errors import FaceAlignError
-from facealign.io.unfinished import complete, remove, unfinished
+from facealign.io.unfinished import CANNOT_WRITE, complete, remove, unfinished
 
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-"""Errors of a write that the system reports without the file's name."""
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 """Of Linux's renameat2."""
 _NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.EOPNOTSUPP, errno.EPERM}
@@ -112,6 +110,6 @@ def _name_final(error: OSError | FaceAlignError, folder: Path | None, paths: Seq
         if named == temporary or named.startswith(f"{temporary}/"):
             error.filename, error.filename2 = final + named.removeprefix(temporary), None
             return
-    unnamed = error.filename is None and error.errno in _CANNOT_WRITE
+    unnamed = error.filename is None and error.errno in CANNOT_WRITE
     if unnamed or Path(named).name.endswith((".partial", ".complete")):
         error.filename, error.filename2 = str(paths[0]), None

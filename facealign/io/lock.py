@@ -33,10 +33,12 @@ def exclusive(directory: Path, use: str) -> Iterator[None]:
             "another folder"
         )
     with stream:
-        stream.truncate(0)
-        stream.write(f"{os.getpid()}\n")
-        stream.flush()
         try:
+            try:
+                os.truncate(stream.fileno(), 0)
+                os.write(stream.fileno(), f"{os.getpid()}\n".encode())
+            except OSError as error:
+                raise FaceAlignError(f"{directory}: cannot be written ({error.strerror})") from error
             yield
         finally:
             path.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ those of processes that are gone. A folder is renamed to .complete when its cont
 than one step to get to their places: those steps are then taken by whoever finds it.
 """
 
+import errno
 import fcntl
 import itertools
 import os
@@ -18,6 +19,8 @@ from pathlib import Path
 from facealign.errors import FaceAlignError
 
 _NAMED = re.compile(r"\..*\.(\d+)-(\d+)-\d+\.(partial|complete)", re.DOTALL)
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""Errors of a write that the system reports without the file's name."""
 _LONGEST = 40
 """Bytes of an output's name in that of its folder: file systems allow 255 in all."""
 _numbers = itertools.count()
@@ -42,8 +45,16 @@ def unfinished(parent: Path, name: str) -> Iterator[Path]:
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A new folder for temporary files, in the system's place for these."""
-    with unfinished(_temporary_place(), "facealign") as folder:
-        yield folder
+    place = _temporary_place()
+    folder = None
+    try:
+        with unfinished(place, "facealign") as folder:
+            yield folder
+    except OSError as error:
+        unnamed = error.filename is None and error.errno in CANNOT_WRITE
+        if unnamed or (folder is not None and str(error.filename).startswith(str(folder))):
+            error.filename = str(place)
+        raise
 
 
 def _temporary_place() -> Path:

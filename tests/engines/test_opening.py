@@ -166,3 +166,16 @@ def test_where_caffe_is_not_installed_auto_runs_onnx_and_caffe_says_so(
     name, error = done.stdout.splitlines()
     assert name == "OnnxEngine"
     assert "make caffe" in error
+
+
+def test_a_release_that_was_killed_is_put_in_place_before_it_is_used(tmp_path):
+    """Killed between its renames: the weights were new, their description still the old one."""
+    weights = write_model(tmp_path)
+    wanted = weights.with_suffix(".json").read_bytes()
+    left = tmp_path / ".weights.1-7-0.complete" / "new"
+    left.mkdir(parents=True)
+    weights.with_suffix(".json").replace(left / "weights.json")
+    weights.with_suffix(".json").write_text("of other weights")
+    open_engine("caffe", weights)
+    assert weights.with_suffix(".json").read_bytes() == wanted
+    assert not left.parent.exists()

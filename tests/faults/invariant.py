@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,6 @@ def holds(
         outcome, late = _run(
             command,
             place,
-            Path(scratch),
             {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), **(environment or {})},
             kill_after,
             seconds,
@@ -100,14 +100,14 @@ def holds(
         assert len(lines) == 1, shown
         assert outcome.code != 1 or lines[0].startswith("error: "), shown
     assert not left, f"left in the folder of temporary files: {left}: {shown}"
-    assert listing(place, outputs) == before, f"changed beside the output: {shown}"
+    changed = dict(before.items() ^ listing(place, outputs).items())
+    assert not changed, f"changed beside the output: {sorted(changed)}: {shown}"
     return outcome
 
 
 def _run(
     command: Sequence[str],
     place: Path,
-    scratch: Path,
     environment: Mapping[str, str],
     kill_after: float | None,
     seconds: float,
@@ -121,24 +121,25 @@ def _run(
         )
         command = [sys.executable, "-c", limited, str(file_limit), *command]
     late = threading.Event()
-    with (scratch / "out").open("wb") as out, (scratch / "err").open("wb") as err:
-        process = subprocess.Popen(
-            command,
-            cwd=place,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            start_new_session=True,
-        )
+    process = subprocess.Popen(
+        command,
+        cwd=place,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
 
-        def stop() -> None:
-            if kill_after is None or kill_after >= seconds:
-                late.set()
-            _kill_group(process.pid)
+    def stop() -> None:
+        if kill_after is None or kill_after >= seconds:
+            late.set()
+        _kill_group(process.pid)
 
-        timer = threading.Timer(seconds if kill_after is None else min(kill_after, seconds), stop)
-        timer.start()
+    timer = threading.Timer(seconds if kill_after is None else min(kill_after, seconds), stop)
+    timer.start()
+    with ThreadPoolExecutor(2) as readers, process.stdout as out, process.stderr as err:
+        reading = [readers.submit(stream.read) for stream in (out, err)]
         try:
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         finally:
@@ -146,7 +147,7 @@ def _run(
             _kill_group(process.pid)  # workers that outlived it
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    texts = [(scratch / name).read_bytes().decode(errors="replace") for name in ("out", "err")]
+        texts = [future.result().decode(errors="replace") for future in reading]
     return Outcome(process.returncode, *texts, usage.ru_maxrss * 1024), late.is_set()
 
 

@@ -46,6 +46,10 @@ class Lane:
             self.root / name for name in ("place", "kept", "tmp", "count", "log")
         )
 
+    def left(self) -> list[str]:
+        """What a killed process left beside made/, where it tried whether it could write."""
+        return [path.name for path in self.place.glob(".*") if path.suffix in (".partial", ".complete")]
+
     def restore(self) -> None:
         """Make made/ what it was before the first kill."""
         shutil.rmtree(self.place / MADE, ignore_errors=True)
@@ -65,7 +69,7 @@ class Lane:
         return holds(
             command_of(program, more),
             self.place,
-            [MADE, BESIDE],
+            [MADE, BESIDE, *self.left()],
             environment=watched,
             kill_after=kill_after,
             may_be_killed=kill_at > 0,
@@ -145,7 +149,7 @@ def killed_and_repeated(program: str, former: bool, lanes: list[Lane], most: int
         found = made_in(lane.place)
         assert found.keys() == wanted.keys(), shown
         assert [name for name in wanted if found[name] != wanted[name]] == [], shown
-        assert os.listdir(lane.temporary) == [], shown
+        assert [*os.listdir(lane.temporary), *lane.left()] == [], shown
 
     kills = [(at, 0.0) for at in chosen(calls, most, draw)]
     kills += [(0, draw.uniform(0.1, 1) * seconds) for _ in range(at_random)]

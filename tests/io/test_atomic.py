@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from facealign.errors import FaceAlignError
 from facealign.io import atomic
 from facealign.io.atomic import replacing, replacing_all
+from facealign.io.unfinished import temporary_folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,6 +153,7 @@ def test_files_that_belong_together_are_replaced_at_once(tmp_path):
 REPLACE = """
 import os, signal, sys
 from pathlib import Path
+from facealign.errors import FaceAlignError
 from facealign.io import atomic
 from facealign.io.atomic import discard, replacing, replacing_all
 from facealign.io.unfinished import settle, temporary_folder
@@ -311,3 +314,26 @@ def test_a_file_where_the_folder_should_be_is_an_error(tmp_path):
     with pytest.raises(OSError, match="taken"), replacing(tmp_path / "taken" / "out.json") as partial:
         partial.write_text("never")
     assert contents(tmp_path) == {"taken": "a file"}
+
+
+def test_a_message_names_the_output_and_not_the_hidden_temporary(tmp_path):
+    def fail():
+        with replacing(tmp_path / "lmdb") as partial:
+            raise FaceAlignError(f"{partial / 'train'}: cannot be written")
+
+    with pytest.raises(FaceAlignError) as caught:
+        fail()
+    assert str(caught.value) == f"{tmp_path / 'lmdb' / 'train'}: cannot be written"
+
+
+def test_a_full_folder_of_temporary_files_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+    def fill():
+        with temporary_folder(), open("/dev/full", "w") as full:
+            full.write("x" * 100_000)
+
+    with pytest.raises(OSError, match="No space") as caught:
+        fill()
+    assert caught.value.filename == str(tmp_path)
+    assert names(tmp_path) == []
