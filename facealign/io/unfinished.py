@@ -24,6 +24,7 @@ CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _LONGEST = 40
 """Bytes of an output's name in that of its folder: file systems allow 255 in all."""
 _numbers = itertools.count()
+_made: set[str] = set()
 _tidied: set[Path] = set()
 
 
@@ -34,7 +35,12 @@ def unfinished(parent: Path, name: str) -> Iterator[Path]:
     What dead processes left in `parent` is settled first, see `settle`.
     """
     settle(parent)
-    folder, lock = _create(parent, os.fsencode(name)[:_LONGEST].decode(errors="ignore"))
+    short = os.fsencode(name)[:_LONGEST].decode(errors="ignore")
+    process = f"{os.getpid()}-{_start(os.getpid())}"
+    lock = None
+    while lock is None:
+        folder = parent / f".{short}.{process}-{next(_numbers)}.partial"
+        lock = _create(folder)
     try:
         yield folder
     finally:
@@ -132,23 +138,38 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _create(parent: Path, name: str) -> tuple[Path, int]:
-    """A new folder, and a descriptor that holds its lock."""
-    while True:
-        folder = parent / f".{name}.{os.getpid()}-{_start(os.getpid())}-{next(_numbers)}.partial"
+def _create(folder: Path) -> int | None:
+    """Create a folder; a descriptor that holds its lock, or None when the name is taken.
+
+    It also is when another container, where this process is not seen, was quicker and removed the folder.
+    """
+    _made.add(folder.name)
+    try:
         folder.mkdir()
+    except FileExistsError:
+        return None
+    try:
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         with suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if folder.is_dir():
-            return folder, lock
-        os.close(lock)  # another container, where this process is not seen, was quicker and removed it
+    except FileNotFoundError:
+        return None
+    except BaseException:
+        remove(folder)
+        raise
+    if folder.is_dir():
+        return lock
+    os.close(lock)
+    return None
 
 
 def _taken_over(folder: Path) -> int | None:
     """A descriptor that holds the lock of a folder of this user; None when its process lives."""
     named = _NAMED.fullmatch(folder.name)
-    if named is None or named[2] == _start(int(named[1])):
+    if named is None or folder.name in _made:
+        return None
+    # In every container the number is the same, and by chance the start is too.
+    if int(named[1]) != os.getpid() and named[2] == _start(int(named[1])):
         return None
     try:
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +23,8 @@ from tests.faults.programs import MADE, OTHERWISE, PROGRAMS, command_of, made_in
 SHIM = Path(__file__).with_name("kill_at.c")
 BESIDE = "lmdb"
 """Data in whose folder Caffe's reader leaves a lock."""
-MOST = {"train": 14, "evaluate": 12, "make-prototxt": 16}
-"""Kills at calls from each state, where not 20: of programs that take long or do the same again and again."""
+MOST = {"train": 14, "evaluate": 12}
+"""Kills at calls from each state, where not 16: of programs that take long."""
 RANDOM = 3
 """Kills at random moments from each state."""
 
@@ -108,7 +108,7 @@ def lanes(inputs, shim, tmp_path) -> list[Lane]:
 def test_after_a_kill_the_next_run_ends_as_if_undisturbed(program, former, lanes):
     if former and program not in OTHERWISE:
         pytest.skip("cannot make anything else under the same name")
-    killed_and_repeated(program, former, lanes, MOST.get(program, 20), RANDOM)
+    killed_and_repeated(program, former, lanes, MOST.get(program, 16), RANDOM)
 
 
 @pytest.mark.parametrize("program", ["detect-faces", "make-lmdb"])
@@ -162,12 +162,16 @@ def killed_and_repeated(program: str, former: bool, lanes: list[Lane], most: int
     )
 
 
-def chosen(calls: list[str], most: int, draw: random.Random) -> Iterator[int]:
-    """Numbers of the calls, from 1, at which to kill: few of the writes, all or a part of the others."""
-    writes = [number for number, call in enumerate(calls, 1) if call == "write"]
-    others = [number for number, call in enumerate(calls, 1) if call != "write"]
-    few = draw.sample(writes, min(len(writes), most // 4))
-    yield from sorted([*few, *draw.sample(others, min(len(others), most - len(few)))])
+def chosen(calls: list[str], most: int, draw: random.Random) -> list[int]:
+    """Numbers of the calls, from 1, at which to kill: renames first, few of the writes, then others."""
+    kinds: dict[str, list[int]] = {"rename": [], "write": [], "other": []}
+    for number, call in enumerate(calls, 1):
+        kind = "rename" if call in ("rename", "exchange") else "write" if call == "write" else "other"
+        kinds[kind].append(number)
+    kept: list[int] = []
+    for kind, limit in (("rename", most), ("write", most // 4), ("other", most)):
+        kept += draw.sample(kinds[kind], min(len(kinds[kind]), limit, most - len(kept)))
+    return sorted(kept)
 
 
 def in_lanes(tasks: list[Callable[[Lane, int], None]], lanes: list[Lane]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from facealign.errors import FaceAlignError
 from facealign.io import atomic
 from facealign.io.atomic import replacing, replacing_all
-from facealign.io.unfinished import temporary_folder
+from facealign.io.unfinished import settle, temporary_folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -234,6 +234,13 @@ def test_the_number_of_a_dead_process_may_have_been_given_to_another(tmp_path):
     make_folder(tmp_path / f".x.{os.getpid()}-7-0.partial" / "new" / "x", data="half")
     assert python(f"{REPLACE}settle(place)", tmp_path, 0).returncode == 0
     assert names(tmp_path) == []
+    # Even one that started as long after its machine as this process.
+    own = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    make_folder(tmp_path / f".own.{os.getpid()}-{own}-0.partial" / "new" / "x", data="half")
+    with replacing(tmp_path / "new" / "y") as partial:
+        partial.write_text("whole")
+    settle(tmp_path)
+    assert names(tmp_path) == ["new"]
 
 
 def test_what_cannot_be_put_in_place_is_an_error_that_names_it(tmp_path):
