@@ -6,25 +6,28 @@ from pathlib import Path
 import numpy as np
 
 from facealign.arrays import Float32Array
-from facealign.engines.pycaffe import import_caffe
+from facealign.engines.pycaffe import caffe_errors, import_caffe
 
 
 class CaffeSolver:
     """Caffe's solver, run iteration by iteration, and a deploy net that shares the weights it trains."""
 
     def __init__(self, solver: Path, deploy: Path | None = None, gpu: bool = False) -> None:
-        """solver, deploy: checked prototxt files; Caffe ends the process on invalid ones."""
+        """solver, deploy: prototxt files. Raises FaceAlignError where Caffe cannot use them."""
         caffe = import_caffe()
+        self._where = solver
         if gpu:
             caffe.set_mode_gpu()
         else:
             caffe.set_mode_cpu()
-        self._solver = caffe.get_solver(str(solver))
+        with caffe_errors(solver):
+            self._solver = caffe.get_solver(str(solver))
         (self._loss,) = self._solver.net.outputs
         self._deploy = None
         if deploy is not None:
-            self._deploy = caffe.Net(str(deploy), caffe.TEST)
-            self._deploy.share_with(self._solver.net)
+            with caffe_errors(deploy):
+                self._deploy = caffe.Net(str(deploy), caffe.TEST)
+                self._deploy.share_with(self._solver.net)
 
     @property
     def iteration(self) -> int:
@@ -48,15 +51,16 @@ class CaffeSolver:
 
     def set_weights(self, weights: Mapping[str, Sequence[Float32Array]]) -> None:
         """Copy weights, layer name -> arrays of the net's shapes, into the network."""
-        # Copied from checked arrays: Caffe's own loader ends the process on other shapes.
+        # Copied from checked arrays: Caffe's own loader refuses shapes that differ in leading ones only.
         ours = self.weights
         for name, arrays in weights.items():
             for array, values in zip(ours[name], arrays, strict=True):
                 array[...] = values
 
     def step(self, iterations: int = 1) -> None:
-        """Run training iterations."""
-        self._solver.step(iterations)
+        """Run training iterations. Raises FaceAlignError where Caffe fails, such as on damaged data."""
+        with caffe_errors(self._where):
+            self._solver.step(iterations)
 
     def predict(
         self, images: Float32Array, input_name: str, output_name: str, batch: int = 64
@@ -72,9 +76,11 @@ class CaffeSolver:
         return np.concatenate(outputs)
 
     def snapshot(self) -> None:
-        """Write weights and state to the solver's snapshot_prefix."""
-        self._solver.snapshot()
+        """Write weights and state to the solver's snapshot_prefix. Raises FaceAlignError if it cannot."""
+        with caffe_errors(self._where):
+            self._solver.snapshot()
 
     def restore(self, state: str) -> None:
-        """Continue from a .solverstate file and the weights it names."""
-        self._solver.restore(state)
+        """Continue from a .solverstate file and the weights it names. Raises FaceAlignError on others."""
+        with caffe_errors(state):
+            self._solver.restore(state)
