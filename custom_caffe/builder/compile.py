@@ -154,7 +154,7 @@ def prepare_source(root: Path) -> None:
                 capture(["patch", "--strip=1", "--fuzz=0", "--batch", f"--input={patch}"], directory=tree)
             except BuildError as error:
                 raise BuildError(f"{patch.name} does not apply: {error}") from error
-        for part in ("layers", "fusion", "steps", "threads", "kernels"):
+        for part in ("layers", "fusion", "steps", "threads", "kernels", "errors"):
             for file in sorted((HERE / part).iterdir()):
                 root_of = "include" if file.suffix in (".hpp", ".inl") else "src"
                 folder = tree / root_of / "caffe" / part

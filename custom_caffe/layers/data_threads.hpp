@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <exception>
+#include <mutex>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -30,12 +32,20 @@ inline int DataThreads() {
 // Calls make(n, &worker) for each n below `count`, on one thread for each of `workers`. The threads end with the
 // work: starting one takes microseconds, a batch milliseconds, and threads that have ended need no care when a
 // process forks or a net is destroyed. ForEach's threads (threads/for_each.hpp) are not used, as they serve one
-// caller at a time, which is the solver.
+// caller at a time, which is the solver. The first error that a call throws is thrown when all threads have ended.
 template <typename Worker, typename Make>
 void ShareOut(size_t count, std::vector<Worker>* workers, const Make& make) {
   std::atomic<size_t> next(0);
+  std::exception_ptr error;
+  std::mutex mutex;
   const auto work = [&](Worker* worker) {
-    for (size_t n = next++; n < count; n = next++) { make(n, worker); }
+    try {
+      for (size_t n = next++; n < count; n = next++) { make(n, worker); }
+    } catch (...) {
+      next = count;
+      std::lock_guard<std::mutex> lock(mutex);
+      if (!error) { error = std::current_exception(); }
+    }
   };
   std::vector<std::thread> threads;
   threads.reserve(workers->size());
@@ -46,6 +56,7 @@ void ShareOut(size_t count, std::vector<Worker>* workers, const Make& make) {
   }
   work(&(*workers)[0]);
   for (std::thread& thread : threads) { thread.join(); }
+  if (error) { std::rethrow_exception(error); }
 }
 
 }  // namespace caffe

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -45,6 +47,7 @@ class Team {
   void Run(int count, int threads, const std::function<void(int, int)>& work) {
     Grow(threads - 1);
     work_ = &work;
+    error_ = nullptr;
     count_ = count;
     next_ = 0;
     wanted_ = threads - 1;
@@ -63,6 +66,7 @@ class Team {
       std::unique_lock<std::mutex> lock(mutex_);
       end_.wait(lock, [this] { return working_ == 0; });
     }
+    if (error_) { std::rethrow_exception(std::exchange(error_, nullptr)); }
   }
 
   std::mutex busy;
@@ -74,7 +78,14 @@ class Team {
 
   void Work(int thread) {
     FlushDenormals flush;
-    for (int i = next_++; i < count_; i = next_++) { (*work_)(i, thread); }
+    try {
+      for (int i = next_++; i < count_; i = next_++) { (*work_)(i, thread); }
+    } catch (...) {
+      // The others end too, and the caller, who waits for all of them, gets the first error.
+      next_ = count_;
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (!error_) { error_ = std::current_exception(); }
+    }
   }
 
   void Member(int thread, unsigned round) {
@@ -99,6 +110,7 @@ class Team {
   std::atomic<int> next_{0}, working_{0};
   int size_ = 0, wanted_ = 0, count_ = 0;
   const std::function<void(int, int)>* work_ = nullptr;
+  std::exception_ptr error_;
 };
 
 std::atomic<Team*> team(nullptr);
@@ -122,6 +134,12 @@ Team* TheTeam() {
 
 thread_local bool inside = false;
 
+class Inside {
+ public:
+  Inside() { inside = true; }
+  ~Inside() { inside = false; }
+};
+
 }  // namespace
 
 int thread_count() {
@@ -138,9 +156,8 @@ void ForEach(int count, const std::function<void(int, int)>& work) {
     Team* all = TheTeam();
     std::unique_lock<std::mutex> mine(all->busy, std::try_to_lock);
     if (mine.owns_lock()) {
-      inside = true;
+      Inside here;
       all->Run(count, threads, work);
-      inside = false;
       return;
     }
   }

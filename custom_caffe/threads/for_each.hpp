@@ -13,7 +13,8 @@ int thread_count();
  *
  * Threads take the next i when they are free, so that one that the system holds up delays nothing but its own, and
  * those that find no work sleep after a moment. Denormal numbers count as zeros meanwhile: they cost a hundred times
- * as much. Called by several threads at once, or from within itself, it works through the numbers on the spot.
+ * as much. Called by several threads at once, or from within itself, it works through the numbers on the spot. If calls
+ * throw, it throws the first such error when all threads have ended; the other numbers may be left out then.
  */
 void ForEach(int count, const std::function<void(int, int)>& work);
 

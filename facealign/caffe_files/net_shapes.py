@@ -121,7 +121,7 @@ def trace(deploy: caffe_pb2.NetParameter, where: str, inputs: Mapping[str, Shape
     """Shapes of all blobs and weights of a deploy net.
 
     inputs: input blob -> shape (n, channels, height, width), by default as declared; where: name of the net
-    in errors. Raises LayerError on what Caffe would end the process for: layers and settings that are not
+    in errors. Raises LayerError on what Caffe would refuse: layers and settings that are not
     supported here, a bottom that no layer makes, an image smaller than a window, shapes that do not match.
     """
     given = declared_inputs(deploy, where) if inputs is None else inputs

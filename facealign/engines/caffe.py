@@ -35,7 +35,7 @@ class CaffeEngine:
         if net.SerializeToString(deterministic=True) not in _our_nets():
             dry_run("caffe.Net(arguments[0], 1)", [str(deploy)], deploy)
         self._net = caffe.Net(str(deploy), caffe.TEST)
-        # Copied from the checked arrays: Caffe's own loader ends the process on other shapes.
+        # Copied from the checked arrays: Caffe's own loader refuses shapes that differ in leading ones only.
         for name, arrays in blobs.items():
             for blob, values in zip(self._net.params[name], arrays, strict=True):
                 blob.data[...] = values

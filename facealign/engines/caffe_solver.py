@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from facealign.arrays import Float32Array
-from facealign.engines.pycaffe import import_caffe
+from facealign.engines.pycaffe import caffe_errors, import_caffe
 
 
 class CaffeSolver:
@@ -17,19 +17,22 @@ class CaffeSolver:
     """
 
     def __init__(self, solver: Path, deploy: Path | None = None, gpu: bool = False, seed: int = 0) -> None:
-        """solver, deploy: checked prototxt files; Caffe ends the process on invalid ones."""
+        """solver, deploy: prototxt files. Raises FaceAlignError where Caffe cannot use them."""
         caffe = import_caffe()
         self._caffe, self._seed = caffe, seed
+        self._where = solver
         if gpu:
             caffe.set_mode_gpu()
         else:
             caffe.set_mode_cpu()
-        self._solver = caffe.get_solver(str(solver))
+        with caffe_errors(solver):
+            self._solver = caffe.get_solver(str(solver))
         (self._loss,) = self._solver.net.outputs
         self._deploy = None
         if deploy is not None:
-            self._deploy = caffe.Net(str(deploy), caffe.TEST)
-            self._deploy.share_with(self._solver.net)
+            with caffe_errors(deploy):
+                self._deploy = caffe.Net(str(deploy), caffe.TEST)
+                self._deploy.share_with(self._solver.net)
 
     @property
     def iteration(self) -> int:
@@ -53,18 +56,19 @@ class CaffeSolver:
 
     def set_weights(self, weights: Mapping[str, Sequence[Float32Array]]) -> None:
         """Copy weights, layer name -> arrays of the net's shapes, into the network."""
-        # Copied from checked arrays: Caffe's own loader ends the process on other shapes.
+        # Copied from checked arrays: Caffe's own loader refuses shapes that differ in leading ones only.
         ours = self.weights
         for name, arrays in weights.items():
             for array, values in zip(ours[name], arrays, strict=True):
                 array[...] = values
 
     def step(self, iterations: int = 1) -> None:
-        """Run training iterations."""
+        """Run training iterations. Raises FaceAlignError where Caffe fails, such as on damaged data."""
         for _ in range(iterations):
             seeds = np.random.SeedSequence((self._seed, self.iteration))
             self._caffe.set_random_seed(int(seeds.generate_state(1)[0]))
-            self._solver.step(1)
+            with caffe_errors(self._where):
+                self._solver.step(1)
 
     def predict(
         self, images: Float32Array, input_name: str, output_name: str, batch: int = 64
@@ -80,9 +84,11 @@ class CaffeSolver:
         return np.concatenate(outputs)
 
     def snapshot(self) -> None:
-        """Write weights and state to the solver's snapshot_prefix."""
-        self._solver.snapshot()
+        """Write weights and state to the solver's snapshot_prefix. Raises FaceAlignError if it cannot."""
+        with caffe_errors(self._where):
+            self._solver.snapshot()
 
     def restore(self, state: str) -> None:
-        """Continue from a .solverstate file and the weights it names."""
-        self._solver.restore(state)
+        """Continue from a .solverstate file and the weights it names. Raises FaceAlignError on others."""
+        with caffe_errors(state):
+            self._solver.restore(state)

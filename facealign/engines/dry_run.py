@@ -1,8 +1,8 @@
-"""Dry run: Caffe calls that may end the process, tried in a separate process first.
+"""Dry run: Caffe calls that may fail, tried in a separate process first.
 
-Caffe ends the process when one of its CHECK macros fails. Most causes are checked before (see
-`caffe_files.net_shapes`); the rest, such as a filler of an unknown name, only Caffe itself detects. A dry run
-takes a third of a second.
+Our Caffe raises RuntimeError when one of its CHECK macros fails; a stock Caffe ends the process, and so does
+a crash in either. Most causes are checked before (see `caffe_files.net_shapes`); the rest, such as a filler
+of an unknown name, only Caffe itself detects. A dry run takes a third of a second.
 """
 
 import json
@@ -25,16 +25,22 @@ package = sys.modules["caffe"] = types.ModuleType("caffe")
 package.__path__ = importlib.machinery.PathFinder.find_spec("caffe").submodule_search_locations
 from caffe import _caffe as caffe
 """
-_FATAL = re.compile(r"^F\d{4,8} \S+ +\d+ \S+:\d+\] (?:Check failed: )?(?:false )?(.*)", re.MULTILINE)
-_PARSING = re.compile(r"Error parsing text-format [\w.]+: (\d+):\d+: (.*)")
+_FATAL = re.compile(  # the reason, and the layer that it concerns, which a stock Caffe does not add
+    r"^(?:RuntimeError: |F\d{4,8} \S+ +\d+ \S+:\d+\] )(?:Check failed: )?(?:false )?"
+    r"(.*?)(?: \[(?:layers? '([^']*)')?[^\[\]]*\])?$",
+    re.MULTILINE,
+)
+_PARSING = re.compile(
+    r"(?:Error parsing text-format [\w.]+: |Failed to parse \w+ file: (.*), line )(\d+)(?::\d+)?: (.*)"
+)
 _LAYER = re.compile(r"Creating layer (.*)", re.IGNORECASE)
 
 
 def dry_run(code: str, arguments: Sequence[str], net: Path) -> None:
     """Run Python `code` in another process, with pycaffe's compiled part as `caffe`, and `arguments`.
 
-    Raises FaceAlignError when Caffe ends that process: with Caffe's reason, the prototxt `net` and, if Caffe
-    logged the layer, the line of that layer.
+    Raises FaceAlignError when Caffe fails in that process: with Caffe's reason, the prototxt `net` and, if
+    Caffe names the layer, the line of that layer.
     """
     if not sys.executable:  # Python is embedded in another program
         return
@@ -55,13 +61,14 @@ def _failure(log: str, code: int, net: Path) -> str:
     """One line about the failure that Caffe logged, with the line of `net` where it is known."""
     unread = _PARSING.search(log)
     if unread:
-        return f"{net}, line {unread[1]}: Caffe cannot read it: {unread[2]}"
+        return f"{unread[1] or net}, line {unread[2]}: Caffe cannot read it: {unread[3]}"
     fatal = _FATAL.search(log)
     if fatal is None:
         last = (log.strip().splitlines() or ["no message"])[-1]
         return f"{net}: Caffe cannot run it: {last} (exit code {code})"
     names = [layer.name for layer in read_net(net).layer]
-    mentioned = [name for name in re.findall(r"[^\s'\",()]+", fatal[1].rstrip(".")) if name in names]
+    words = [*re.findall(r"[^\s'\",()]+", fatal[1].rstrip(".")), fatal[2]]
+    mentioned = [name for name in words if name in names]
     reached = [name for name in _LAYER.findall(log[: fatal.start()]) if name in names]
     if not mentioned and not reached:
         return f"{net}: Caffe cannot run it: {fatal[1]}"

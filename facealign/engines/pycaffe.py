@@ -1,7 +1,9 @@
 """Import of pycaffe: without its log, and with a one-line error when it is missing."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -24,6 +26,15 @@ def import_caffe() -> ModuleType:
     if not hasattr(module, "Net"):  # a folder named caffe on the path, not the package
         raise FaceAlignError("pycaffe is not installed; run `make caffe`")
     return module
+
+
+@contextlib.contextmanager
+def caffe_errors(where: Path | str) -> Iterator[None]:
+    """What Caffe raises in this block as a FaceAlignError of one line that begins with `where`."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise FaceAlignError(f"{where}: Caffe: {' '.join(str(error).split())}") from error
 
 
 def single_threaded_blas() -> None:

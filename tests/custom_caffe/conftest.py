@@ -50,6 +50,23 @@ def run_python(tmp_path: Path) -> Run:
     return run
 
 
+@pytest.fixture
+def run_caffe(tmp_path: Path) -> Run:
+    """A function that runs the `caffe` command with its log of everything, in the test's folder."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [Path(sys.executable).parent / "caffe", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "GLOG_minloglevel": "0", "PYTHONPATH": str(tmp_path), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
 WIDEST_ISA = pytest.mark.parametrize("every_isa", caffe.available_isas()[-1:], indirect=True)
 """For a test in a module of `every_isa` that is not about arithmetic."""
 

@@ -533,7 +533,7 @@ def test_two_tops_are_the_same_without_the_third(
 
 
 def refusals(cases: Sequence[tuple[str, str]], run_python: Callable[..., Any]) -> None:
-    """Caffe ends the process on each net of the cases (net, message) and says why; each in a fork of one."""
+    """Caffe fails on each net of the cases (net, message) and says why."""
     done = run_python(
         f"""
 import os, sys, caffe

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,15 +138,9 @@ def test_our_layers_are_registered() -> None:
     assert ours | {"Python", "ImageData", "Data", "HDF5Data", "BatchNorm"} <= set(caffe.layer_type_list())
 
 
-def command(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).parent / "caffe"
-    environment = {**os.environ, "GLOG_minloglevel": "0", "PYTHONPATH": str(directory)}
-    return subprocess.run(
-        [program, *arguments], cwd=directory, env=environment, capture_output=True, text=True, check=False
-    )
-
-
-def test_the_command_trains_with_our_layers_and_a_python_layer(tmp_path: Path) -> None:
+def test_the_command_trains_with_our_layers_and_a_python_layer(
+    tmp_path: Path, run_caffe: Callable[..., Any]
+) -> None:
     (tmp_path / "doubling.py").write_text(
         "import caffe\nclass Double(caffe.Layer):\n"
         "    def setup(self, bottom, top): pass\n"
@@ -171,22 +162,22 @@ layer { name: "loss" type: "WeightEuclideanLoss" bottom: "p" bottom: "t" top: "l
         'net: "net.prototxt" type: "Adam" base_lr: 0.05 lr_policy: "fixed" max_iter: 60 display: 20'
         ' snapshot: 60 snapshot_prefix: "s" solver_mode: CPU random_seed: 1'
     )
-    done = command(tmp_path, "train", "--solver=solver.prototxt")
+    done = run_caffe("train", "--solver=solver.prototxt")
     assert done.returncode == 0, done.stderr
     assert "Optimization Done" in done.stderr
     assert (tmp_path / "s_iter_60.caffemodel").exists()
     losses = [float(line.rsplit(" ", 1)[1]) for line in done.stderr.splitlines() if ", loss = " in line]
     assert losses[-1] < losses[0] / 3
 
-    resumed = command(tmp_path, "train", "--solver=solver.prototxt", "--snapshot=s_iter_60.solverstate")
+    resumed = run_caffe("train", "--solver=solver.prototxt", "--snapshot=s_iter_60.solverstate")
     assert resumed.returncode == 0, resumed.stderr
-    timed = command(tmp_path, "time", "--model=net.prototxt", "--iterations=2")
+    timed = run_caffe("time", "--model=net.prototxt", "--iterations=2")
     assert timed.returncode == 0, timed.stderr
 
 
-def test_the_command_names_its_uses(tmp_path: Path) -> None:
-    assert "caffe version 1.0.0" in command(tmp_path, "--version").stdout
-    usage = command(tmp_path)
+def test_the_command_names_its_uses(run_caffe: Callable[..., Any]) -> None:
+    assert "caffe version 1.0.0" in run_caffe("--version").stdout
+    usage = run_caffe()
     assert usage.returncode == 0, usage.stderr
     assert "commands:" in usage.stdout + usage.stderr
-    assert command(tmp_path, "train").returncode != 0
+    assert run_caffe("train").returncode != 0

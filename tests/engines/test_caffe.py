@@ -1,4 +1,4 @@
-"""CaffeEngine: the real Caffe, and no input or file that could make it end the process."""
+"""CaffeEngine: the real Caffe, and no input or file that it would fail on."""
 
 import os
 import re
@@ -120,7 +120,7 @@ def test_pictures_too_small_for_a_window_are_refused(pnet, shape):
         pnet.forward({"data": np.zeros(shape, np.float32)})
 
 
-def test_the_same_inputs_do_end_caffe_itself(folder):
+def test_caffe_itself_fails_on_the_same_inputs(folder):
     """Else there was nothing to guard against."""
     net, model = write(folder / "unguarded", mobilenet_v2.deploy())
     code = (
@@ -132,25 +132,26 @@ def test_the_same_inputs_do_end_caffe_itself(folder):
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode < 0
+    assert done.returncode == 1
+    assert "RuntimeError: Check failed" in done.stderr
     assert "alive" not in done.stdout
 
 
 def squeezed(net):
-    """1x1 convolutions as matrices: a shape on which Caffe's own loading ends the process."""
+    """1x1 convolutions as matrices: a shape on which Caffe's own loading fails."""
     for layer in net.layer:
         if layer.type == "Convolution" and list(layer.blobs[0].shape.dim[2:]) == [1, 1]:
             del layer.blobs[0].shape.dim[2:]
 
 
 def surplus(net):
-    """Weights in a layer that has none, which ends Caffe as well."""
+    """Weights in a layer that has none, on which it fails as well."""
     relu = next(layer for layer in net.layer if layer.type == "ReLU")
     relu.blobs.add(data=[1]).shape.dim.append(1)
 
 
 @pytest.mark.parametrize("change", [squeezed, surplus])
-def test_weights_on_which_caffe_would_abort_are_read_all_the_same(change, mobilenet, folder):
+def test_weights_on_which_caffe_itself_fails_are_read_all_the_same(change, mobilenet, folder):
     deploy = mobilenet_v2.deploy()
     weights = fill(deploy, np.random.default_rng(0))
     change(weights)
@@ -173,7 +174,7 @@ def test_weights_on_which_caffe_would_abort_are_read_all_the_same(change, mobile
         ("a layer that Caffe lacks", "deploy.prototxt"),
     ],
 )
-def test_files_on_which_caffe_would_abort_are_refused_in_one_line(fault, named, tmp_path):
+def test_files_on_which_caffe_itself_fails_are_refused_in_one_line(fault, named, tmp_path):
     net, model = write(tmp_path, mtcnn.deploy("rnet"))
     text = net.read_text()
     if fault == "no deploy":

@@ -1,4 +1,4 @@
-"""Nets, solvers and data on which Caffe ends the process: told in one line that names the place."""
+"""Nets, solvers and data on which Caffe fails: told in one line that names the place."""
 
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def test_what_is_whole_passes(files):
         ("num_output: 136", "num_output: 135", "landmarkloss", "must be N x 136"),
         ("num_output: 96", "num_output: 90", "ConvolutionDepthwise1", "num_output"),
         ("batch_size: 64", "batch_size: 0", "data", ""),
-        ("train_images", "trian_images", "data", "No such file"),
+        ("train_images", "trian_images", "data", "trian_images is missing"),
         ("mean_value: 127.5", 'mean_file: "absent"', "data", "absent"),
         ("backend: LMDB", "backend: LEVELDB", "data", ""),
         ('name: "Scale1"', 'name: "Scale1" param {} param {} param {}', "Scale1", "Too many params"),
@@ -134,8 +134,8 @@ def test_a_deploy_net_that_only_caffe_finds_wrong_does_not_end_this_process(name
         CaffeEngine(net, weights)
 
 
-def test_nets_made_here_are_known_and_not_rehearsed():
-    """A rehearsal takes longer than all else that opening a net does."""
+def test_nets_made_here_are_known_and_need_no_dry_run():
+    """A dry run takes longer than all else that opening a net does."""
     files = [*ROOT.glob("prototxt/**/deploy.prototxt"), *ROOT.glob("prototxt/mtcnn/*.prototxt")]
     assert len(files) == 8
     for path in files:
