@@ -17,6 +17,7 @@ SOURCES = {
     "lfpw/trainset": "LFPW train, annotated by 300-W",
     "300w_lp_afw": "AFW turned by a 3-D model (300W-LP)",
     "helen_256": "HELEN train, from copies of 256 pixels",
+    "lfw": "Labeled Faces in the Wild, points by two predictors, no annotator",
     "youtube_faces": "YouTube Faces, points from a tracker",
 }
 """Descriptions of known folders of training faces; others are only named."""
