@@ -47,7 +47,6 @@ class LmdbRow:
     options: str = ""
     after: str | None = None
     teacher: Sequence[str] = ()
-    copies_of: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class RunRow:
     minutes: float
     start: str | None = None
     folders: Sequence[str] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
     options: str = ""
     release: str | None = None
     first: str | None = None
@@ -118,12 +118,10 @@ class _Commands:
 
     def lmdb(self, row: LmdbRow) -> PlannedStep:
         output = self.work / row.lmdb
-        copies = [f"{name}={count}" for name, count in row.copies_of.items() if name in self.folders]
         after = [row.after] if row.after else []
         command = (
             *("make-lmdb", "--data", str(self.photos), "--boxes", str(self.boxes_file)),
             *("--output", str(output), *self._words(row.options)),
-            *(("--copies-of", *copies) if copies else ()),
             *(word for run in after for word in ("--after", str(self._released(run)))),
             *(("--teacher", *(str(self._released(run)) for run in row.teacher)) if row.teacher else ()),
         )
@@ -137,7 +135,7 @@ class _Commands:
             *("train", "--recipe", row.recipe, "--data", str(self.work / row.data)),
             *("--run", str(directory), "--iterations", str(iterations)),
             *(("--weights", str(self._trained(row.start))) if row.start else ()),
-            *self._drawn(row.folders),
+            *self._drawn(row),
             *self._words(row.options),
         )
         needs = (row.data, *((row.start,) if row.start else ()))
@@ -170,12 +168,12 @@ class _Commands:
     def _words(self, options: str) -> list[str]:
         return options.format_map(self.options).split()
 
-    def _drawn(self, folders: Sequence[str]) -> Sequence[str]:
-        """Options to augment on the fly from these folders, or from all where none of them is here."""
-        if not folders:
+    def _drawn(self, row: RunRow) -> Sequence[str]:
+        """Options to augment on the fly from the row's folders, or from all where none of them is here."""
+        if not row.folders:
             return ()
-        present = self.folders.intersection(folders) or self.folders
-        return ("--on-the-fly", "--weigh", *weights_of(present, self.weights))
+        present = self.folders.intersection(row.folders) or self.folders
+        return ("--on-the-fly", "--weigh", *weights_of(present, {**self.weights, **row.weights}))
 
     def _directory(self, row: RunRow) -> Path:
         return self.work / "runs" / row.run
