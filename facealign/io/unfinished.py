@@ -38,14 +38,20 @@ def unfinished(parent: Path, name: str) -> Iterator[Path]:
     short = os.fsencode(name)[:_LONGEST].decode(errors="ignore")
     process = f"{os.getpid()}-{_start(os.getpid())}"
     lock = None
-    while lock is None:
-        folder = parent / f".{short}.{process}-{next(_numbers)}.partial"
-        lock = _create(folder)
     try:
+        while lock is None:
+            folder = parent / f".{short}.{process}-{next(_numbers)}.partial"
+            lock = _create(folder)
         yield folder
     finally:
-        remove(folder)
-        os.close(lock)
+        try:
+            remove(folder)
+        except KeyboardInterrupt:  # in the middle of it
+            remove(folder)
+            raise
+        finally:
+            if lock is not None:
+                os.close(lock)
 
 
 @contextmanager
@@ -150,13 +156,10 @@ def _create(folder: Path) -> int | None:
         return None
     try:
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return None
-    except BaseException:
-        remove(folder)
-        raise
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     if folder.is_dir():
         return lock
     os.close(lock)

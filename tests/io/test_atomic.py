@@ -211,6 +211,39 @@ def test_killed_at_any_step_the_next_start_finds_all_old_or_all_new_and_nothing_
         assert outcome in (outcomes[0], outcomes[-1])
 
 
+INTERRUPT = """
+import json, shutil
+def interrupt(event, arguments):
+    if event in ("os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.open", "open", "fcntl.flock"):
+        calls.append(event)
+        if len(calls) == step:
+            raise KeyboardInterrupt
+sys.addaudithook(interrupt)
+for number in range(1, 60):
+    place = Path(sys.argv[1]) / str(number)
+    place.mkdir()
+    (place / "x").mkdir()
+    calls.clear()
+    step = number
+    try:
+        run(place)
+    except KeyboardInterrupt:
+        pass
+    step = 0
+    print(number, sorted(path.name for path in place.iterdir()))
+"""
+
+
+@pytest.mark.parametrize("way", ["folder", "discard", "temporary"])
+def test_interrupted_at_any_step_it_leaves_nothing_beside_the_output(way, tmp_path):
+    """Whatever was being removed when Ctrl-C came is removed all the same."""
+    lines = "".join(f"    {line}\n" for line in WAYS[way].splitlines())
+    done = python(f"{REPLACE}def run(place):\n{lines}{INTERRUPT}", tmp_path, 0)
+    found = [line.split(" ", 1)[1] for line in done.stdout.splitlines()]
+    assert len(found) == 59, done.stderr
+    assert set(found) <= {"['x']", "[]"}
+
+
 def test_what_a_living_process_makes_is_left_alone(tmp_path):
     code = f"{REPLACE}\nwith replacing(place / 'x') as partial: folder(partial); print('made'); input()"
     command = [sys.executable, "-u", "-c", code, str(tmp_path), "0"]
