@@ -411,7 +411,9 @@ def test_of_several_bad_images_the_first_of_the_list_is_named(
         )
         assert done.returncode != 0
         (told,) = (line for line in done.stderr.splitlines() if "ImageFloatData" in line)
-        assert told.endswith("a.png (list.txt line 10): cannot be read as an image")
+        assert told.endswith(
+            "a.png (list.txt line 10): cannot be read as an image [layer 'data' (ImageFloatData) of n]"
+        )
 
 
 def test_what_opencv_throws_is_told_with_the_line(tmp_path: Path, run_python: Callable[..., Any]) -> None:
