@@ -111,6 +111,10 @@ test: lint caffe ## build Caffe, then lint, types and every test, with the cover
 test-slow: caffe $(STAMPS)/dev ## the tests that take minutes each
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
+.PHONY: test-faults
+test-faults: caffe $(STAMPS)/dev ## kill every program at every step, fill the disk, feed it what is broken (minutes)
+	$(BIN)/python -m pytest -q -m faults $(ARGS)
+
 .PHONY: test-arm
 test-arm: caffe $(STAMPS)/dev ## test the kernels on 64-bit ARM, cross-compiled and emulated (installs both tools)
 	@tools/debian_packages.sh --install arm

@@ -28,6 +28,7 @@ from facealign.inference.given_boxes import read_box_file
 from facealign.inference.model_zoo import default_weights, second_of
 from facealign.io.atomic import replacing
 from facealign.io.images import SUFFIXES, read_image
+from facealign.io.outputs import check_outputs
 
 LONGEST_STEM = 150
 """Bytes of a picture's name before its suffix."""
@@ -243,6 +244,8 @@ def main() -> None:
     if arguments.boxes is not None and not arguments.boxes.is_dir():
         raise FaceAlignError(f"{arguments.boxes}: no such folder; --boxes takes a folder of NAME.txt")
 
+    listing = arguments.output / "landmarks.json"
+    check_outputs([*(arguments.output / name for name in names), listing], [arguments.output])
     weights = arguments.weights or default_weights(arguments.engine)
     second = second_of(arguments.cascade, arguments.engine)
     aligner = FaceAligner.open(
@@ -278,7 +281,6 @@ def main() -> None:
     if not records:
         raise FaceAlignError(f"none of the {len(files)} images could be used")
 
-    listing = arguments.output / "landmarks.json"
     with replacing(listing) as partial:
         text = json.dumps({"images": records}, indent=1, allow_nan=False)
         partial.write_text(text + "\n", encoding="utf-8")

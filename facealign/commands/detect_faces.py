@@ -1,7 +1,8 @@
 """Detect the annotated faces of data sets with MTCNN and write their boxes to one file.
 
 A missed face is reported and gets a box derived from its landmarks, marked as such. Boxes that the file
-already holds, found with the same settings, are kept: an interrupted run resumes.
+already holds, found with the same settings, are kept: an interrupted run resumes, even a killed one, from the
+file .found beside it.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from facealign.concurrency.processes import cores
 from facealign.datasets.detected_boxes import (
+    BoxesSoFar,
     FaceBox,
     checksum_of,
     described,
@@ -27,7 +29,9 @@ from facealign.detection.mtcnn import MtcnnSettings
 from facealign.engines.opening import KINDS
 from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import landmark_box
+from facealign.io.lock import exclusive
 from facealign.io.markdown import table
+from facealign.io.outputs import check_outputs
 
 
 def main() -> None:
@@ -46,10 +50,19 @@ def main() -> None:
     except ValueError as error:
         parser.error(f"--min-face: {error}")
 
+    check_outputs([arguments.output])
+    with exclusive(arguments.output, "a detection"):
+        detect(arguments, settings)
+
+
+def detect(arguments: argparse.Namespace, settings: MtcnnSettings) -> None:
+    """Find the boxes, and write them."""
     found = faces_in(arguments.data, strict=arguments.strict)
     for _, reason in found.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
-    kept = known_boxes(arguments.output, settings)
+    so_far = BoxesSoFar(arguments.output, described(settings))
+    unwritten = so_far.read()
+    kept = {**known_boxes(arguments.output, settings), **unwritten}
     faces = {
         sample.relative: kept[sample.relative]
         for sample in found.samples
@@ -72,15 +85,18 @@ def main() -> None:
             if isinstance(box, FaceAlignError):
                 if arguments.strict:
                     raise box
-                faces[sample.relative] = unreadable(sample)
-                tqdm.write(f"skipped: {box}", file=sys.stderr)
-                continue
-            faces[sample.relative] = box
-            if box.source != "mtcnn":
-                tqdm.write(f"missed: {sample.path}", file=sys.stderr)
+                face, said = unreadable(sample), f"skipped: {box}"
+            else:
+                face, said = box, f"missed: {sample.path}" if box.source != "mtcnn" else ""
+            faces[sample.relative] = face
+            so_far.add(sample.relative, face)
+            if said:
+                tqdm.write(said, file=sys.stderr)
     finally:
-        if todo and faces:
+        so_far.close()
+        if (todo or unwritten) and faces:
             write_boxes(arguments.output, described(settings), {**kept, **faces})
+            so_far.remove()
     readable = [sample for sample in found.samples if faces[sample.relative].source != "unreadable"]
     skipped = len(found.skipped) + len(found.samples) - len(readable)
     print(

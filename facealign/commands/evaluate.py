@@ -6,6 +6,7 @@ error (NME), beside which the number of missed faces is given.
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from facealign.evaluation.measure import (
 from facealign.evaluation.results_file import write_results
 from facealign.inference.face_aligner import FaceAligner
 from facealign.inference.model_zoo import default_weights, second_of
-from facealign.io.atomic import replacing
+from facealign.io.atomic import write_together
+from facealign.io.outputs import check_outputs
 from facealign.lmdb.meta import read_meta
 from facealign.networks.recipes import RECIPES
 from facealign.training.snapshots import newest_weights
@@ -99,6 +101,10 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = arguments_of()
+    json_file = arguments.json
+    table = json_file.with_suffix(".md") if arguments.markdown is True else arguments.markdown
+    plot = json_file.with_suffix(".png") if arguments.plot is True else arguments.plot
+    check_outputs([Path(path) for path in (json_file, table, plot) if path is not None])
     found = faces_in(arguments.data, strict=arguments.strict)
     for file, reason in found.skipped:
         print(f"skipped: {reason if file in reason else f'{file}: {reason}'}", file=sys.stderr)
@@ -151,17 +157,14 @@ def main() -> None:
         },
         validation,
     )
-    write_results(arguments.json, data)
     text = markdown([data])
+    writers: dict[Path, Callable[[Path], object]] = {json_file: lambda path: write_results(path, data)}
+    if table is not None:
+        writers[Path(table)] = lambda path: path.write_text(text, encoding="utf-8")
+    if plot is not None:
+        writers[Path(plot)] = lambda path: plot_ced(path, [data])
+    write_together(writers)
     sys.stdout.write(text)
-    if arguments.markdown is not None:
-        target = arguments.json.with_suffix(".md") if arguments.markdown is True else Path(arguments.markdown)
-        with replacing(target) as partial:
-            partial.write_text(text, encoding="utf-8")
-    if arguments.plot is not None:
-        plot_ced(
-            arguments.json.with_suffix(".png") if arguments.plot is True else Path(arguments.plot), [data]
-        )
 
 
 def method(name: str | None, aligner: FaceAligner) -> str:

@@ -9,6 +9,7 @@ from facealign.crops.model_spec import has_spec, spec_path
 from facealign.engines.onnx_export import check_described, export_onnx
 from facealign.engines.opening import spec_for
 from facealign.io.atomic import replacing
+from facealign.io.outputs import check_outputs
 
 
 def main() -> None:
@@ -19,6 +20,8 @@ def main() -> None:
         "--published", action="store_true", help="weights of the reference's author, cropped as its demo does"
     )
     arguments = parser.parse_args()
+    output = arguments.output or arguments.weights.with_suffix(".onnx")
+    check_outputs([output])
     blobs = read_weights(arguments.weights)
     spec = spec_for(arguments.weights, arguments.published)
     deploy = read_deploy(Path(spec.deploy))
@@ -27,7 +30,6 @@ def main() -> None:
     check_described(deploy, spec, str(description))
     # `portable`: the ONNX file is used without the deploy net, so it must hold no path of this machine.
     model = export_onnx(deploy, blobs, spec.portable(), where=str(arguments.weights))
-    output = arguments.output or arguments.weights.with_suffix(".onnx")
     with replacing(output) as partial:
         partial.write_bytes(model.SerializeToString(deterministic=True))
     print(f"{output}: {output.stat().st_size} bytes")

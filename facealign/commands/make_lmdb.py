@@ -35,6 +35,7 @@ from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import box_from_landmarks
 from facealign.geometry.landmarks import eye_distance
 from facealign.io.atomic import replacing
+from facealign.io.outputs import check_outputs
 from facealign.lmdb.context_crop_writer import face_record_bytes as face_bytes
 from facealign.lmdb.context_crop_writer import write_faces
 from facealign.lmdb.distillation import Teacher, distilled
@@ -180,6 +181,7 @@ def main() -> None:
     spec, first = spec_of(arguments.network), None
     size = spec.size
     output = arguments.output or default_directory(size, arguments.on_the_fly, arguments.after is not None)
+    check_outputs(folders=[output])
     check_replaceable(output)
     teacher = None
     if arguments.teacher:

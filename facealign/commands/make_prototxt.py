@@ -5,6 +5,7 @@ from pathlib import Path
 
 from facealign.errors import FaceAlignError
 from facealign.io.atomic import replacing
+from facealign.io.outputs import check_outputs
 from facealign.networks.prototxt_tree import files
 
 
@@ -16,19 +17,23 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
     arguments = parser.parse_args()
     wanted = files()
-    stale = []
-    for name, content in wanted.items():
-        path = arguments.output / name
-        if path.is_file() and path.read_bytes() == content.encode():
-            continue
-        stale.append(str(path))
-        if not arguments.check:
+    if not arguments.check:
+        check_outputs(folders=[arguments.output])
+    contents = {arguments.output / name: content.encode() for name, content in wanted.items()}
+    stale = [path for path, content in contents.items() if not _holds(path, content)]
+    if not arguments.check:
+        check_outputs(stale)
+        for path in stale:
             with replacing(path) as partial:
-                partial.write_text(content, encoding="utf-8")
+                partial.write_bytes(contents[path])
     found = {path.relative_to(arguments.output).as_posix() for path in arguments.output.rglob("*.prototxt")}
     foreign = sorted(str(arguments.output / name) for name in found - set(wanted))
     if arguments.check and foreign:
         raise FaceAlignError(f"{', '.join(foreign)}: made by no recipe; remove it")
     if arguments.check and stale:
-        raise FaceAlignError(f"{', '.join(stale)}: not what the recipes give; run `make prototxt`")
+        raise FaceAlignError(f"{', '.join(map(str, stale))}: not what the recipes give; run `make prototxt`")
     print(f"{arguments.output}: {len(stale)} files written" if stale else f"{arguments.output}: up to date")
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content

@@ -7,7 +7,6 @@ import argparse
 import dataclasses
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 import onnx
@@ -20,8 +19,10 @@ from facealign.errors import FaceAlignError
 from facealign.evaluation.markdown_report import validation_by_data_set
 from facealign.evaluation.results_file import read_results
 from facealign.inference.landmark_network import LandmarkNetwork
-from facealign.io.atomic import replacing
+from facealign.io.atomic import replacing_all
+from facealign.io.outputs import check_outputs
 from facealign.io.reading import read_json
+from facealign.io.unfinished import temporary_folder
 from facealign.lmdb.meta import read_meta
 from facealign.lmdb.pairs import read_part
 from facealign.networks.recipes import Recipe, recipe_named
@@ -58,6 +59,9 @@ def main() -> None:
         raise FaceAlignError(f"{arguments.data}: not the samples that {arguments.run} was trained on")
     weights = found[0].weights
     name = recipe.snapshot_name
+    check_outputs(
+        [arguments.output / f"{name}{suffix}" for suffix in (".caffemodel", ".onnx", ".json", ".md")]
+    )
     measured = None
     if arguments.evaluation is not None:
         measured = figures_of(arguments.evaluation, recipe, {name, weights.stem})
@@ -83,8 +87,8 @@ def main() -> None:
     except ValueError as error:
         raise FaceAlignError(f"{arguments.run / LOG}: {error}") from error
     contents[f"{name}.md"] = card.encode()
-    for file, content in contents.items():
-        with replacing(arguments.output / file) as partial:
+    with replacing_all([arguments.output / file for file in contents]) as partials:
+        for partial, content in zip(partials, contents.values(), strict=True):
             partial.write_bytes(content)
     print(f"{arguments.output / name}: iteration {found[0].iteration}: {', '.join(contents)}")
 
@@ -92,8 +96,8 @@ def main() -> None:
 def bias_of(model: onnx.ModelProto, spec: ModelSpec, data: Path) -> float:
     """`mirror_bias` on the validation images, without their landmarks; to a thousandth of a pixel."""
     images, _ = read_part(data, "val")
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / "model.onnx"
+    with temporary_folder() as temporary:
+        path = temporary / "model.onnx"
         path.write_bytes(model.SerializeToString())
         net = LandmarkNetwork(OnnxEngine(path), spec)
     return round(net.mirror_bias(list(images.transpose(0, 2, 3, 1))), 3)

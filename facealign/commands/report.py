@@ -2,12 +2,14 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from facealign.evaluation.ced_plot import plot_ced
 from facealign.evaluation.markdown_report import markdown
 from facealign.evaluation.results_file import read_results
-from facealign.io.atomic import replacing
+from facealign.io.atomic import write_together
+from facealign.io.outputs import check_outputs
 
 
 def main() -> None:
@@ -21,12 +23,14 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, metavar="PNG", help="file for the CED curves")
     arguments = parser.parse_args()
 
+    check_outputs([path for path in (arguments.output, arguments.plot) if path is not None])
     evaluations = [read_results(path) for path in arguments.evaluations]
     text = markdown(evaluations)
+    writers: dict[Path, Callable[[Path], object]] = {}
     if arguments.output is None:
         sys.stdout.write(text)
     else:
-        with replacing(arguments.output) as partial:
-            partial.write_text(text, encoding="utf-8")
+        writers[arguments.output] = lambda partial: partial.write_text(text, encoding="utf-8")
     if arguments.plot is not None:
-        plot_ced(arguments.plot, evaluations)
+        writers[arguments.plot] = lambda partial: plot_ced(partial, evaluations)
+    write_together(writers)

@@ -16,6 +16,7 @@ from facealign.errors import FaceAlignError
 from facealign.evaluation.markdown_report import markdown
 from facealign.evaluation.results_file import read_results
 from facealign.io.atomic import replacing
+from facealign.io.outputs import check_outputs
 from facealign.io.package_data import PACKAGE
 from facealign.release.machine_speed import ITERATION_SECONDS, iteration_seconds
 from facealign.release.progress import Progress, minutes_left
@@ -42,6 +43,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not 0 < arguments.scale <= 1:
         parser.error("--scale: expected more than 0, and 1 or less")
+    report = arguments.work / "report.md"
+    check_outputs([report, arguments.work / "done.json"], [arguments.work])
     found = faces_in(arguments.data)
     steps = plan(arguments.data, arguments.work, found.samples, arguments.scale)
     progress = Progress(arguments.work / "done.json", steps)
@@ -70,7 +73,6 @@ def main() -> None:
         progress.add(step)
         print(f"[{number}/{len(steps)}] {step.name}: took {spoken((time.monotonic() - begun) / 60)}")
     evaluations = [read_results(step.result) for step in steps if step.command[0] == "evaluate"]
-    report = arguments.work / "report.md"
     with replacing(report) as partial:
         partial.write_text(markdown(evaluations), encoding="utf-8")
     print(f"{report}: the figures of all; {arguments.work / 'models'}: the weights")

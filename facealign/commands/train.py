@@ -15,6 +15,7 @@ from tqdm import tqdm
 from facealign.engines.pycaffe import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.io.lock import exclusive
+from facealign.io.outputs import check_outputs
 from facealign.lmdb.meta import default_directory
 from facealign.networks.data_layers import MAX_ELASTIC, PHOTOMETRIC, elastic_deformation
 from facealign.networks.recipes import RECIPES, Recipe, recipe_named
@@ -24,6 +25,8 @@ from facealign.training.preparation import OnTheFly, PreparedRun, Settings, prep
 from facealign.training.run import Saved, TrainingStep, Validation, train
 from facealign.training.snapshots import newest_weights
 
+PLOT = "log.png"
+"""Name of the log's plot in a run's folder."""
 STAGES = {
     recipe.stage.removeprefix("stage"): name
     for name, recipe in RECIPES.items()
@@ -157,6 +160,7 @@ def main() -> None:
         restart=arguments.restart,
         on_the_fly=OnTheFly(arguments.weigh, changes) if arguments.on_the_fly else None,
     )
+    check_outputs([directory / LOG, directory / PLOT], [directory])
     single_threaded_blas()
     with exclusive(directory, "a training"):
         train_as(settings, arguments.weights)
@@ -181,8 +185,8 @@ def train_as(settings: Settings, weights: Path | None) -> None:
     try:
         follow(prepared, settings)
     finally:
-        plot_log(directory / "log.png", prepared.rows, recipe.name)
-    print(f"{directory}: {settings.iterations} iterations; {directory / LOG}, {directory / 'log.png'}")
+        plot_log(directory / PLOT, prepared.rows, recipe.name)
+    print(f"{directory}: {settings.iterations} iterations; {directory / LOG}, {directory / PLOT}")
 
 
 def follow(prepared: PreparedRun, settings: Settings) -> None:

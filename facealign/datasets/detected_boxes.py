@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -137,6 +137,72 @@ def _checked(face: FaceBox) -> FaceBox:
         if not isinstance(value, int | float) or not 0 <= value <= 1:
             raise ValueError(f"score {face.score!r}, overlap {face.overlap!r}")
     return dataclasses.replace(face, box=box)
+
+
+class BoxesSoFar:
+    """File beside a file of boxes that grows while these are found, so that a kill loses none.
+
+    Its first line holds the detector's settings, each other one a name and its box, as they were found.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        """path: of the file of boxes. Boxes found with other settings are thrown away when one is added."""
+        self.path = path.with_name(f"{path.name}.found")
+        self._head = json.dumps(settings)
+        self._stream: IO[bytes] | None = None
+
+    def read(self) -> dict[str, FaceBox]:
+        """The boxes that an earlier process found with these settings, by `Sample.relative`."""
+        return self._read()[0]
+
+    def _read(self) -> tuple[dict[str, FaceBox], int]:
+        """The boxes, and the number of bytes that hold them: the last line may be cut short."""
+        if not self.path.is_file():
+            return {}, 0
+        head, *lines = self.path.read_bytes().split(b"\n")
+        faces: dict[str, FaceBox] = {}
+        if head != self._head.encode() or not lines:
+            return faces, 0
+        length = len(head) + 1
+        for line in lines[:-1]:
+            try:
+                name, values = json.loads(line)
+                faces[str(name)] = _checked(FaceBox(**values))
+            except (ValueError, TypeError, RecursionError, OverflowError):
+                break
+            length += len(line) + 1
+        return faces, length
+
+    def add(self, name: str, face: FaceBox) -> None:
+        """Append a box."""
+        if self._stream is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            whole = self._read()[1]
+            self._stream = self.path.open("ab", buffering=0)
+            self._stream.truncate(whole)
+            if not whole:
+                self._write(self._head)
+        self._write(json.dumps([name, {**dataclasses.asdict(face), "box": face.box.tolist()}]))
+
+    def _write(self, line: str) -> None:
+        assert self._stream is not None
+        rest = f"{line}\n".encode()
+        try:
+            while rest:
+                rest = rest[self._stream.write(rest) :]
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._stream is not None:
+            self._stream.close()
+
+    def remove(self) -> None:
+        """Remove the file: all is in the file of boxes."""
+        self.close()
+        self.path.unlink(missing_ok=True)
 
 
 def boxes_for(samples: Iterable[Sample], faces: Mapping[str, FaceBox], where: str) -> list[FaceBox]:

@@ -5,10 +5,8 @@ in pixel centres, as everywhere in the library: half a pixel less.
 """
 
 import math
-import tempfile
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,6 +18,7 @@ from facealign.engines.engine import Batched, Engine
 from facealign.engines.onnx import OnnxEngine
 from facealign.engines.opening import our_caffe_available
 from facealign.geometry.boxes import area, intersection, square
+from facealign.io.unfinished import temporary_folder
 
 CELL, STRIDE = 12, 2
 """Side of PNet's window and the step between windows, in pixels of a pyramid level."""
@@ -100,8 +99,7 @@ class MtcnnDetector:
         the same boxes within rounding. Raises FaceAlignError when weights or engine are not installed.
         """
         in_caffe = engine == "caffe" or (engine == "auto" and our_caffe_available())
-        with tempfile.TemporaryDirectory(prefix="mtcnn-") as temporary:
-            folder = Path(temporary)
+        with temporary_folder() as folder:
             mtcnn_weights.write(folder)
 
             def net(name: str) -> Engine:

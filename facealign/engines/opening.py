@@ -13,6 +13,7 @@ import numpy as np
 from facealign.crops.model_spec import ModelSpec, has_spec, load_spec, spec_path
 from facealign.engines.engine import Engine
 from facealign.errors import FaceAlignError
+from facealign.io.unfinished import settle
 
 KINDS = ("auto", "caffe", "onnx")
 
@@ -67,6 +68,7 @@ def spec_for(caffemodel: Path, published: bool = False) -> ModelSpec:
     published: crop by the reference demo's arithmetic; weights without such a file then count as its
     author's. Raises FaceAlignError when the file is missing or malformed; see load_spec.
     """
+    settle(caffemodel.parent)
     if not published:
         return load_spec(caffemodel)
     if has_spec(caffemodel):
@@ -87,6 +89,7 @@ def open_engine(kind: str, weights: Path, published: bool = False) -> tuple[Engi
     Raises FaceAlignError on a missing or invalid file, an ONNX file without a description, and a description
     of another net.
     """
+    settle(weights.parent)  # a release that was killed: a file's fellows may be older
     kind, path = resolve(kind, weights)
     if kind == "caffe":
         from facealign.engines.caffe import CaffeEngine

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from facealign.errors import FaceAlignError
 from facealign.io.package_data import package_folder
+from facealign.io.unfinished import settle
 
 MODELS = package_folder("models")
 
@@ -28,6 +29,7 @@ def default_cascade(engine: str, folder: Path = MODELS) -> Path:
 def _released(engine: str, folder: Path, stages: tuple[str, ...], option: str) -> Path:
     """Weights of the first of `stages` that has any. Raises FaceAlignError, naming `option`, if none has."""
     suffixes = {"onnx": (".onnx",), "caffe": (".caffemodel",)}.get(engine, (".caffemodel", ".onnx"))
+    settle(folder)  # a release that was killed may have left them unnamed
     for stage in stages:
         for suffix in suffixes:
             path = folder / f"mobilenet_v2_{stage}{suffix}"

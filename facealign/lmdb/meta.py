@@ -10,6 +10,7 @@ from facealign.crops.augmentation import Augmentation
 from facealign.crops.model_spec import ModelSpec
 from facealign.errors import FaceAlignError
 from facealign.io.reading import read_json
+from facealign.io.unfinished import settle
 
 META = "meta.json"
 
@@ -48,6 +49,8 @@ class DataSetMeta:
 def read_meta(directory: Path) -> DataSetMeta:
     """The contents of meta.json. Raises FaceAlignError when `directory` is not a data set of ours."""
     path = directory / META
+    if not directory.exists():
+        settle(directory.parent)  # a run that was killed may have left it unnamed
     values = read_json(path, "make the LMDBs with `make lmdb DATA=ROOT`")
     try:
         return DataSetMeta(

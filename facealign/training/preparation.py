@@ -6,7 +6,6 @@ the snapshots STAGE_iter_N, and model.json and deploy.prototxt, with which the s
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from facealign.engines.dry_run import dry_run
 from facealign.engines.pycaffe import why_no_gpu
 from facealign.errors import FaceAlignError
 from facealign.evaluation.metrics import NORMALISERS, nme
-from facealign.io.atomic import replacing
+from facealign.io.atomic import discard, replacing
 from facealign.io.reading import read_json
 from facealign.lmdb.context_crop_writer import check_faces
 from facealign.lmdb.meta import DataSetMeta, read_meta
@@ -163,7 +162,7 @@ def prepare(settings: Settings) -> PreparedRun:
     _write(for_caffe if (directory / RUN).exists() else {**marked, **for_caffe})
     _try_out(run)
     if settings.restart:  # only now, when all checks have passed
-        shutil.rmtree(directory)
+        discard(directory)
     contents = {
         directory / DEPLOY: prototxt.text(deploy, recipe.name),
         directory / SPEC: spec.to_json(),

@@ -478,8 +478,20 @@ TABLE = [
     Row("a disk that fills up", nothing, "new/(a.jpg|weights.onnx)", ("export", "demo"), file_limit=20_000),
     Row("an output below a file", file_instead("new", b"x"), "new", ("train", *DEPLOY)),
     Row("a run where none may write", nothing, "/proc/new: ", ("train",), "--run /proc/new"),
-    Row("figures where none may write", nothing, "/proc/new: ", ("evaluate",), "--json /proc/new/out.json"),
-    Row("output where none may write", nothing, "/proc/new: ", ("export", "demo"), "--output /proc/new/out"),
+    Row(
+        "figures where none may write",
+        nothing,
+        "/proc/new/out.json: ",
+        ("evaluate",),
+        "--json /proc/new/out.json",
+    ),
+    Row(
+        "output where none may write",
+        nothing,
+        "/proc/new/out: ",
+        ("export", "demo"),
+        "--output /proc/new/out",
+    ),
 ]
 
 

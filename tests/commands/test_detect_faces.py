@@ -1,5 +1,6 @@
 """facealign detect-faces as it is run: what it finds, what it keeps, and how it goes on."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,8 +15,9 @@ import pytest
 from skimage.data import astronaut
 
 from facealign.commands import detect_faces
-from facealign.datasets.detected_boxes import read_boxes
+from facealign.datasets.detected_boxes import BoxesSoFar, described, read_boxes
 from facealign.datasets.pts import write_pts
+from facealign.detection.mtcnn import MtcnnSettings
 from tests.upright_face import upright_face
 
 ROOT = Path(__file__).parents[2]
@@ -317,6 +319,45 @@ def test_boxes_of_other_data_stay(tree):
     for part in ("mine", "300w"):
         assert detect("--data", tree / part, "--output", path, "--workers", 1).returncode == 0
     assert path.read_bytes() == whole.read_bytes()
+
+
+def test_a_killed_run_loses_no_box_and_ends_as_if_undisturbed(tree):
+    """Killed in the middle of a line: what is before it is kept, and found as such at the next start."""
+    whole, path = tree.parent / "boxes.json", tree.parent / "killed.json"
+    code = (
+        "import os, sys\n"
+        "from facealign.commands import detect_faces\n"
+        "from facealign.datasets.detected_boxes import BoxesSoFar\n"
+        "def write(self, line):\n"
+        "    self._stream.write(line.encode()[: 40 if 'mine/a' in line else None])\n"
+        "    os.kill(os.getpid(), 9) if 'mine/a' in line else self._stream.write(b'\\n')\n"
+        "BoxesSoFar._write = write\n"
+        "detect_faces.main()\n"
+    )
+    arguments = ("--data", tree, "--output", path, "--workers", 1)
+    killed = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not path.exists()
+    last = (tree.parent / "killed.json.found").read_text().splitlines()[-1]
+    assert last.startswith('["mine/a.png", {"box": [')
+    assert len(last) == 40
+    result = detect(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert f"{path}: has 3 of 5 faces already" in result.stderr
+    assert path.read_bytes() == whole.read_bytes()
+    assert sorted(entry.name for entry in tree.parent.iterdir()) == ["boxes.json", "data", "killed.json"]
+
+
+def test_what_a_killed_run_found_with_other_settings_is_not_used(tree):
+    whole, path = tree.parent / "boxes.json", tree.parent / "killed.json"
+    other = BoxesSoFar(path, described(MtcnnSettings(min_face=60)))
+    for name, face in read_boxes(whole)[1].items():
+        other.add(name, dataclasses.replace(face, box=face.box + 1))
+    other.close()
+    result = detect("--data", tree, "--output", path, "--workers", 1)
+    assert "already" not in result.stderr
+    assert path.read_bytes() == whole.read_bytes()
+    assert not other.path.exists()
 
 
 @pytest.mark.parametrize(

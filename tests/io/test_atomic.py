@@ -2,13 +2,16 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from facealign.io.atomic import replacing
+from facealign.io import atomic
+from facealign.io.atomic import replacing, replacing_all
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,14 +27,19 @@ def make_folder(path, **files):
 
 
 def contents(folder):
-    return {entry.name: entry.read_text() for entry in folder.iterdir()}
+    return {entry.name: entry.read_text() for entry in folder.iterdir() if entry.is_file()}
+
+
+def python(code, *arguments):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_the_file_appears_at_the_end_and_nothing_else_does(tmp_path):
     path = tmp_path / "new" / "folder" / "out.png"
     with replacing(path) as partial:
-        assert partial.parent == path.parent  # the same file system, so that renaming is one step
-        assert partial.suffix == ".png"  # by which OpenCV knows the format
+        assert partial.is_relative_to(path.parent)  # the same file system, so that renaming is one step
+        assert partial.name == path.name  # by whose suffix OpenCV knows the format
         assert not partial.exists()
         partial.write_text("whole")
         assert not path.exists()
@@ -94,42 +102,144 @@ def test_an_exception_leaves_the_old_folder_and_no_temporary(tmp_path, error):
     assert names(tmp_path) == ["train.lmdb"]
 
 
-@pytest.mark.parametrize("step", [1, 2])
-def test_an_interruption_while_folders_change_places_leaves_the_old_one(tmp_path, monkeypatch, step):
+@pytest.mark.parametrize("exchange", [True, False])
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_an_interruption_while_folders_change_places_leaves_one_of_them(
+    tmp_path, monkeypatch, step, exchange
+):
     path = tmp_path / "train.lmdb"
     make_folder(path, data="old")
-    rename, calls = os.replace, []
+    calls = []
 
-    def interrupted(*paths):
-        calls.append(paths)
-        if len(calls) == step:
-            raise KeyboardInterrupt
-        rename(*paths)
+    def interrupting(function):
+        def called(*names):
+            calls.append(names)
+            if len(calls) == step:
+                raise KeyboardInterrupt
+            return function(*names)
+
+        return called
 
     def replace():
         with replacing(path) as partial:
             make_folder(partial, data="new")
-            monkeypatch.setattr(os, "replace", interrupted)
+            if not exchange:
+                monkeypatch.setattr(atomic, "_exchanged", lambda *_: False)
+            for module, name in ((os, "replace"), (os, "rename"), (atomic, "_exchanged")):
+                monkeypatch.setattr(module, name, interrupting(getattr(module, name)))
 
-    with pytest.raises(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt):
         replace()
-    assert contents(path) == {"data": "old"}
+    monkeypatch.undo()
+    assert contents(path) in ({"data": "old"}, {"data": "new"})
     assert names(tmp_path) == ["train.lmdb"]
 
 
-def test_what_a_killed_process_left_is_not_built_upon(tmp_path):
+def test_files_that_belong_together_are_replaced_at_once(tmp_path):
+    paths = [tmp_path / "a.json", tmp_path / "b.onnx"]
+    for path in paths:
+        path.write_text("old")
+    with replacing_all(paths) as partials:
+        for partial in partials:
+            partial.write_text("new")
+            assert contents(tmp_path) == {"a.json": "old", "b.onnx": "old"}
+    assert contents(tmp_path) == {"a.json": "new", "b.onnx": "new"}
+    with pytest.raises(ValueError, match="one directory"), replacing_all([paths[0], tmp_path / "x" / "b"]):
+        pass
+
+
+REPLACE = """
+import os, signal, sys
+from pathlib import Path
+from facealign.io import atomic
+from facealign.io.atomic import discard, replacing, replacing_all
+from facealign.io.unfinished import settle, temporary_folder
+place, step = Path(sys.argv[1]), int(sys.argv[2])
+calls = []
+def watch(event, arguments):
+    if event in ("os.rename", "os.mkdir", "os.rmdir", "os.remove", "ctypes.dlsym") or (
+        event == "open" and isinstance(arguments[1], str) and "w" in arguments[1]
+    ):
+        calls.append(event)
+        if len(calls) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+def folder(path):
+    path.mkdir()
+    (path / "data").write_text("new")
+    (path / "more").write_text("new")
+"""
+WAYS = {
+    "folder": "with replacing(place / 'x') as partial: folder(partial)\n",
+    "folder without exchange": "atomic._exchanged = lambda *_: False\n"
+    "with replacing(place / 'x') as partial: folder(partial)\n",
+    "files": "with replacing_all([place / 'x', place / 'y', place / 'z']) as partials:\n"
+    "    for partial in partials: partial.write_text('new')\n",
+    "discard": "discard(place / 'x')\n",
+    "temporary": "os.environ['TMPDIR'] = str(place)\nwith temporary_folder() as made: folder(made / 'in')\n",
+}
+
+
+def whole(folder):
+    """What a folder holds, hidden names too, as nested dictionaries."""
+    return {path.name: whole(path) if path.is_dir() else path.read_text() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_killed_at_any_step_the_next_start_finds_all_old_or_all_new_and_nothing_else(way, tmp_path):
+    old = {"x": {"data": "old"}} if way != "files" else {"x": "old", "y": "old"}
+    outcomes = []
+    for step in range(1, 100):
+        place = tmp_path / str(step)
+        place.mkdir()
+        for name, content in old.items():
+            make_folder(place / name, **content) if isinstance(content, dict) else (place / name).write_text(
+                content
+            )
+        code = f"{REPLACE}sys.addaudithook(watch)\n{WAYS[way]}"
+        killed = python(code, place, step).returncode
+        assert python(f"{REPLACE}settle(place)", place, 0).returncode == 0
+        outcomes.append(whole(place))
+        if killed == 0:
+            break
+        assert killed == -9
+    assert step > 3
+    assert outcomes[0] == old
+    for outcome in outcomes:
+        assert outcome in (outcomes[0], outcomes[-1])
+
+
+def test_what_a_living_process_makes_is_left_alone(tmp_path):
+    code = f"{REPLACE}\nwith replacing(place / 'x') as partial: folder(partial); print('made'); input()"
+    command = [sys.executable, "-u", "-c", code, str(tmp_path), "0"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "made\n"
+        (made,) = names(tmp_path)
+        # As another container sees it, where the number is no process's, or another one's.
+        foreign = tmp_path / re.sub(r"\d+-\d+", "1-7", made)
+        (tmp_path / made).rename(foreign)
+        assert python(f"{REPLACE}settle(place)", tmp_path, 0).returncode == 0
+        assert names(tmp_path) == [foreign.name]
+        foreign.rename(tmp_path / made)
+        other.communicate("\n")
+    assert whole(tmp_path) == {"x": {"data": "new", "more": "new"}}
+
+
+def test_the_number_of_a_dead_process_may_have_been_given_to_another(tmp_path):
     """In a container every run has the same process number."""
-    path = tmp_path / "train.lmdb"
-    with replacing(path) as partial:
-        where = partial
-        make_folder(partial, data="first")
-    make_folder(where, stale="half")
-    with replacing(path) as partial:
-        assert partial == where
-        assert not partial.exists()
-        make_folder(partial, data="second")
-    assert contents(path) == {"data": "second"}
-    assert names(tmp_path) == ["train.lmdb"]
+    make_folder(tmp_path / f".x.{os.getpid()}-7-0.partial" / "new" / "x", data="half")
+    assert python(f"{REPLACE}settle(place)", tmp_path, 0).returncode == 0
+    assert names(tmp_path) == []
+
+
+def test_what_cannot_be_put_in_place_is_an_error_that_names_it(tmp_path):
+    make_folder(tmp_path / "x", data="old")
+    left = tmp_path / ".x.1-7-0.complete"
+    make_folder(left / "new", x="new")
+    done = python(f"{REPLACE}settle(place)", tmp_path, 0)
+    assert f"FaceAlignError: {left}: the files in it belong beside it" in done.stderr
+    assert contents(left / "new") == {"x": "new"}
 
 
 def test_a_link_to_a_folder_is_replaced_and_the_folder_kept(tmp_path):

@@ -1,0 +1,83 @@
+"""Outputs are tried before the work, so that none is in vain."""
+
+import errno
+import os
+import stat
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from facealign.errors import FaceAlignError
+from facealign.io.unfinished import unfinished
+
+
+def check_outputs(files: Sequence[Path] = (), folders: Sequence[Path] = ()) -> None:
+    """Raise FaceAlignError, which names the output, when one cannot be written; leaves no trace.
+
+    files, folders: what the program will write or replace, and the folders that it will write into or
+    replace; their parents need not exist. What earlier processes left unfinished there is settled.
+    """
+    given = Counter(os.path.abspath(path) for path in files)
+    for path in files:
+        if given[os.path.abspath(path)] > 1:
+            raise FaceAlignError(f"{path}: given for two outputs; give each a name of its own")
+        kind = _kind(path)
+        if kind is not None and stat.S_ISDIR(kind):
+            raise FaceAlignError(f"{path}: a folder; expected the name of a file to write")
+        if kind is not None and not stat.S_ISREG(kind):
+            raise FaceAlignError(f"{path}: a device or pipe; expected the name of a file to write")
+    for path in folders:
+        kind = _kind(path)
+        if kind is not None and not stat.S_ISDIR(kind):
+            raise FaceAlignError(f"{path}: not a folder; expected one to write into")
+    tried: set[Path] = set()
+    for path in (*folders, *files):
+        _check_names(path)
+        # A folder may be written into, or be replaced, which takes place beside it.
+        for place in {path.parent, path} if path in folders else {path.parent}:
+            existing = _existing(place)
+            if existing not in tried:
+                tried.add(existing)
+                _try(existing, path)
+
+
+def _kind(path: Path) -> int | None:
+    """The mode of what is there, links followed; None when there is nothing. Raises FaceAlignError."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise FaceAlignError(f"{path}: cannot be written ({_reason(error)})") from error
+
+
+def _check_names(path: Path) -> None:
+    """Raise FaceAlignError when a name that is to be made is too long for the file system."""
+    existing = _existing(path)
+    longest = os.pathconf(existing, "PC_NAME_MAX") if existing.is_dir() else 255
+    for name in path.absolute().relative_to(existing).parts:
+        if len(os.fsencode(name)) > longest:
+            raise FaceAlignError(f"{path}: cannot be written ({os.strerror(errno.ENAMETOOLONG)})")
+
+
+def _existing(path: Path) -> Path:
+    """The nearest of a path and its parents that is there, be it a link to nothing."""
+    place = path.absolute()
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    return place
+
+
+def _try(folder: Path, output: Path) -> None:
+    """Raise FaceAlignError, naming `output`, when nothing can be made in a folder."""
+    try:
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder")
+        with unfinished(folder, output.name):
+            pass
+    except OSError as error:
+        raise FaceAlignError(f"{output}: cannot be written ({_reason(error)})") from error
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
