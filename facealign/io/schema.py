@@ -66,6 +66,12 @@ def truth(value: Any, place: str) -> None:
         raise _refuse(value, place, "true or false")
 
 
+def string(value: Any, place: str) -> None:
+    """Any string, such as a file's name, which need not be text."""
+    if not isinstance(value, str):
+        raise _refuse(value, place, "a string")
+
+
 def anything(value: Any, place: str) -> None:
     """Any value."""
 
@@ -148,3 +154,7 @@ def record(
                 raise ValueError(f"unknown field {_short.repr(name)}: made by a newer version?")
 
     return check
+
+
+WEIGHTS = record({"weights": text(), "sha256": text()})
+"""A weights file, by name and SHA-256."""
