@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from facealign.concurrency.apart import CrashError, apart
 from facealign.crops.model_spec import ModelSpec
 from facealign.engines.caffe import CaffeEngine
 from facealign.engines.onnx import OnnxEngine
@@ -233,3 +235,14 @@ def test_the_trial_in_another_process_is_for_foreign_nets_only(written, tmp_path
     onnx.save(conv(), str(tmp_path / "conv.onnx"))
     with pytest.raises(AssertionError, match="tried"):
         OnnxEngine(tmp_path / "conv.onnx")
+
+
+def test_a_net_that_ends_the_process_is_one_line(tmp_path):
+    """OpenCV divides by 0 for an input that is declared without sides."""
+    model = conv()
+    model.graph.input[0].type.tensor_type.shape.ClearField("dim")
+    path = tmp_path / "conv.onnx"
+    onnx.save(model, str(path))
+    with pytest.raises(CrashError):
+        apart(cv2.dnn.readNetFromONNX, str(path))
+    assert "cannot run it (SIG" in refused(path)

@@ -1,5 +1,6 @@
 """Changed contents of sound files, as hypothesis draws them: bytes, words and numbers, JSON, messages."""
 
+import copy
 import json
 import re
 
@@ -124,7 +125,7 @@ def changed_json(draw, sound: dict) -> bytes:
                 other = other[key]
             parent[last] = json.loads(json.dumps(other))
         else:
-            parent[last] = draw(st.sampled_from(VALUES))
+            parent[last] = copy.deepcopy(draw(st.sampled_from(VALUES)))
     return json.dumps(values).encode().replace(json.dumps(DEEP).encode(), NESTED)
 
 

@@ -9,6 +9,7 @@ import functools
 import io
 import json
 import os
+import signal
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -66,6 +67,8 @@ from tests.upright_face import upright_face
 
 MEMORY = 6 << 30
 """Address space of a process that reads, bytes: an image may have 0.6 GB, of which decoders take several."""
+SECONDS = 60
+"""For which a library may be at work on one input."""
 INPUT, READING = "input", "reader"
 """Names of files in the folder of `fuzz`: the input that is being read, and the reader's name."""
 
@@ -81,6 +84,7 @@ class Reader:
     beside: Callable[[Path], object] = lambda folder: None
 
 
+cv2.setNumThreads(1)  # a fork of a process with threads may wait for them forever
 # --- what is read, and used as the programs do --------------------------------------------------------------
 FACE = upright_face((0.5, 0.5), 0.6) * 200
 PHOTO = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (220, 200, 3), np.uint8), (0, 0), 3)
@@ -323,6 +327,7 @@ def forked(call: Callable[[], object]) -> str:
     if child == 0:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
+        signal.alarm(SECONDS)
         try:
             call()
             said = "done"
@@ -388,8 +393,8 @@ def lmdb_pages(kind: str) -> st.SearchStrategy[bytes]:
 
 @functools.cache
 def onnx_model():
-    """A net of every kind of layer that we export, small: MTCNN's last, on a fixed size."""
-    deploy = mtcnn.deploy("rnet")
+    """A net of every kind of layer that we export, small: MTCNN's first."""
+    deploy = mtcnn.deploy("pnet")
     return export_onnx(
         deploy, fill(deploy, np.random.default_rng(0)), ModelSpec(input_height=24, input_width=24)
     )
@@ -405,7 +410,6 @@ def _onnx(path: Path) -> None:
 
 
 def _run_onnx(path: Path) -> None:
-    cv2.setNumThreads(1)
     engine = OnnxEngine(path, tried=True)
     shapes = engine.declared or {name: (1, 3, 24, 24) for name in engine._inputs}
     engine.forward({name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
@@ -486,7 +490,10 @@ def fuzz(names: list[str], examples: int, seed_number: int, folder: Path) -> dic
             _fuzz_one(name, examples, seed_number, folder, counts)
         except BaseException as error:
             kept = repr((folder / INPUT).read_bytes()[:3000]) if (folder / INPUT).exists() else "none"
-            trace = "".join(traceback.format_tb(error.__traceback__))[-4000:] + f"{type(error).__name__}: {error}"[:3000]
+            trace = (
+                "".join(traceback.format_tb(error.__traceback__))[-4000:]
+                + f"{type(error).__name__}: {error}"[:3000]
+            )
             raise RuntimeError(f"{name}: {trace}\nthe input: {kept}") from None
     return counts
 
