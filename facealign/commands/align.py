@@ -18,9 +18,9 @@ import cv2
 from tqdm import tqdm
 
 from facealign.arrays import Image
+from facealign.commands import add_network_options
 from facealign.concurrency.processes import cores
 from facealign.concurrency.threads import ThreadedStep, overlapped
-from facealign.engines.opening import KINDS
 from facealign.errors import FaceAlignError
 from facealign.inference.drawing import draw_face
 from facealign.inference.face_aligner import TURNS, Face, FaceAligner
@@ -48,29 +48,13 @@ def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="default: out")
     parser.add_argument(
-        "--engine",
-        choices=KINDS,
-        default="auto",
-        help="auto (default): pycaffe when it is installed, else ONNX in OpenCV",
-    )
-    parser.add_argument(
         "--boxes",
         type=Path,
         metavar="DIR",
         help="take boxes from DIR/NAME.txt (1-based `x1 y1 x2 y2`, one face per line) instead of detecting",
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the newest stage in models/")
-    parser.add_argument(
-        "--cascade",
-        nargs="?",
-        const=True,
-        default=False,
-        metavar="FILE",
-        help="refine the landmarks with a second network on an aligned crop (default FILE: the released one)",
-    )
-    parser.add_argument(
-        "--published", action="store_true", help="crop as the reference demo does, for its author's weights"
-    )
+    add_network_options(parser)
     parser.add_argument(
         "--turns",
         choices=TURNS,
@@ -253,6 +237,7 @@ def main() -> None:
         arguments.engine,
         detector=arguments.boxes is None,
         published=arguments.published,
+        flip=arguments.flip,
         cascade=second,
     )
     if aligner.cascade_mismatch:

@@ -12,11 +12,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from facealign.commands import add_network_options
 from facealign.datasets.detected_boxes import read_boxes
 from facealign.datasets.sample import Sample
 from facealign.datasets.scan import faces_in
 from facealign.datasets.validation_300w import FACES, in_held_out, in_validation
-from facealign.engines.opening import KINDS
 from facealign.errors import FaceAlignError
 from facealign.evaluation.ced_plot import plot_ced
 from facealign.evaluation.figures import results
@@ -67,20 +67,7 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="evaluate only 300-W's held-out part, by which nothing was chosen: once, before a release",
     )
-    parser.add_argument(
-        "--cascade",
-        nargs="?",
-        const=True,
-        default=False,
-        metavar="FILE",
-        help="refine with a second cascade stage (default FILE: the released one); named in the tables",
-    )
-    parser.add_argument(
-        "--flip",
-        action="store_true",
-        help="average with the prediction on the mirrored crop, two runs per face; named in the tables",
-    )
-    parser.add_argument("--engine", choices=KINDS, default="auto", help="default: auto")
+    add_network_options(parser)
     parser.add_argument(
         "--boxes",
         default="mtcnn",
@@ -95,7 +82,6 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         "--markdown", nargs="?", const=True, metavar="MD", help="write the table (default: beside OUT, .md)"
     )
     parser.add_argument("--name", help="the method's name in the table (default: network and stage)")
-    parser.add_argument("--published", action="store_true", help="crop as the reference demo does")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images of each folder")
     parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
     arguments = parser.parse_args(command)

@@ -21,14 +21,13 @@ from facealign.evaluation.results_file import read_results
 from facealign.inference.landmark_network import LandmarkNetwork
 from facealign.io.atomic import replacing_all
 from facealign.io.outputs import check_outputs
-from facealign.io.reading import read_json
 from facealign.io.unfinished import temporary_folder
 from facealign.lmdb.meta import META, read_meta
 from facealign.lmdb.pairs import read_part
 from facealign.networks.recipes import Recipe, recipe_named
 from facealign.networks.registry import BUILDERS, PROTOTXT
 from facealign.release.model_card import model_card
-from facealign.training.lineage import RUN
+from facealign.training.lineage import RUN, read_run
 from facealign.training.log import LOG, read_log
 from facealign.training.snapshots import snapshots
 
@@ -46,16 +45,13 @@ def main() -> None:
         "in the run's log)",
     )
     arguments = parser.parse_args()
-    described = read_json(arguments.run / RUN, "expected a run of `facealign train`")
-    try:
-        recipe = recipe_named(described["recipe"]["name"])
-    except (KeyError, TypeError) as error:
-        raise FaceAlignError(f"{arguments.run / RUN}: not a run of `facealign train` ({error})") from error
+    described = read_run(arguments.run)
+    recipe = recipe_named(described["recipe"]["name"])
     found = snapshots(arguments.run, recipe.stage)
     if not found:
         raise FaceAlignError(f"{arguments.run}: no complete snapshot of {recipe.stage} in it")
     data = read_meta(arguments.data)
-    if described["data_sha256"] != data.digests:
+    if described.get("data_sha256") != data.digests:
         raise FaceAlignError(f"{arguments.data}: not the samples that {arguments.run} was trained on")
     weights = found[0].weights
     name = recipe.snapshot_name

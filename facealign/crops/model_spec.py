@@ -6,15 +6,21 @@ metadata of an ONNX file under the key `facealign`.
 
 import dataclasses
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from facealign.errors import FaceAlignError
-from facealign.io.reading import read_text
+from facealign.io.reading import parse_json, read_text
+from facealign.io.schema import list_of, number, record, text, whole
 
 METADATA_KEY = "facealign"
+LARGEST_SIDE = 1024
+"""Of a network's input, pixels."""
+LEAST_SPREAD = 1.0
+"""Of a mean shape, from its first to its last point, pixels."""
 
 
 @dataclass(frozen=True)
@@ -91,31 +97,25 @@ class ModelSpec:
         return dataclasses.replace(self, deploy="")
 
     @staticmethod
-    def from_json(text: str, where: str) -> "ModelSpec":
-        """The spec that `to_json` wrote; `where` names the source in errors.
+    def from_json(source: str, where: str) -> "ModelSpec":
+        """The spec that `to_json` wrote; source: JSON; where: names it in errors.
 
-        Raises FaceAlignError on text that is not a JSON object, and on fields that are unknown, of the wrong
-        type or out of range.
+        Raises FaceAlignError on what is not a JSON object, and on fields that are unknown, of the wrong type
+        or out of range.
         """
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise FaceAlignError(f"{where}: not a model description ({error})") from error
-        if not isinstance(values, dict):
-            raise FaceAlignError(f"{where}: not a model description, which is a JSON object")
+            values = parse_json(source)
+        except ValueError as error:
+            raise FaceAlignError(f"{where}: not a model description: {error}") from error
+        try:
+            _FIELDS(values, "")
+        except ValueError as error:
+            raise FaceAlignError(f"{where}: {error}") from error
         defaults = dataclasses.asdict(ModelSpec())
-        unknown = sorted(set(values) - set(defaults))
-        if unknown:
-            raise FaceAlignError(f"{where}: unknown field {unknown[0]!r}: made by a newer version?")
-        spec = ModelSpec(**{name: _typed(name, values[name], defaults[name], where) for name in values})
-        if spec.crop not in ("square", "published", "aligned") or spec.channels not in ("BGR", "RGB"):
-            raise FaceAlignError(f"{where}: crop {spec.crop!r} or channels {spec.channels!r} is not known")
-        if min(spec.input_height, spec.input_width, spec.landmarks, spec.box_scale) <= 0:
-            raise FaceAlignError(f"{where}: the input's sides, landmarks and box_scale must be above 0")
-        if not 0 < spec.share <= 1:
-            raise FaceAlignError(f"{where}: share is {spec.share:g}, expected more than 0, at most 1")
+        spec = ModelSpec(**{name: _typed(value, defaults[name]) for name, value in values.items()})
         numbers = 2 * spec.landmarks * spec.is_second_stage
-        if len(spec.mean_shape) != numbers or (numbers and len(set(spec.mean_shape)) == 1):
+        points = np.reshape(spec.mean_shape, (2, -1)) if len(spec.mean_shape) == numbers else None
+        if points is None or (numbers and np.ptp(points, axis=1).max() < LEAST_SPREAD):
             raise FaceAlignError(
                 f"{where}: mean_shape has {len(spec.mean_shape)} numbers, expected {numbers} for crop "
                 f"{spec.crop!r}, not all the same"
@@ -123,31 +123,35 @@ class ModelSpec:
         return spec
 
 
-def _typed(name: str, value: Any, default: Any, where: str) -> Any:
-    """`value` of a JSON file in the type of `default`. Raises FaceAlignError when it has another type."""
+_WORDS = ("network", "stage", "deploy", "input_name", "output_name", "landmark_order", "after")
+_FIELDS = record(
+    {},
+    {
+        **{name: text() for name in _WORDS},
+        "input_height": whole(1, LARGEST_SIDE),
+        "input_width": whole(1, LARGEST_SIDE),
+        "channels": text("BGR", "RGB"),
+        "mean": number(-1e6, 1e6),
+        "scale": number(1e-9, 1e6),
+        "crop": text("square", "published", "aligned"),
+        "box_scale": number(0.1, 10),
+        "box_shift": list_of(number(-10, 10), 2, 2),
+        "landmarks": whole(1, 10_000),
+        "origin": whole(0, 1),
+        "mirror_bias": number(-1000, 1000),
+        "share": number(1e-9, 1),
+        "mean_shape": list_of(number(-1e6, 1e6)),
+    },
+    others=False,
+)
+"""What the fields of a description must be."""
 
-    def number(value: Any) -> bool:
-        finite = isinstance(value, int | float) and abs(value) <= sys.float_info.max
-        return finite and not isinstance(value, bool)
 
+def _typed(value: Any, default: Any) -> Any:
+    """A checked value of a JSON file in the type of `default`."""
     if isinstance(default, tuple):
-        fits = isinstance(value, list) and len(default) in (0, len(value))  # 0: of any length
-        if fits and all(map(number, value)):
-            return tuple(map(float, value))
-        kind = f"a list of {len(default) or 'all'} numbers"
-    elif isinstance(default, float):
-        if number(value):
-            return float(value)
-        kind = "a number"
-    elif isinstance(default, int):
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        kind = "a whole number"
-    else:
-        if isinstance(value, str):
-            return value
-        kind = "a string"
-    raise FaceAlignError(f"{where}: {name} is {value!r}, expected {kind}")
+        return tuple(map(float, value))
+    return float(value) if isinstance(default, float) else value
 
 
 def _candidates(caffemodel: Path) -> tuple[Path, Path]:
@@ -182,7 +186,11 @@ def load_spec(caffemodel: Path) -> ModelSpec:
     spec = ModelSpec.from_json(read_text(path, "expected a model description"), str(path))
     if not spec.deploy:
         raise FaceAlignError(f"{path}: names no deploy net; expected a field `deploy`")
-    deploy = (path.parent / spec.deploy).resolve()
-    if not deploy.is_file():
+    try:
+        deploy = (path.parent / spec.deploy).resolve()
+        found = deploy.is_file()
+    except (OSError, RuntimeError) as error:  # too long a name, a loop of links
+        raise FaceAlignError(f"{path}: deploy net {spec.deploy}: {error}") from error
+    if not found:
         raise FaceAlignError(f"{path}: deploy net {deploy} does not exist; run `make prototxt`")
     return dataclasses.replace(spec, deploy=str(deploy))

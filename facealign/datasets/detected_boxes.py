@@ -20,6 +20,7 @@ from facealign.geometry.boxes import box_from_landmarks, landmark_box, overlap
 from facealign.io.atomic import replacing
 from facealign.io.images import read_image
 from facealign.io.reading import read_bytes, read_json
+from facealign.io.schema import anything, list_of, map_of, maybe, number, record, string, text
 
 MATCH_OVERLAP = 0.3
 """A detection is matched to the annotated face when its overlap with the landmarks' box exceeds this."""
@@ -123,24 +124,34 @@ def read_boxes(path: Path) -> tuple[dict[str, Any], dict[str, FaceBox]]:
     """
     data = read_json(path, "make it with `facealign detect-faces`")
     try:
-        faces = {name: _checked(FaceBox(**values)) for name, values in data["faces"].items()}
-        return dict(data["settings"]), faces
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        _FILE(data, "")
+        return data["settings"], {name: _face(values, name) for name, values in data["faces"].items()}
+    except ValueError as error:
         raise FaceAlignError(
             f"{path}: not a file of boxes ({error}); make it with `facealign detect-faces`"
         ) from error
 
 
-def _checked(face: FaceBox) -> FaceBox:
-    box = np.array(face.box, dtype=np.float64)
-    if box.shape != (4,) or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
-        raise ValueError(f"{face.box} is no box")
-    if face.source not in SOURCES or not isinstance(face.stamp, str):
-        raise ValueError(f"source {face.source!r}, stamp {face.stamp!r}")
-    for value in (face.overlap, *([] if face.score is None else [face.score])):
-        if not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise ValueError(f"score {face.score!r}, overlap {face.overlap!r}")
-    return dataclasses.replace(face, box=box)
+_FILE = record({"settings": map_of(anything), "faces": map_of(anything)})
+_FACE = record(
+    {
+        "box": list_of(number(-1e6, 1e6), 4, 4),
+        "source": text(*SOURCES),
+        "score": maybe(number(0, 1)),
+        "overlap": number(0, 1),
+        "stamp": string,
+    },
+    others=False,
+)
+
+
+def _face(values: Any, name: str) -> FaceBox:
+    """A box from a file. Raises ValueError when it is none."""
+    _FACE(values, ascii(name))
+    box = np.array(values["box"], dtype=np.float64)
+    if box[2] <= box[0] or box[3] <= box[1]:
+        raise ValueError(f"{name!a}.box is {values['box']}, expected x1 < x2 and y1 < y2")
+    return FaceBox(**{**values, "box": box})
 
 
 class BoxesSoFar:
@@ -171,8 +182,8 @@ class BoxesSoFar:
         for line in lines[:-1]:
             try:
                 name, values = json.loads(line)
-                faces[str(name)] = _checked(FaceBox(**values))
-            except (ValueError, TypeError, RecursionError, OverflowError):
+                faces[str(name)] = _face(values, str(name))
+            except (ValueError, TypeError, RecursionError):
                 break
             length += len(line) + 1
         return faces, length

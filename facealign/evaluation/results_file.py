@@ -9,6 +9,19 @@ from facealign.errors import FaceAlignError
 from facealign.evaluation.metrics import NORMALISERS
 from facealign.io.atomic import replacing
 from facealign.io.reading import read_json
+from facealign.io.schema import (
+    Check,
+    anything,
+    either,
+    list_of,
+    map_of,
+    maybe,
+    number,
+    record,
+    string,
+    text,
+    whole,
+)
 
 FIGURES = (
     "images",
@@ -35,53 +48,54 @@ def read_results(path: Path) -> dict[str, Any]:
     if not isinstance(data.get("subsets"), dict):
         raise FaceAlignError(f"{path}: not an evaluation: it has no `subsets`; {hint}")
     try:
-        _check(data)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise FaceAlignError(f"{path}: a damaged evaluation ({reason}); {hint}") from error
+        _EVALUATION(data, "")
+        for name, paths in data["members"].items():
+            for member in paths:
+                if member not in data["errors"]:
+                    raise ValueError(f"members[{name!a}] has {member!a}, which errors lacks")
+    except ValueError as error:
+        raise FaceAlignError(f"{path}: a damaged evaluation ({error}); {hint}") from error
     return data
 
 
-def _check(data: Mapping[str, Any]) -> None:
-    """Raises KeyError, TypeError or ValueError where an evaluation lacks what reports are made of."""
-    for name in ("method", "input"):
-        _is(str, data["settings"][name], name)
-    for name in ("skipped", "absent", "breakdown"):
-        _is(list, data.get(name, []), name)
-    for name in ("incomplete", "members", "errors"):
-        _is(dict, data.get(name, {}), name)
-    for figures in data["subsets"].values():
-        _check_figures(figures, FIGURES)
-    for row in data.get("breakdown", []):
-        _is(str, row["by"], "by")
-        _is(str, row["name"], "name")
-        _check_figures(row, FIGURES if row["by"] != "landmarks" else FIGURES[:4])
-    for paths in data["members"].values():
-        for path in paths:
-            error = data["errors"][path]
-            if error is not None:
-                for name in NORMALISERS:
-                    _is(float | int, error[name], path)
-    for name, part in data.get("incomplete", {}).items():
-        _is(int, part["in_release"], name)
-        _is(int, part["images"], name)
-    for name in data.get("absent", []):
-        _is(str, name, "absent")
+def _figures(names: tuple[str, ...]) -> dict[str, Check]:
+    """Checks of the figures of those names."""
+    return {
+        name: maybe(number())
+        if name.startswith("nme")
+        else number(0)
+        if name.startswith(("failure", "auc"))
+        else whole(0)
+        for name in names
+    }
 
 
-def _check_figures(figures: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    for name in names:
-        optional = name.startswith("nme")
-        if not (optional and figures[name] is None):
-            _is(float | int, figures[name], name)
-        if optional:
-            interval = figures.get(f"{name}_interval")
-            if interval is not None:
-                low, high = interval
-                _is(float | int, low, name)
-                _is(float | int, high, name)
-
-
-def _is(kind: Any, value: Any, name: str) -> None:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}")
+_INTERVALS = {f"nme_{name}_interval": maybe(list_of(number(), 2, 2)) for name in NORMALISERS}
+_ROW = either(
+    record({"by": text("landmarks"), "name": text(), **_figures(FIGURES[:4])}, _INTERVALS),
+    record({"by": text(), "name": text(), **_figures(FIGURES)}, _INTERVALS),
+)
+_EVALUATION = record(
+    {
+        "settings": record(
+            {"method": text(), "input": text()},
+            {
+                "training_data": text(),
+                "boxes": text(),
+                "engine": text(),
+                "weights": text(),
+                "cascade": maybe(text()),
+            },
+        ),
+        "subsets": map_of(record(_figures(FIGURES), _INTERVALS)),
+        "members": map_of(list_of(string)),
+        "errors": map_of(maybe(record({name: number() for name in NORMALISERS}))),
+    },
+    {
+        "skipped": list_of(anything),
+        "absent": list_of(text()),
+        "breakdown": list_of(_ROW),
+        "incomplete": map_of(record({"images": whole(0), "in_release": whole(0)})),
+        "interval": text(),
+    },
+)

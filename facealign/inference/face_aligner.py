@@ -108,11 +108,14 @@ class FaceAligner:
         published: crop by the reference demo's arithmetic, for weights of its author, which need no `.json`;
         flip: let each network average its prediction with that on the mirrored crop; cascade: weights of a
         second cascade stage, or True for the released ones.
-        Raises FaceAlignError on missing or invalid files.
+        Raises FaceAlignError on missing or invalid files, and on what is no path.
 
         >>> FaceAligner.open(engine="onnx", cascade=True).spec.name
         'mobilenet_v2 stage3'
         """
+        _check_path(weights, "weights")
+        if not isinstance(cascade, bool):
+            _check_path(cascade, "cascade")
         weights = default_weights(engine) if weights is None else Path(weights)
         network, spec = open_engine(engine, weights, published)
         second = None
@@ -256,6 +259,12 @@ class FaceAligner:
         crops, places = zip(*[published_crop(image, box + 1.0) for box in boxes], strict=True)
         answers = zip(self.net(crops), places, strict=True)
         return np.stack([published_landmarks(values, place) for values, place in answers])
+
+
+def _check_path(value: object, name: str) -> None:
+    """Raises FaceAlignError unless `value` is a path, or None."""
+    if value is not None and not isinstance(value, str | Path):
+        raise FaceAlignError(f"{name} of type {type(value).__name__}: expected the path of a file, or None")
 
 
 def opened(image: Image | str | Path) -> Image:

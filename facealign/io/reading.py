@@ -7,6 +7,9 @@ from typing import Any
 
 from facealign.errors import FaceAlignError
 
+DEEPEST = 64
+"""Levels of objects and lists in a JSON file."""
+
 
 def read_bytes(path: Path, hint: str) -> bytes:
     """The contents of a file.
@@ -42,9 +45,37 @@ def read_text(path: Path, hint: str) -> str:
 def read_json(path: Path, hint: str) -> dict[str, Any]:
     """The object in a JSON file. Raises FaceAlignError as `read_text` does, and on anything but an object."""
     try:
-        values = json.loads(read_text(path, hint))
+        return parse_json(read_text(path, hint))
+    except ValueError as error:
+        raise FaceAlignError(f"{path}: {error}; {hint}") from error
+
+
+def parse_json(text: str) -> dict[str, Any]:
+    """The object that a JSON text holds. Raises ValueError, with the reason in a line, on anything else.
+
+    Objects and lists are nested DEEPEST times at most.
+
+    >>> parse_json('{"box": [1, 2]}')
+    {'box': [1, 2]}
+    """
+    try:
+        values = json.loads(text)
+        _check_depth(values)
     except (ValueError, RecursionError) as error:
-        raise FaceAlignError(f"{path}: not a JSON file ({error}); {hint}") from error
+        raise ValueError(f"not a JSON file ({error})") from error
     if not isinstance(values, dict):
-        raise FaceAlignError(f"{path}: not a JSON object; {hint}")
+        raise ValueError("not a JSON object")
     return values
+
+
+def _check_depth(values: Any) -> None:
+    """Raises ValueError when objects and lists are nested more than DEEPEST times."""
+    level = [values]
+    for _ in range(DEEPEST + 1):
+        inside = (
+            one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)
+        )
+        level = [one for children in inside for one in children if isinstance(one, dict | list)]
+        if not level:
+            return
+    raise ValueError(f"nested more than {DEEPEST} times")

@@ -9,6 +9,7 @@ rotated as the face is.
 
 import dataclasses
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,11 +27,13 @@ from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import square
 from facealign.geometry.landmarks import N_LANDMARKS
 from facealign.io.images import read_image
-from facealign.lmdb.datum import key_of
+from facealign.lmdb.datum import key_of, shown_key
 from facealign.lmdb.environment import open_lmdb, open_new_lmdb
 from facealign.lmdb.jobs import Job, PartRequest, SampleSettings, UsedFaces, Written
 from facealign.lmdb.pairs import PAGE
 
+FARTHEST = 1e6
+"""Coordinates of a record are nearer to 0 than this, pixels."""
 FACES_A_COMMIT = 64
 """Number of faces in one LMDB transaction."""
 
@@ -73,10 +76,10 @@ def decode_face(data: bytes) -> FaceRecord:
     except Exception as error:
         raise ValueError("not a Datum") from error
     shape, numbers = (3, datum.height, datum.width), np.array(datum.float_data, dtype=np.float64)
-    if datum.channels != 3 or not datum.data or len(datum.data) != np.prod(shape):
+    if datum.channels != 3 or not datum.data or min(shape) < 1 or len(datum.data) != math.prod(shape):
         raise ValueError("not an image of 3 channels")
     empty = numbers[:2].tolist() == numbers[2:4].tolist()
-    if numbers.size != 4 + 2 * N_LANDMARKS or not np.isfinite(numbers).all() or empty:
+    if numbers.size != 4 + 2 * N_LANDMARKS or not (np.abs(numbers) < FARTHEST).all() or empty:
         raise ValueError(f"not a square and {N_LANDMARKS} landmarks")
     pixels = np.frombuffer(datum.data, np.uint8).reshape(shape).transpose(1, 2, 0)
     return FaceRecord(pixels, numbers[:4], numbers[4:].reshape(2, -1).T)
@@ -152,7 +155,7 @@ def read_faces(directory: Path, part: str) -> Iterator[tuple[str, FaceRecord]]:
         environment.begin() as transaction,
     ):
         for key, value in transaction.cursor():
-            name = key.decode()
+            name = shown_key(key)
             try:
                 yield name.partition(" ")[2], decode_face(value)
             except ValueError as error:

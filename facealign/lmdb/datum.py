@@ -1,5 +1,6 @@
 """Encoding and decoding of samples as Caffe's Datum."""
 
+import math
 from collections.abc import Iterator
 from mmap import mmap
 
@@ -85,9 +86,14 @@ def decode_datum(data: bytes) -> AnyArray:
         raise ValueError("not a Datum") from error
     values = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
     shape = (datum.channels, datum.height, datum.width)
-    if values.size != np.prod(shape):
+    if min(shape) < 0 or values.size != math.prod(shape):
         raise ValueError(f"{values.size} numbers do not fill the shape {shape}")
     return values.reshape(shape)
+
+
+def shown_key(key: bytes | memoryview) -> str:
+    """A key as text, whatever its bytes are."""
+    return bytes(key).decode(errors="backslashreplace")
 
 
 def key_of(index: int) -> bytes:

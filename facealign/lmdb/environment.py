@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from facealign.concurrency.apart import CrashError, apart
 from facealign.errors import FaceAlignError
 
 
@@ -31,11 +33,21 @@ def open_new_lmdb(path: Path, room: int) -> Iterator[Any]:
 def open_lmdb(path: Path, made_by: str = "make lmdb DATA=ROOT", readahead: bool = False) -> Iterator[Any]:
     """Environment of an LMDB to be read; made_by: the command that the error for a missing one names.
 
+    All its pages are visited in another process before: on a damaged one LMDB ends the process.
     Raises FaceAlignError when it is missing or damaged, also while the environment is in use.
     """
-    lmdb = _lmdb()
-    if not (path / "data.mdb").is_file():
+    file = path / "data.mdb"
+    if not file.is_file():
         raise FaceAlignError(f"{path}: no LMDB; make it with `{made_by}`")
+    state = file.stat()
+    _visit_once(path.absolute(), path, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns))
+    with _opened(path, readahead) as environment:
+        yield environment
+
+
+@contextmanager
+def _opened(path: Path, readahead: bool) -> Iterator[Any]:
+    lmdb = _lmdb()
     try:
         with lmdb.open(str(path), readonly=True, lock=False, readahead=readahead) as environment:
             last, page = environment.info()["last_pgno"], environment.stat()["psize"]
@@ -45,6 +57,35 @@ def open_lmdb(path: Path, made_by: str = "make lmdb DATA=ROOT", readahead: bool 
             yield environment
     except lmdb.Error as error:
         raise FaceAlignError(f"{path}: cannot be read ({error}); make it again") from error
+
+
+@lru_cache
+def _visit_once(absolute: Path, path: Path, state: tuple[int, ...]) -> None:
+    """Visit an LMDB in another process, once as long as its file's `state` is the same."""
+    _lmdb()
+    try:
+        apart(_visit, path)
+    except CrashError as error:
+        raise FaceAlignError(f"{path}: its data.mdb is damaged ({error}); make it again") from error
+
+
+def _visit(path: Path) -> None:
+    """Find every record of an LMDB in order and by its key, and touch both ends of its value.
+
+    Raises FaceAlignError when one is not found.
+    """
+    with _opened(path, readahead=True) as environment, environment.begin(buffers=True) as transaction:
+        expected, count, before = environment.stat()["entries"], 0, b""
+        for view, value in transaction.cursor():
+            key, found = bytes(view), transaction.get(bytes(view))
+            if (count and key <= before) or found is None or len(found) != len(value):
+                raise FaceAlignError(f"{path}: its data.mdb is damaged (key {key!r}); make it again")
+            bytes(value[:1]), bytes(value[-1:])  # beyond the file's end there is no memory behind them
+            count, before = count + 1, key
+        if count != expected:
+            raise FaceAlignError(
+                f"{path}: its data.mdb is damaged ({count} records of {expected}); make it again"
+            )
 
 
 def _lmdb() -> Any:

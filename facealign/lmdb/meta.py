@@ -10,6 +10,20 @@ from facealign.crops.augmentation import Augmentation
 from facealign.crops.model_spec import ModelSpec
 from facealign.errors import FaceAlignError
 from facealign.io.reading import read_json
+from facealign.io.schema import (
+    WEIGHTS,
+    anything,
+    either,
+    list_of,
+    map_of,
+    maybe,
+    number,
+    record,
+    string,
+    text,
+    truth,
+    whole,
+)
 from facealign.io.unfinished import settle
 
 META = "meta.json"
@@ -53,19 +67,50 @@ def read_meta(directory: Path) -> DataSetMeta:
         settle(directory.parent)  # a run that was killed may have left it unnamed
     values = read_json(path, "make the LMDBs with `make lmdb DATA=ROOT`")
     try:
+        _META(values, "")
         return DataSetMeta(
             spec=ModelSpec.from_json(json.dumps(values["spec"]), str(path)),
-            digests={str(name): str(part["sha256"]) for name, part in values["parts"].items()},
+            digests={name: part["sha256"] for name, part in values["parts"].items()},
             augmentation=_augmentation(values.get("augmentation")),
-            validation_faces=frozenset(map(str, values.get("validation_faces", ()))),
+            validation_faces=frozenset(values.get("validation_faces", ())),
             values=values,
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else error
-        raise FaceAlignError(f"{path}: not a description of LMDBs ({reason}); make them again") from error
+    except ValueError as error:
+        raise FaceAlignError(f"{path}: not a description of LMDBs ({error}); make them again") from error
 
 
-def _augmentation(values: Any) -> Augmentation | None:
+_RANGE = list_of(number(), 2, 2)
+_AUGMENTATION = record(
+    {},
+    {
+        "flip": number(),
+        "shift": number(),
+        "scale_range": _RANGE,
+        "rotate_range": _RANGE,
+        "noise_std": _RANGE,
+    },
+    others=False,
+)
+_META = record(
+    {
+        "spec": map_of(anything),
+        "parts": map_of(record({"sha256": text()}, {"samples": whole(0), "faces": map_of(whole(0))})),
+    },
+    {
+        "augmentation": maybe(_AUGMENTATION),
+        "validation_faces": list_of(string),
+        "after": WEIGHTS,
+        "teacher": record({"networks": list_of(WEIGHTS), "share": number(0, 1)}),
+        "seed": whole(0, 2**64),
+        "fresh": maybe(either(truth, map_of(anything))),
+        "copies": whole(0),
+        "copies_of": map_of(whole(0)),
+        "source_sha256": text(),
+    },
+)
+
+
+def _augmentation(values: Mapping[str, Any] | None) -> Augmentation | None:
     if values is None:
         return None
     given: dict[str, Any] = {

@@ -15,7 +15,7 @@ import numpy as np
 
 from facealign.arrays import AnyArray, Float32Array
 from facealign.errors import FaceAlignError
-from facealign.lmdb.datum import Buffer, decode_datum, key_of
+from facealign.lmdb.datum import Buffer, decode_datum, key_of, shown_key
 from facealign.lmdb.environment import open_lmdb, open_new_lmdb
 
 SAMPLES_A_COMMIT = 64
@@ -101,7 +101,7 @@ def check_part(directory: Path, part: str) -> None:
             # The first fields hold the shape; with the length they identify the kind of record.
             begins = len(record), bytes(record[:8])
             if begins not in shapes:
-                where = f"{directory}: {part} sample {bytes(key).decode()}"
+                where = f"{directory}: {part} sample {shown_key(key)}"
                 try:
                     shape = decode_datum(bytes(record)).shape
                 except ValueError as error:
@@ -146,7 +146,7 @@ def read_part(directory: Path, part: str, limit: int | None = None) -> tuple[Any
             if images[-1].shape != images[0].shape or landmarks[-1].shape != landmarks[0].shape:
                 raise ValueError("its size differs from that of the samples before")
         except ValueError as error:
-            raise FaceAlignError(f"{directory}: {part} sample {key.decode()}: {error}") from error
+            raise FaceAlignError(f"{directory}: {part} sample {shown_key(key)}: {error}") from error
     if not images:
         raise FaceAlignError(f"{directory}: its part {part!r} holds no sample")
     return np.stack(images), np.stack(landmarks).astype(np.float32)

@@ -3,9 +3,12 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from facealign.errors import FaceAlignError
 from facealign.io.atomic import replacing
+from facealign.io.reading import read_json
 from facealign.release.reproduction_plan import PlannedStep
 from facealign.training.snapshots import snapshots
 
@@ -26,11 +29,10 @@ class Progress:
             self.digests[step.name] = hashlib.sha256(described).hexdigest()
         self._done: dict[str, str] = {}
         if path.is_file():
-            try:
-                kept = json.loads(path.read_text(encoding="utf-8"))
-                self._done = {str(name): str(digest) for name, digest in kept.items()}
-            except (ValueError, AttributeError):
-                pass  # damaged: all steps run again, and most find their results
+            # Of a damaged file all steps run again, and most find their results.
+            with suppress(FaceAlignError):
+                kept = read_json(path, "expected the progress of `facealign reproduce`")
+                self._done = {name: str(digest) for name, digest in kept.items()}
 
     def has(self, step: PlannedStep) -> bool:
         return self._done.get(step.name) == self.digests[step.name] and step.result.exists()

@@ -1,6 +1,7 @@
 """Log of a training run: a CSV file that grows, and its plot."""
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -51,6 +52,8 @@ def read_log(path: Path, until: int | None = None) -> list[LogRow]:
             numbers = [float(cell) if cell else None for cell in line]
             if len(numbers) != len(COLUMNS) or numbers[0] is None or numbers[1] is None:
                 raise ValueError("a cell is missing")
+            if not all(number is None or math.isfinite(number) for number in numbers):
+                raise ValueError("a number is not finite")
             row = LogRow(int(numbers[0]), numbers[1], *numbers[2:])
         except (ValueError, OverflowError) as error:
             raise FaceAlignError(f"{path}, line {number}: {error}; move the file away") from error

@@ -16,6 +16,7 @@ from skimage.data import astronaut
 
 from facealign.commands.align import find_images, picture_names
 from facealign.errors import FaceAlignError
+from facealign.inference.face_aligner import FaceAligner
 from facealign.inference.model_zoo import default_weights
 from tests.random_weights import write_model
 
@@ -124,6 +125,22 @@ def test_both_engines_say_the_same(photos, weights, tmp_path):
         assert result.returncode == 0, result.stderr
         found.append(json.loads((tmp_path / kind / "landmarks.json").read_text())["images"][0]["faces"][0])
     np.testing.assert_allclose(found[0]["landmarks"], found[1]["landmarks"], atol=2e-3)
+
+
+def test_flip_averages_with_the_mirrored_crop(photos, photo, weights, tmp_path):
+    """As the library does, from other code than the option's."""
+    box = [[170.0, 65.0, 275.0, 190.0]]
+    found = {}
+    for name, options in (("plain", []), ("flipped", ["--flip"])):
+        arguments = ["--boxes", tmp_path / "boxes", "--weights", weights, "--engine", "onnx", *options]
+        result = demo("--images", photos, *arguments, "--output", tmp_path / name)
+        assert result.returncode == 0, result.stderr
+        (image,) = json.loads((tmp_path / name / "landmarks.json").read_text())["images"]
+        found[name] = np.array(image["faces"][0]["landmarks"])
+    aligner = FaceAligner.open(weights, "onnx", detector=False, flip=True)
+    (expected,) = aligner.align(photo, box)
+    np.testing.assert_allclose(found["flipped"], expected.landmarks, atol=1e-3)
+    assert np.abs(found["plain"] - found["flipped"]).max() > 0.1
 
 
 def test_without_caffe_lmdb_and_matplotlib(photos, weights, tmp_path):

@@ -28,6 +28,7 @@ from facealign.lmdb.datum import encode_image, encode_landmarks
 from facealign.lmdb.meta import write_meta
 from facealign.lmdb.pairs import write_part
 from facealign.networks import vgg_shadow
+from tests.lmdb import broken_pages
 from tests.random_weights import fill, random_landmarks, write_model
 
 ROOT = Path(__file__).parents[2]
@@ -233,6 +234,19 @@ def onnx_with_a_round_crop(model):
     entry.value = json.dumps({**json.loads(entry.value), "crop": "round"})
 
 
+def onnx_of_a_million_rows(model):
+    (entry,) = model.metadata_props
+    entry.value = json.dumps({**json.loads(entry.value), "input_height": 10**6})
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 10**6
+
+
+def onnx_with_a_stride_of_0(model):
+    """At which OpenCV divides by 0."""
+    node = next(node for node in model.graph.node if node.op_type == "Conv")
+    (strides,) = (one for one in node.attribute if one.name == "strides")
+    strides.ints[:] = [0, 0]
+
+
 def onnx_not_a_number(model):
     model.graph.initializer[0].CopyFrom(
         onnx.numpy_helper.from_array(
@@ -360,8 +374,12 @@ TABLE = [
     *rows(
         *(DEPLOY, SPEC),
         ("no net", remove(NET), ": deploy net .*prototxt does not exist"),
-        ("a description cut short", cut(SPEC), ": not a model description .*line"),
-        ("an unknown crop", described(crop="round"), ": crop 'round'"),
+        ("a description cut short", cut(SPEC), ": not a model description: .*line"),
+        ("an unknown crop", described(crop="round"), ": crop is 'round'"),
+        ("a crop of no size", described(box_scale=1e-300), ": box_scale is 1e-300, expected a number, 0.1"),
+        ("a crop far away", described(box_shift=[1e308, 0]), r": box_shift\[0\] is 1e\+308, expected"),
+        ("an origin far away", described(origin=10**400), ": origin is 1000.*000, expected"),
+        ("an input of 10^30 rows", described(input_height=10**30), ": input_height is 1000.*, expected"),
         ("a number in quotes", described(input_width="64"), ": input_width is '64', expected a whole number"),
         ("the input of another net", described(input_height=32), ": describes another net: .*shape"),
         ("the output of another net", described(output_name="fc3"), ": describes another net: .*'fc3'"),
@@ -378,7 +396,9 @@ TABLE = [
             ": describes another net: 'fc4' has 12288",
         ),
         ("an ONNX not described", onnx_with(onnx_not_described), ": its metadata does not say how to crop"),
-        ("an ONNX with an unknown crop", onnx_with(onnx_with_a_round_crop), ": crop 'round'"),
+        ("an ONNX with an unknown crop", onnx_with(onnx_with_a_round_crop), ": crop is 'round'"),
+        ("an ONNX of 10^6 rows", onnx_with(onnx_of_a_million_rows), ": input_height is 1000000, expected"),
+        ("an ONNX with a stride of 0", onnx_with(onnx_with_a_stride_of_0), ": Conv .*: strides is .0, 0., "),
         ("an ONNX not finite", onnx_with(onnx_not_a_number), ": .* has weights that are not finite"),
     ),
     *rows(
@@ -390,6 +410,16 @@ TABLE = [
             "an LMDB of zeros",
             file_instead(f"{IMAGES}/data.mdb", bytes(9000)),
             "/train_images: cannot be read",
+        ),
+        (
+            "an LMDB at which LMDB itself aborts",
+            lambda place: broken_pages.root_without_children(place / IMAGES / "data.mdb"),
+            "/train_images: its data.mdb is damaged",
+        ),
+        (
+            "an LMDB with a hole",
+            lambda place: broken_pages.hole(place / LANDMARKS / "data.mdb"),
+            "/train_landmarks: .*make it again",
         ),
         ("LMDBs of unlike length", fewer_landmarks, "/train_images: 8 images, but 7 landmarks"),
         ("LMDBs of another size", lmdb_of(size=(48, 48)), r": val samples of shapes \(\(3, 48, 48\)"),

@@ -11,24 +11,25 @@ from facealign.crops.model_spec import ModelSpec, load_spec, spec_path
 from facealign.errors import FaceAlignError
 
 numbers = st.floats(-1e6, 1e6)
-sides = st.integers(1, 4096)
+sides = st.integers(1, 1024)
+words = st.text(st.characters(exclude_categories=["Cc", "Cs"]))
 specs = st.builds(
     ModelSpec,
-    network=st.text(),
-    stage=st.text(),
-    deploy=st.text(),
-    input_name=st.text(),
-    output_name=st.text(),
+    network=words,
+    stage=words,
+    deploy=words,
+    input_name=words,
+    output_name=words,
     input_height=sides,
     input_width=sides,
     channels=st.sampled_from(["BGR", "RGB"]),
     mean=numbers,
-    scale=numbers,
+    scale=st.floats(1e-6, 1e6),
     crop=st.sampled_from(["square", "published"]),
     box_scale=st.floats(0.1, 10),
-    box_shift=st.tuples(numbers, numbers),
+    box_shift=st.tuples(st.floats(-10, 10), st.floats(-10, 10)),
     landmarks=sides,
-    landmark_order=st.text(),
+    landmark_order=words,
     origin=st.integers(0, 1),
 )
 
@@ -52,6 +53,8 @@ def test_json_round_trip_of_a_second_level(shape):
         {"crop": "aligned"},
         {"crop": "aligned", "mean_shape": [1.0, 2.0]},
         {"crop": "aligned", "mean_shape": [5] * 136},
+        {"crop": "aligned", "mean_shape": [5] * 68 + [60] * 68},
+        {"crop": "aligned", "mean_shape": [1e-300 * index for index in range(136)]},
         {"crop": "square", "mean_shape": list(range(136))},
         {"crop": "aligned", "mean_shape": ["1"] * 136},
         {"crop": "aligned", "mean_shape": "1"},
@@ -84,17 +87,17 @@ def test_whole_numbers_do_for_floats():
 
 
 WRONG = {
-    "network": [None, 3, True, ["a"], {}],
+    "network": [None, 3, True, ["a"], {}, "a\nb", "\ud800"],
     "deploy": [None, 1.5, False],
-    "input_height": [None, True, "64", 64.0, [64], 0, -64],
+    "input_height": [None, True, "64", 64.0, [64], 0, -64, 10**6, 10**30],
     "input_width": [False, 0, {}],
-    "origin": [True, 1.0, "1", None],
-    "mirror_bias": ["0", None, [0.2]],
+    "origin": [True, 1.0, "1", None, 2, 10**400, -(10**400)],
+    "mirror_bias": ["0", None, [0.2], 1e300],
     "share": [0, -0.5, 1.5, "1", None],
-    "landmarks": [0, -68, "68", True],
+    "landmarks": [0, -68, "68", True, 10**9],
     "mean": [None, True, "127.5", [127.5], {}, float("nan"), float("inf"), 10**400],
-    "scale": ["1", False, float("-inf")],
-    "box_scale": [0, -1.2, True, "1.2", None],
+    "scale": ["1", False, float("-inf"), 0, 1e300],
+    "box_scale": [0, -1.2, True, "1.2", None, 1e300, 1e-300, 10**400],
     "box_shift": [
         None,
         0.1,
@@ -106,6 +109,9 @@ WRONG = {
         [True, 0.1],
         [None, 0.1],
         {"0": 1},
+        [1e308, 0],
+        [0, -1e18],
+        [10**400, 0],
     ],
     "crop": ["", "round", None, 1],
     "channels": ["GBR", "bgr", True],

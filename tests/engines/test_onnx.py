@@ -1,7 +1,9 @@
 """OnnxEngine: the same answers as CaffeEngine, and one line for what it cannot run."""
 
 import dataclasses
+from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from facealign.concurrency.apart import CrashError, apart
 from facealign.crops.model_spec import ModelSpec
 from facealign.engines.caffe import CaffeEngine
 from facealign.engines.onnx import OnnxEngine
@@ -16,6 +19,8 @@ from facealign.engines.onnx_export import export_onnx
 from facealign.errors import FaceAlignError
 from facealign.networks import mtcnn
 from tests.random_weights import fill, write_model
+
+ROOT = Path(__file__).parents[2]
 
 
 def uniform(*shape, seed=0):
@@ -164,3 +169,80 @@ def test_a_description_that_is_none_is_refused(written, tmp_path):
     path = tmp_path / "described.onnx"
     onnx.save(model, str(path))
     assert "box_scale" in refused(path)
+
+
+def conv(**attributes):
+    """A net of one convolution, not one of this package's."""
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [4, 3, 3, 3], np.zeros(108, np.float32))
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["data", "w"], ["y"], name="first", **attributes)],
+        "g",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", 3, 16, 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4, "h", "w"])],
+        [weights],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def test_another_net_is_run(tmp_path):
+    path = tmp_path / "conv.onnx"
+    onnx.save(conv(strides=[2, 2], pads=[1, 1, 1, 1]), str(path))
+    assert OnnxEngine(path).forward({"data": uniform(2, 3, 16, 16)})["y"].shape == (2, 4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("strides", [0, 0]),
+        ("strides", [-1, 1]),
+        ("strides", [2**31, 1]),
+        ("dilations", [0, 1]),
+        ("kernel_shape", [0, 3]),
+        ("pads", [2**40, 0, 0, 0]),
+        ("pads", [-9, 0, 0, 0]),
+        ("group", 0),
+        ("group", -1),
+        ("group", 2**40),
+    ],
+)
+def test_an_attribute_on_which_opencv_would_crash_is_named(name, values, tmp_path):
+    """As a stride of 0, by which it divides."""
+    path = tmp_path / "conv.onnx"
+    onnx.save(conv(**{name: values}), str(path))
+    assert refused(path).startswith(f"Conv 'first': {name} is [")
+
+
+def test_a_file_that_would_take_all_memory_is_one_line(written, tmp_path):
+    """A graph of 10^6 pixels a side."""
+    whole = onnx.load(str(written.with_suffix(".onnx")))
+    path = tmp_path / "large.onnx"
+    for side in whole.graph.input[0].type.tensor_type.shape.dim[2:]:
+        side.dim_value = 10**6
+    del whole.metadata_props[:]
+    onnx.save(whole, str(path))
+    assert "takes more than 4 GB to run" in refused(path)
+
+
+def test_the_trial_in_another_process_is_for_foreign_nets_only(written, tmp_path, monkeypatch):
+    """The released networks are opened at once: a trial takes half a second."""
+
+    def no_trial(*arguments, **options):
+        raise AssertionError("tried in another process")
+
+    monkeypatch.setattr("facealign.engines.onnx.apart", no_trial)
+    for path in [written.with_suffix(".onnx"), *sorted((ROOT / "models").glob("*.onnx"))]:
+        OnnxEngine(path)
+    onnx.save(conv(), str(tmp_path / "conv.onnx"))
+    with pytest.raises(AssertionError, match="tried"):
+        OnnxEngine(tmp_path / "conv.onnx")
+
+
+def test_a_net_that_ends_the_process_is_one_line(tmp_path):
+    """OpenCV divides by 0 for an input that is declared without sides."""
+    model = conv()
+    model.graph.input[0].type.tensor_type.shape.ClearField("dim")
+    path = tmp_path / "conv.onnx"
+    onnx.save(model, str(path))
+    with pytest.raises(CrashError):
+        apart(cv2.dnn.readNetFromONNX, str(path))
+    assert "cannot run it (SIG" in refused(path)

@@ -377,3 +377,12 @@ def test_scores_and_rolls_are_one_a_box(aligner, photo):
         aligner.align(photo, [FACE], [0.5, 0.6])
     with pytest.raises(FaceAlignError, match=r"rolls of shape \(2,\) for 1 boxes"):
         aligner.align(photo, [FACE], rolls=np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    "value", [3, b"w.onnx", ["w.onnx"], 0.5, object()], ids=lambda value: type(value).__name__
+)
+@pytest.mark.parametrize("name", ["weights", "cascade"])
+def test_weights_that_are_no_path_are_refused(name, value):
+    with pytest.raises(FaceAlignError, match=rf"^{name} of type {type(value).__name__}: expected the path"):
+        FaceAligner.open(engine="onnx", detector=False, **{name: value})

@@ -455,7 +455,7 @@ def test_meta_comes_back_as_it_was(tmp_path):
 def test_what_is_no_description_is_refused(tmp_path, text):
     (tmp_path / "meta.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(
-        FaceAlignError, match=r"meta\.json: (not a (description of LMDBs|JSON|text file)|crop 'round')"
+        FaceAlignError, match=r"meta\.json: (not a (description of LMDBs|JSON|text file)|crop is 'round')"
     ) as error:
         read_meta(tmp_path)
     assert one_line(error)
