@@ -112,7 +112,7 @@ test-slow: caffe $(STAMPS)/dev ## the tests that take minutes each
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
 .PHONY: test-faults
-test-faults: caffe $(STAMPS)/dev ## kill every program at every step, fill the disk, feed it what is broken (minutes)
+test-faults: caffe $(STAMPS)/dev ## kill every program in the middle, fill the disk, feed it what is broken (minutes)
 	$(BIN)/python -m pytest -q -m faults $(ARGS)
 
 .PHONY: test-arm
