@@ -31,27 +31,37 @@ answer.write(pickle.dumps(result))
 
 
 class CrashError(FaceAlignError):
-    """Raised when a process of its own ended without an answer: the signal, and the last that it printed."""
+    """Raised when a process of its own gave no answer: it ended, on a signal perhaps, or took too long."""
 
 
-def apart(function: Callable[..., Result], *arguments: Any, memory: int | None = None) -> Result:
+def apart(
+    function: Callable[..., Result],
+    *arguments: Any,
+    memory: int | None = None,
+    seconds: float | None = None,
+) -> Result:
     """The result of function(*arguments), called in a new process.
 
     function: of a module, by which the process imports it; arguments, result: picklable; memory: limit on the
-    process's address space, bytes.
-    Raises what `function` raises, and CrashError when the process ends without an answer, as on a signal.
+    process's address space, bytes; seconds: on its duration.
+    Raises what `function` raises, and CrashError when the process ends without an answer, as on a signal, or
+    takes longer.
 
     >>> apart(divmod, 7, 2)
     (3, 1)
     """
     if not sys.executable:  # Python is embedded in another program
         return function(*arguments)
-    done = subprocess.run(
-        [sys.executable, "-c", _START],
-        input=pickle.dumps((sys.path, memory)) + pickle.dumps((function, arguments)),
-        capture_output=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _START],
+            input=pickle.dumps((sys.path, memory)) + pickle.dumps((function, arguments)),
+            capture_output=True,
+            check=False,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CrashError(f"took longer than {seconds:g} s") from error
     if done.returncode:
         raise CrashError(_reason(done.returncode, done.stderr.decode(errors="replace")))
     succeeded, result = pickle.loads(done.stdout)

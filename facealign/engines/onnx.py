@@ -29,6 +29,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 """Input -> its shape."""
 MEMORY = 4 << 30
 """Most bytes of address space for a network that is not one of ours."""
+SECONDS = 120.0
+"""Longest time for it to be opened and run once."""
 ATTRIBUTES = {
     "strides": (1, 1000),
     "dilations": (1, 1000),
@@ -104,7 +106,7 @@ class OnnxEngine:
         Raises FaceAlignError when that fails.
         """
         try:
-            apart(_run, self._path, self._classic, shapes, memory=MEMORY)
+            apart(_run, self._path, self._classic, shapes, memory=MEMORY, seconds=SECONDS)
         except CrashError as error:
             raise FaceAlignError(
                 f"{self._path}: OpenCV {cv2.__version__} cannot run it ({error}): a damaged ONNX model?"

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 
 import pytest
 
@@ -54,6 +55,11 @@ def test_memory_may_be_limited():
     assert len(apart(bytes, 1 << 20, memory=1 << 30)) == 1 << 20
     with pytest.raises(MemoryError):
         apart(bytes, 4 << 30, memory=1 << 30)
+
+
+def test_time_may_be_limited():
+    with pytest.raises(CrashError, match=r"^took longer than 0\.5 s$"):
+        apart(time.sleep, 600, seconds=0.5)
 
 
 def test_without_an_interpreter_to_start_it_runs_here(monkeypatch):
