@@ -1,6 +1,5 @@
 """Programs whose output is on a full disk, too large, or read-only: one line, and nothing is lost."""
 
-import os
 import shutil
 import subprocess
 
@@ -8,11 +7,12 @@ import pytest
 
 from tests.faults.invariant import COUNTS, holds
 from tests.faults.programs import MADE, PROGRAMS, command_of, made_in, make_inputs
+from tests.mounting import may_mount
 
 pytestmark = pytest.mark.faults
 SMALL = ("detect-faces", "evaluate", "report", "make-prototxt")
 """Programs that write little: their disk is full to the last page."""
-mounts = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+mounts = pytest.mark.skipif(not may_mount(), reason="mounts a file system")
 
 
 @pytest.fixture(scope="module")
