@@ -199,7 +199,7 @@ def main() -> None:
         print(f"skipped: {reason}", file=sys.stderr)
     training, validation = split(found.samples, arguments.validation, arguments.seed)
     tests = [sample for sample in found.samples if sample.is_test]
-    held_out = sum(map(in_held_out, found.samples))
+    held_out = sum(in_held_out(sample) and not sample.is_test for sample in found.samples)
     by_name = len(found.samples) - len(tests) - held_out - len(training) - len(validation)
     same = (
         set() if arguments.keep_copies else copies_in(training, validation, found.samples, arguments.workers)

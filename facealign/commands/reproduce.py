@@ -7,26 +7,31 @@ code do not reach.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from facealign.concurrency.processes import ENDING
 from facealign.datasets.scan import faces_in
 from facealign.engines.pycaffe import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.evaluation.markdown_report import markdown
 from facealign.evaluation.results_file import read_results
 from facealign.io.atomic import replacing
+from facealign.io.lock import exclusive
 from facealign.io.outputs import check_outputs
 from facealign.io.package_data import PACKAGE
 from facealign.release.code_copy import changed_since, copy_code
 from facealign.release.machine_speed import ITERATION_SECONDS, iteration_seconds
 from facealign.release.progress import Progress, minutes_left
-from facealign.release.reproduction_plan import plan
+from facealign.release.reproduction_plan import PlannedStep, plan
 
 RUN = ("-P", "-m", "facealign")
 """Arguments of Python that run this program, and not one in the working directory."""
+REPORT = "report.md"
 
 
 def main() -> None:
@@ -54,14 +59,19 @@ def main() -> None:
     arguments = parser.parse_args()
     if not 0 < arguments.scale <= 1:
         parser.error("--scale: expected more than 0, and 1 or less")
-    report = arguments.work / "report.md"
-    check_outputs([report, arguments.work / "done.json"], [arguments.work])
+    check_outputs([arguments.work / REPORT, arguments.work / "done.json"], [arguments.work])
     found = faces_in(arguments.data)
     in_a_copy_of_the_code(arguments.work / "code", arguments.update)
     steps = plan(arguments.data, arguments.work, found.samples, arguments.scale)
-    progress = Progress(arguments.work / "done.json", steps)
     single_threaded_blas()
-    speed = ITERATION_SECONDS / iteration_seconds(arguments.work)
+    with exclusive(arguments.work, "a reproduction"):
+        reproduce(steps, arguments.work)
+
+
+def reproduce(steps: Sequence[PlannedStep], work: Path) -> None:
+    """Run the steps that are not done, saying how long each will take, and write the report."""
+    progress = Progress(work / "done.json", steps)
+    speed = ITERATION_SECONDS / iteration_seconds(work)
     ahead = [step for step in steps if not progress.has(step)]
     expected = sum(minutes_left(step, speed) for step in ahead)
     print(
@@ -71,6 +81,7 @@ def main() -> None:
         if progress.has(step):
             continue
         print(f"[{number}/{len(steps)}] {step.name}: about {spoken(minutes_left(step, speed))}", flush=True)
+        progress.begin(step)
         begun = time.monotonic()
         done = subprocess.run(
             [sys.executable, *RUN, *step.command], env=environment(PACKAGE.parent), check=False
@@ -83,14 +94,16 @@ def main() -> None:
         progress.add(step)
         print(f"[{number}/{len(steps)}] {step.name}: took {spoken((time.monotonic() - begun) / 60)}")
     evaluations = [read_results(step.result) for step in steps if step.command[0] == "evaluate"]
+    report = work / REPORT
     with replacing(report) as partial:
         partial.write_text(markdown(evaluations), encoding="utf-8")
-    print(f"{report}: the figures of all; {arguments.work / 'models'}: the weights")
+    print(f"{report}: the figures of all; {work / 'models'}: the weights")
 
 
 def in_a_copy_of_the_code(folder: Path, update: bool) -> None:
     """Go on in the copy of the code in `folder`, made if need be; returns only to who runs in it."""
     if folder.resolve() == PACKAGE.parent:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         return
     if update or not folder.exists():
         copy_code(folder)
@@ -101,6 +114,8 @@ def in_a_copy_of_the_code(folder: Path, update: bool) -> None:
             file=sys.stderr,
         )
     command = [sys.executable, *RUN, "reproduce", *sys.argv[1:]]
+    # One that came now would be forgotten by the new program, which takes it when it is ready.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     os.execve(sys.executable, command, environment(folder.resolve()))
 
 

@@ -175,7 +175,12 @@ def train_as(settings: Settings, weights: Path | None) -> None:
     prepared = prepare(settings)
     for reason in prepared.passed_over:
         print(f"skipped: {reason}", file=sys.stderr)
-    if prepared.done >= settings.iterations:
+    if prepared.done > settings.iterations:
+        raise FaceAlignError(
+            f"{directory}: has {prepared.done} iterations, more than the {settings.iterations} asked for; "
+            "--restart starts again"
+        )
+    if prepared.done == settings.iterations:
         print(f"{directory}: has {prepared.done} iterations already; --restart starts again")
         return
     if prepared.done:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end a program."""
+QUIET = "ignore::UserWarning:multiprocessing.resource_tracker"
+"""For Python's process that removes what interrupted ones left, of which it would warn."""
 ITEMS_A_WORKER = 4
 """Items per worker that are in progress or whose results wait to be taken."""
 
@@ -76,6 +79,8 @@ class WorkerPool(Generic[Context]):
 
     def __enter__(self) -> "WorkerPool[Context]":
         if self.workers > 1:
+            if QUIET not in sys.warnoptions:
+                sys.warnoptions.append(QUIET)
             # Not forked: the threads of OpenCV and Caffe do not survive a fork.
             self._pool = ProcessPoolExecutor(
                 self.workers,

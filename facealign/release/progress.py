@@ -7,14 +7,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from facealign.errors import FaceAlignError
-from facealign.io.atomic import replacing
+from facealign.io.atomic import discard, replacing
 from facealign.io.reading import read_json
+from facealign.io.schema import map_of, record, string
 from facealign.release.reproduction_plan import PlannedStep
 from facealign.training.snapshots import snapshots
 
+_KEPT = record({"begun": map_of(string), "done": map_of(string)})
+
 
 class Progress:
-    """Record, in a file, of the steps that are done.
+    """Record, in a file, of the steps that were begun, and that are done.
 
     A step is done when it succeeded with the same command as now, the steps it needs are unchanged, and its
     result exists.
@@ -27,20 +30,35 @@ class Progress:
             needed = [self.digests[name] for name in step.needs]
             described = json.dumps([step.command, needed]).encode()
             self.digests[step.name] = hashlib.sha256(described).hexdigest()
+        self._begun: dict[str, str] = {}
         self._done: dict[str, str] = {}
         if path.is_file():
             # Of a damaged file all steps run again, and most find their results.
             with suppress(FaceAlignError):
                 kept = read_json(path, "expected the progress of `facealign reproduce`")
-                self._done = {name: str(digest) for name, digest in kept.items()}
+                with suppress(ValueError):
+                    _KEPT(kept, "")
+                    self._begun, self._done = kept["begun"], kept["done"]
 
     def has(self, step: PlannedStep) -> bool:
         return self._done.get(step.name) == self.digests[step.name] and step.result.exists()
 
+    def begin(self, step: PlannedStep) -> None:
+        """Record that a step is begun; a training that another command began in its place is removed."""
+        digest = self.digests[step.name]
+        if step.iterations and self._begun.get(step.name, digest) != digest and step.result.exists():
+            discard(step.result)
+        self._begun[step.name] = digest
+        self._write()
+
     def add(self, step: PlannedStep) -> None:
-        self._done[step.name] = self.digests[step.name]
+        self._begun[step.name] = self._done[step.name] = self.digests[step.name]
+        self._write()
+
+    def _write(self) -> None:
         with replacing(self.path) as partial:
-            partial.write_text(json.dumps(self._done, indent=1) + "\n", encoding="utf-8")
+            kept = {"begun": self._begun, "done": self._done}
+            partial.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def minutes_left(step: PlannedStep, speed: float) -> float:

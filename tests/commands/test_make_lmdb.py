@@ -28,6 +28,7 @@ from facealign.crops.square import crop_face
 from facealign.datasets.detected_boxes import FaceBox, checksum_of, write_boxes
 from facealign.datasets.pts import write_pts
 from facealign.datasets.scan import scan
+from facealign.datasets.validation_300w import HELD_OUT_PHOTOS
 from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import box_from_landmarks
 from facealign.inference.face_aligner import FaceAligner
@@ -146,6 +147,22 @@ def test_test_sets_of_300w_are_in_neither_part(made):
     shown = {*grounds(made[0], "train"), *grounds(made[0], "val")}
     assert len(TEST_GROUNDS) == 6
     assert shown == set(GROUND.values()) - TEST_GROUNDS
+
+
+def test_a_held_out_photo_among_test_faces_is_counted_once(tmp_path):
+    rng = np.random.default_rng(0)
+    held_out = HELD_OUT_PHOTOS["helen/trainset"][:2]
+    for index, name in enumerate(
+        (f"ibug/{held_out[0]}_1", f"helen/trainset/{held_out[1]}_1", "afw/11111111_1")
+    ):
+        write_photo(tmp_path / "300w" / Path(name).parent, Path(name).name, rng, index)
+    arguments = ("--boxes", "landmarks", "--validation", 0, "--copies", 1, "--workers", 1)
+    result = tool("--data", tmp_path / "300w", "--output", tmp_path / "lmdb", *arguments)
+    assert result.returncode == 0, result.stderr
+    meta = meta_of(tmp_path / "lmdb")
+    assert [meta[f"{what}_left_out"] for what in ("test_faces", "held_out_faces")] == [1, 1]
+    assert meta["copies_left_out_by_name"] == 0
+    assert "copies of test" not in result.stdout
 
 
 def test_no_photo_is_on_both_sides_and_300w_alone_validates(made):

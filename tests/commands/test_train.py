@@ -133,6 +133,8 @@ def test_a_finished_run_says_so(finished, data):
     result = tool("--stage", 1, "--data", data, "--run", directory, "--iterations", 3, "--seed", 3)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"{directory}: has 3 iterations already; --restart starts again\n"
+    fewer = tool("--stage", 1, "--data", data, "--run", directory, "--iterations", 2, "--seed", 3)
+    assert "has 3 iterations, more than the 2 asked for; --restart starts again" in failure(fewer)
     assert {path: path.read_bytes() for path in directory.iterdir()} == before
 
 

@@ -15,6 +15,7 @@ import pytest
 from benchmarks import detection_pictures
 from facealign.datasets.sample import Sample
 from facealign.evaluation.results_file import read_results
+from facealign.io.lock import exclusive
 from facealign.release.machine_speed import iteration_seconds
 from facealign.release.progress import Progress, minutes_left
 from facealign.release.reproduction_plan import PLAN, PlannedStep, plan, weights_of
@@ -107,6 +108,24 @@ def test_what_was_done_is_remembered_until_it_or_what_it_needs_changes(chain, tm
         assert done(kept, chain) == ""
 
 
+def test_a_training_begun_by_another_command_is_not_gone_on_with(tmp_path):
+    run = PlannedStep("run", ("train", "2"), 1, tmp_path / "run", iterations=2, stage="stage1")
+    longer = replace(run, command=("train", "4"), iterations=4)
+    kept = tmp_path / "done.json"
+    Progress(kept, [longer]).begin(longer)
+    run.result.mkdir()
+    (run.result / "stage1_iter_4.caffemodel").write_text("")
+    Progress(kept, [longer]).begin(longer)  # resumed
+    assert list(run.result.iterdir())
+    shorter = Progress(kept, [run])
+    assert not shorter.has(run)
+    shorter.begin(run)
+    assert not run.result.exists()
+    run.result.mkdir()
+    Progress(kept, [run]).begin(run)
+    assert run.result.exists()
+
+
 def test_the_machine_s_speed_is_told(tmp_path):
     assert 0 < iteration_seconds(tmp_path, rounds=1) < 60
 
@@ -165,6 +184,14 @@ def test_it_runs_the_code_of_its_first_start(tmp_path):
     assert again.stdout.startswith(f"{STEPS - 3} of {STEPS - 3} steps to do")
     assert "1 files have changed since (release/progress.py...): --update takes them" in again.stderr
     assert reproduce(*command, "--update").stdout.startswith(f"{STEPS} of {STEPS} steps to do")
+
+
+def test_one_reproduction_at_a_time_is_at_work_in_a_folder(tmp_path):
+    write_photos(tmp_path / "photos" / "mine", 1)
+    with exclusive(tmp_path / "work", "a reproduction"):
+        result = reproduce("--data", tmp_path / "photos", "--work", tmp_path / "work")
+    assert result.returncode == 1
+    assert "a reproduction is at work in it" in result.stderr
 
 
 @pytest.mark.slow
