@@ -72,26 +72,23 @@ demo: $(STAMPS)/demo ## align the face in a sample photo with the released weigh
 	$(BIN)/python demo.py --images build/demo/photos --output "$(OUT)/demo" $(ARGS)
 
 .PHONY: lmdb
-lmdb: $(STAMPS)/train ## make lmdb [DATA=data] [COPIES=30|ON_THE_FLY=1] [SEED=0]: find the faces, write the LMDBs for training
-	$(needs_data)
+lmdb: check-data $(STAMPS)/train ## make lmdb [DATA=data] [COPIES=30|ON_THE_FLY=1] [SEED=0]: find the faces, write the LMDBs for training
 	$(BIN)/facealign detect-faces --data "$(DATA)" --output "$(BOXES)"
 	$(BIN)/facealign make-lmdb --data "$(DATA)" --boxes "$(BOXES)" --seed $(SEED) \
 		$(if $(ON_THE_FLY),--on-the-fly,--copies $(COPIES)) $(ARGS)
 
 .PHONY: train
-train: $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2|3|cascade [ITERATIONS=N] [ON_THE_FLY=1] [DEVICE=gpu]: train, or resume
+train: check-stage $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2|3|cascade [ITERATIONS=N] [ON_THE_FLY=1] [DEVICE=gpu]: train, or resume
 	$(BIN)/facealign train --stage $(STAGE) --device $(DEVICE) --seed $(SEED) $(if $(ON_THE_FLY),--on-the-fly) \
 		$(if $(ITERATIONS),--iterations $(ITERATIONS)) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
 
 .PHONY: evaluate
-evaluate: $(STAMPS)/train ## make evaluate [DATA=data] [WEIGHTS=FILE]: NME and other figures; default: of the newest trained weights
-	$(needs_data)
+evaluate: check-data $(STAMPS)/train ## make evaluate [DATA=data] [WEIGHTS=FILE]: NME and other figures; default: of the newest trained weights
 	$(BIN)/facealign evaluate --data "$(DATA)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 		--json "$(OUT)/evaluation.json" --markdown --plot $(ARGS)
 
 .PHONY: reproduce
-reproduce: caffe $(STAMPS)/train ## make reproduce [DATA=data]: train and evaluate all released weights again; hours, resumable
-	$(needs_data)
+reproduce: check-data caffe $(STAMPS)/train ## make reproduce [DATA=data]: train and evaluate all released weights again; hours, resumable
 	$(BIN)/facealign reproduce --data "$(DATA)" $(ARGS)
 
 .PHONY: bench
@@ -150,10 +147,14 @@ lint: $(STAMPS)/dev ## ruff (format and rules), mypy --strict, the order of the 
 clean: ## remove everything built, but not data/ and runs/
 	rm -rf $(VENV) .venv-opencv4 build dist "$(OUT)"
 
-define needs_data
-@test -d "$(DATA)" || { echo "make $@: $(DATA): no such folder: put 300w/ (or any photos with .pts beside them) \
-into it, or give DATA=ROOT; docs/data.md says where to get them" >&2; exit 2; }
-endef
+# Before anything is built.
+.PHONY: check-data check-stage
+check-data:
+	@test -d "$(DATA)" || { echo "make $(MAKECMDGOALS): $(DATA): no such folder: put 300w/ (or any photos with .pts \
+beside them) into it, or give DATA=ROOT; docs/data.md says where to get them" >&2; exit 2; }
+check-stage:
+	@case "$(STAGE)" in 1|2|3|cascade) ;; *) echo "make $(MAKECMDGOALS): STAGE=$(STAGE): expected 1, 2, 3 or \
+cascade" >&2; exit 2;; esac
 
 define build_image
 @command -v docker >/dev/null || \

@@ -36,3 +36,19 @@ def test_a_path_with_a_space_or_a_semicolon_is_one_argument(target):
 def test_weights_are_quoted_and_absent_when_there_are_none():
     assert '--weights "my weights.onnx"' in recipe("evaluate", "WEIGHTS=my weights.onnx")
     assert "--weights" not in recipe("evaluate")
+
+
+@pytest.mark.parametrize(
+    ("target", "variable", "message"),
+    [
+        ("train", "STAGE=9", "make train: STAGE=9: expected 1, 2, 3 or cascade"),
+        ("lmdb", "DATA=no such", "make lmdb: no such: no such folder"),
+        ("evaluate", "DATA=no such", "make evaluate: no such: no such folder"),
+        ("reproduce", "DATA=no such", "make reproduce: no such: no such folder"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_built(target, variable, message):
+    done = subprocess.run(["make", target, variable], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(message)

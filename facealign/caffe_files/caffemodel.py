@@ -35,6 +35,8 @@ def read_weights(path: Path) -> Blobs:
     try:
         net.ParseFromString(data)
     except DecodeError as error:
+        if path.suffix.lower() == ".onnx":
+            raise FaceAlignError(f"{path}: by its name an ONNX file; expected a .caffemodel") from error
         raise FaceAlignError(f"{path}: truncated, or not a caffemodel; fetch or train it again") from error
     return blobs_of(net, str(path))
 

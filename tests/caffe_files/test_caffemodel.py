@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,6 +155,11 @@ def test_an_empty_file_is_named(tmp_path):
     path.write_bytes(b"")
     assert "no layer" in refused(lambda: read_weights(path), path)
     assert "no layer" in refused(lambda: read_net(path), path)
+
+
+def test_an_onnx_file_is_named_as_one():
+    path = Path(__file__).parents[2] / "models" / "mobilenet_v2_stage1.onnx"
+    assert "an ONNX file; expected a .caffemodel" in refused(lambda: read_weights(path), path)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999])
