@@ -22,7 +22,7 @@ from facealign.networks.registry import spec_of
 from facealign.training.log import LOG, plot_log
 from facealign.training.preparation import OnTheFly, PreparedRun, Settings, prepare
 from facealign.training.run import Saved, TrainingStep, Validation, train
-from facealign.training.snapshots import newest_weights
+from facealign.training.snapshots import newest_weights, snapshots
 
 PLOT = "log.png"
 """Name of the log's plot in a run's folder."""
@@ -192,6 +192,14 @@ def train_as(settings: Settings, weights: Path | None) -> None:
         print(f"{directory}: starting from random weights", file=sys.stderr)
     try:
         follow(prepared, settings)
+    except KeyboardInterrupt:
+        found = snapshots(directory, recipe.stage)
+        if found:
+            print(
+                f"{directory}: stopped at iteration {found[0].iteration}; the same command resumes",
+                file=sys.stderr,
+            )
+        raise
     finally:
         plot_log(directory / PLOT, prepared.rows, recipe.name)
     print(f"{directory}: {settings.iterations} iterations; {directory / LOG}, {directory / PLOT}")

@@ -13,6 +13,8 @@ from facealign.datasets.sample import Sample
 from facealign.datasets.validation_300w import in_validation
 from facealign.networks.recipes import recipe_named
 
+FACES = 12_000
+"""Number of faces for which the minutes of boxes and LMDBs are given."""
 PLAN = Path(__file__).with_suffix(".toml")
 OTHERS = "*"
 """In the weights: all folders that have none of their own."""
@@ -110,11 +112,12 @@ class _Commands:
         self.runs = {row.run: row for row in rows if isinstance(row, RunRow)}
         self.folders = {sample.subset for sample in samples if not sample.is_test}
         self.validation_is_fixed = any(map(in_validation, samples))
+        self.share = len(samples) / FACES
         self.boxes_file = work / "boxes.json"
 
     def boxes(self) -> PlannedStep:
         command = ("detect-faces", "--data", str(self.photos), "--output", str(self.boxes_file))
-        return PlannedStep("boxes", command, 3, self.boxes_file)
+        return PlannedStep("boxes", command, 3 * self.share, self.boxes_file)
 
     def lmdb(self, row: LmdbRow) -> PlannedStep:
         output = self.work / row.lmdb
@@ -126,7 +129,7 @@ class _Commands:
             *(("--teacher", *(str(self._released(run)) for run in row.teacher)) if row.teacher else ()),
         )
         needs = ("boxes", *(f"{run}: release" for run in dict.fromkeys((*after, *row.teacher))))
-        return PlannedStep(row.lmdb, command, row.minutes, output, needs)
+        return PlannedStep(row.lmdb, command, row.minutes * self.share, output, needs)
 
     def run(self, row: RunRow) -> list[PlannedStep]:
         """The training of a row and, if it says so, its figures and its release."""

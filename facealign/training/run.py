@@ -47,7 +47,8 @@ Event = TrainingStep | Validation | Saved
 def train(run: PreparedRun) -> Generator[Event, None, None]:
     """Run the remaining iterations; yields an event for each iteration, validation and snapshot.
 
-    Closing the iterator, or an exception in it, writes a snapshot of the last iteration.
+    Closing the iterator, or an exception in it, logs the loss so far and writes a snapshot of the last
+    iteration.
     Raises FaceAlignError when the loss is no longer finite (without a snapshot) or the disk is full.
     """
     settings, directory = run.settings, run.settings.directory
@@ -70,9 +71,10 @@ def train(run: PreparedRun) -> Generator[Event, None, None]:
             losses.append(loss)
             if not math.isfinite(loss):
                 finite = False
+                kept = f"snapshots up to iteration {saved} are kept" if saved else "there is no snapshot"
                 raise FaceAlignError(
                     f"{directory}: the loss is {loss} after iteration {iteration}: the learning rate is "
-                    f"too high, or a sample is broken; snapshots up to iteration {saved} are kept"
+                    f"too high, or a sample is broken; {kept}"
                 )
             yield TrainingStep(iteration, loss, rate)
             last = iteration == settings.iterations
@@ -89,6 +91,9 @@ def train(run: PreparedRun) -> Generator[Event, None, None]:
     finally:
         if finite and solver.iteration > saved:
             snapshots.take(solver, directory, settings.recipe.stage, run.scratch)
+            if losses:
+                seconds = before + time.monotonic() - began
+                _log(run, LogRow(solver.iteration, seconds, float(np.mean(losses)), solver.rate))
 
 
 def _log(run: PreparedRun, row: LogRow) -> None:

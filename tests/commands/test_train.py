@@ -206,6 +206,8 @@ def test_an_interruption_leaves_a_snapshot_of_the_last_iteration(data, tmp_path,
     assert stderr.splitlines()[-1] == ("interrupted" if number == signal.SIGINT else "ended by a signal")
     (snapshot,) = snapshots(directory, "stage1")
     shown = int(re.findall(r"(\d+)/100000", stderr)[-1])
+    said = f"{directory}: stopped at iteration {snapshot.iteration}; the same command resumes"
+    assert stderr.splitlines()[-2] == said
     # it may have come between an iteration and its report
     assert snapshot.iteration in (shown, shown + 1)
     assert snapshot.iteration >= 2
