@@ -1,5 +1,6 @@
 """Model card of released weights: what they are, their training data, their figures."""
 
+import dataclasses
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -7,7 +8,7 @@ from typing import Any
 
 from facealign.crops.model_spec import ModelSpec
 from facealign.datasets.validation_300w import FACES
-from facealign.networks.recipes import FIELDS_LEFT_OUT, Recipe
+from facealign.networks.recipes import FIELDS_LEFT_OUT, NUMBERS, Recipe
 from facealign.training.lineage import runs_before
 from facealign.training.log import LogRow
 
@@ -55,7 +56,7 @@ def model_card(
 68 facial landmarks of a {spec.input_width}x{spec.input_height} crop; network {spec.network}, {recipe.name}.
 
 {recipe.description}
-{_first_net(data, spec.share)}
+{_changes(run["recipe"], recipe)}{_first_net(data, spec.share)}
 ## Figures
 
 Mean error on the validation part: {_validated(data)} faces (below), none of whose photos, or images made from
@@ -90,6 +91,18 @@ def _validated(data: Mapping[str, Any]) -> str:
     """Number of the validation faces: "300", or, where some of 300-W's are missing, "10 of 300"."""
     number = data["parts"]["val"]["samples"]
     return f"{number} of {FACES}" if data.get("validation_is_fixed") and number < FACES else str(number)
+
+
+def _changes(trained: Mapping[str, Any], recipe: Recipe) -> str:
+    """A sentence on the settings of a training, of run.json, that are not the recipe's; "" if none."""
+    own = dataclasses.asdict(recipe)
+    changes = [
+        f"{name} {trained[name]} (the recipe's: {own[name]})"
+        for name in ("lr_policy", *NUMBERS)
+        if name in trained and trained[name] != own[name]
+    ]
+    text = f"Trained with other settings: {', '.join(changes)}."
+    return f"\n{textwrap.fill(text, 110, break_on_hyphens=False)}\n" if changes else ""
 
 
 def _quoted(rows: Sequence[LogRow], iteration: int, second: bool) -> str:

@@ -154,6 +154,11 @@ def test_the_card_says_how_samples_were_augmented_on_the_fly(run, data, tmp_path
     ) in card
 
 
+def test_the_card_of_a_recipe_s_own_settings_names_no_others(run, data, tmp_path):
+    assert release("--run", run, "--data", data, "--output", tmp_path).returncode == 0
+    assert "other settings" not in next(tmp_path.glob("*.md")).read_text()
+
+
 def test_the_card_names_the_networks_that_moved_the_landmarks(run, data, tmp_path):
     networks = [{"weights": "one.onnx", "sha256": "1a"}, {"weights": "two.onnx", "sha256": "2b"}]
     meta = data / "meta.json"
@@ -192,6 +197,7 @@ def test_the_card_tells_the_runs_before(run, data, tmp_path):
     )
     assert "2. 500 iterations of Adam from the run before: batch 64, base rate 0.003" in told
     assert "3. 1000 iterations of Adam from the run before: batch 64, base rate 0.0004" in told
+    assert "Trained with other settings: base_lr 0.0004 (the recipe's: 0.003)." in told
     assert "seed 7; 5 minutes. 3696 samples, 12 a face" in told
     # what comes from elsewhere is named
     del start["run"]
