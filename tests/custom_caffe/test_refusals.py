@@ -96,6 +96,16 @@ for shape in (0, 3, 64, 64), (1, 3, 0, 64):
     assert all("bottom '" in line and "is empty (" in line for line in lines), lines
 
 
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+def test_a_chain_of_no_images_gives_none(phase: int, make_net: MakeNet) -> None:
+    """As its layers do, which divide by nothing: in TEST they run as one."""
+    chain = convolution("kernel_size: 3") + PRODUCT.replace('bottom: "data"', 'bottom: "x"')
+    net = make_net(IMAGE + chain, phase)
+    for images in (0, 2, 0):
+        net.blobs["data"].reshape(images, 3, 8, 8)
+        assert net.forward()["ip"].shape == (images, 2)
+
+
 def test_a_net_that_begins_without_images(make_net: MakeNet) -> None:
     with pytest.raises(RuntimeError, match=r"bottom 'data' is empty \(0 3 8 8\).*layer 'x' \(BatchNorm\)"):
         make_net(IMAGE.replace("dim: 2", "dim: 0") + layer("BatchNorm"))
