@@ -12,6 +12,13 @@ namespace caffe {
 /// "FILE is missing" if there is none, and "FILE is damaged, or no file that Caffe knows" if it is none of these.
 string Described(const string& path);
 
+/// Whether there is something that is neither a file nor a folder: reading a pipe or a device may never end.
+bool IsDevice(const string& path);
+
+/// Fails unless it is a file: "File not found: PATH", "PATH is a folder, not a file", "PATH is a device or pipe, not a
+/// file". All that opens a file calls this first.
+void CheckIsFile(const string& path);
+
 /// A line of a list, without the white space at its end; numbers begin with 1.
 struct ListLine {
   int number;

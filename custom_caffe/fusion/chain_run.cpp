@@ -130,7 +130,14 @@ class ChainRun : public FusedRun {
     from_ = bottom_->cpu_data();
     to_.clear();
     for (const ChainOutput& output : outputs_) { to_.push_back(output.top->mutable_cpu_data()); }
-    const int num = shape_[0], parts = kPerThread * thread_count();
+    if (shape_[0] > 0) { Run(shape_[0]); }
+    ran_ = true;
+    inner_.ArmData();
+  }
+
+ private:
+  void Run(int num) {
+    const int parts = kPerThread * thread_count();
     const bool alone = num >= parts;  // whether a thread has images to itself
     if (!alone) { RunBands(num); }
     if (alone || products_ < stages_.size()) {
@@ -139,11 +146,8 @@ class ChainRun : public FusedRun {
         RunGroup(i * group, std::min(num, (i + 1) * group), alone, &scratch_[thread]);
       });
     }
-    ran_ = true;
-    inner_.ArmData();
   }
 
- private:
   string Type(int layer) const { return net_.layers()[layer]->type(); }
   const Blob<float>& Weights(int layer) const { return *net_.layers()[layer]->blobs()[0]; }
   const Blob<float>& Top(int layer) const { return *net_.top_vecs()[layer][0]; }

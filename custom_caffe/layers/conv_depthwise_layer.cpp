@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "caffe/errors/empty_blobs.hpp"
 #include "caffe/filler.hpp"
 #include "caffe/kernels/depthwise_kernels.hpp"
 #include "caffe/layers/conv_depthwise_layer.hpp"
@@ -108,6 +109,7 @@ void ConvolutionDepthwiseLayer<Dtype>::Reshape(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   CHECK_EQ(bottom[0]->num_axes(), 4) << "ConvolutionDepthwise takes "
       "(samples, channels, height, width), not " << bottom[0]->shape_string();
+  CheckNotEmpty(this->layer_param_, bottom, 1);
   CHECK_EQ(bottom[0]->channels(), channels_)
       << "the number of channels may not change";
   num_ = bottom[0]->num();

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "caffe/errors/input_files.hpp"
 #include "caffe/layers/data_threads.hpp"
 #include "caffe/layers/image_float_data_layer.hpp"
 #include "caffe/layers/split_columns.hpp"
@@ -132,6 +133,7 @@ void ImageFloatDataLayer<Dtype>::DataLayerSetUp(
 template <typename Dtype>
 void ImageFloatDataLayer<Dtype>::ReadList() {
   const string& source = this->layer_param_.image_data_param().source();
+  CheckIsFile(source);
   std::ifstream list(source.c_str());
   CHECK(list) << "ImageFloatData: cannot open the list " << source;
   const int count = label_dim_ + hard_sample_;
