@@ -15,15 +15,18 @@ def split(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Samp
     The validation part is the fixed one of 300-W, as far as it is present; share 0 leaves it out. Where none
     of it is present, whole photos or persons are drawn: `share`, 0..1, of the faces of 300-W, or of all faces
     if there are none (the other sets are noisy or made from 300-W's photos).
-    All faces of a photo or person are on one side. Faces of other sets that show a validation photo, and
-    copies of a test photo, are left out. No image of a photo of the fixed part is ever trained on, whether
+    All faces of a photo or person are on one side. Faces of other sets that show a validation or
+    test photo are left out. No image of a photo of the fixed part is ever trained on, whether
     the part is present or not, nor one of the held-out part. Parts keep the order of `samples`.
     Raises FaceAlignError when no face is left to train on, or none to validate on although share is not 0.
     """
     if not 0 <= share < 1:
         raise ValueError(f"share is {share}, expected 0 or more and less than 1")
     tested = {sample.group for sample in samples if sample.is_test}
-    usable = [sample for sample in samples if not sample.is_test and sample.group not in tested]
+    # A number is a photo's within 300-W, and its folders say which are for training.
+    usable = [
+        sample for sample in samples if not sample.is_test and (sample.is_300w or sample.group not in tested)
+    ]
     apart = VALIDATION_GROUPS | HELD_OUT_GROUPS
     trainable = [sample for sample in usable if sample.group not in apart]
     fixed = [sample for sample in usable if in_validation(sample)]

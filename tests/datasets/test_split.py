@@ -80,7 +80,8 @@ def test_test_faces_and_their_copies_are_on_no_side(samples, share, seed):
     training, validation = parts(samples, share, seed)
     tested = {sample.group for sample in samples if "testset" in sample.relative or "ibug" in sample.relative}
     for one in (*training, *validation):
-        assert one.group not in tested
+        assert not one.is_test
+        assert one.is_300w or one.group not in tested
         assert "_test_" not in one.relative
 
 
@@ -90,7 +91,11 @@ def test_no_face_is_lost_that_could_be_trained_on(samples, share, seed):
     training, validation = parts(samples, share, seed)
     tested = groups(one for one in samples if one.is_test)
     assert training == [
-        one for one in samples if one.group not in tested and one.group not in groups(validation)
+        one
+        for one in samples
+        if not one.is_test
+        and (one.is_300w or one.group not in tested)
+        and one.group not in groups(validation)
     ]
     assert validation == [one for one in samples if one in validation]
 
@@ -99,7 +104,9 @@ def test_no_face_is_lost_that_could_be_trained_on(samples, share, seed):
 @given(every_set, shares, seeds)
 def test_the_validation_part_is_within_the_share_and_no_group_more_would_fit(samples, share, seed):
     training, validation = parts(samples, share, seed)
-    usable = [one for one in samples if one in training or one.group in groups(validation)]
+    usable = [
+        one for one in samples if not one.is_test and (one in training or one.group in groups(validation))
+    ]
     candidates = [one for one in usable if one.is_300w] or usable
     wanted = round(share * len(candidates))
     assert len(validation) <= wanted
