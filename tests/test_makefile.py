@@ -48,7 +48,11 @@ def test_weights_are_quoted_and_absent_when_there_are_none():
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_built(target, variable, message):
-    done = subprocess.run(["make", target, variable], cwd=ROOT, capture_output=True, text=True, check=False)
+    # As if this was not run by make itself, of which the outer one's flags and depth would be taken.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(
+        ["make", target, variable], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith(message)

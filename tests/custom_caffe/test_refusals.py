@@ -236,14 +236,20 @@ def not_a_file(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[s
         (folder / "sub").mkdir()
         yield "sub", "sub is a folder"
     else:
-        os.mkfifo("pipe")
+        pipe, ended = folder / "pipe", threading.Event()
+        os.mkfifo(pipe)
 
         def close_at_once() -> None:
-            while True:
-                os.close(os.open(folder / "pipe", os.O_WRONLY))
+            while not ended.is_set():
+                os.close(os.open(pipe, os.O_WRONLY))
 
-        threading.Thread(target=close_at_once, daemon=True).start()
+        writer = threading.Thread(target=close_at_once, daemon=True)
+        writer.start()
         yield "pipe", "pipe is a device or pipe, not a file"
+        ended.set()
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # for which the writer waits
+        writer.join()
+        os.close(reader)
 
 
 READERS: dict[str, Callable[[Any, str], Any]] = {
