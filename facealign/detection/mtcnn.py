@@ -106,7 +106,7 @@ class MtcnnDetector:
                 if in_caffe:
                     caffe = CaffeEngine(folder / f"{name}.prototxt", folder / f"{name}.caffemodel")
                     return Batched(caffe, CAFFE_BATCH)
-                onnx = OnnxEngine(folder / f"{name}.onnx", classic=True)
+                onnx = OnnxEngine(folder / f"{name}.onnx", classic=True, tried=True)  # made by us
                 return Batched(onnx, BATCH[name]) if name in BATCH else onnx
 
             return cls(net("pnet"), net("rnet"), net("onet"), settings)
