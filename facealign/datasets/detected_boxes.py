@@ -164,38 +164,37 @@ class BoxesSoFar:
         """path: of the file of boxes. Boxes found with other settings are thrown away when one is added."""
         self.path = path.with_name(f"{path.name}.found")
         self._head = json.dumps(settings)
+        self._whole: int | None = None  # bytes of whole lines, when the file was read
         self._stream: IO[bytes] | None = None
 
     def read(self) -> dict[str, FaceBox]:
         """The boxes that an earlier process found with these settings, by `Sample.relative`."""
-        return self._read()[0]
-
-    def _read(self) -> tuple[dict[str, FaceBox], int]:
-        """The boxes, and the number of bytes that hold them: the last line may be cut short."""
-        if not self.path.is_file():
-            return {}, 0
-        head, *lines = self.path.read_bytes().split(b"\n")
+        self._whole = 0
         faces: dict[str, FaceBox] = {}
+        if not self.path.is_file():
+            return faces
+        head, *lines = self.path.read_bytes().split(b"\n")
         if head != self._head.encode() or not lines:
-            return faces, 0
-        length = len(head) + 1
+            return faces
+        self._whole = len(head) + 1
         for line in lines[:-1]:
             try:
                 name, values = json.loads(line)
                 faces[str(name)] = _face(values, str(name))
             except (ValueError, TypeError, RecursionError):
                 break
-            length += len(line) + 1
-        return faces, length
+            self._whole += len(line) + 1
+        return faces
 
     def add(self, name: str, face: FaceBox) -> None:
         """Append a box."""
         if self._stream is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            whole = self._read()[1]
+            if self._whole is None:
+                self.read()
             self._stream = self.path.open("ab", buffering=0)
-            self._stream.truncate(whole)
-            if not whole:
+            self._stream.truncate(self._whole)
+            if not self._whole:
                 self._write(self._head)
         self._write(json.dumps([name, {**dataclasses.asdict(face), "box": face.box.tolist()}]))
 

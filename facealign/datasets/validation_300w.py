@@ -6,7 +6,7 @@ photo of the training sets seems to be the same or taken at the same moment (gre
 aligned by eyes, nose and mouth, correlate above 0.93), as 102 of LFPW's 805 do with others of LFPW.
 
 Another 200 faces, a hundred each of HELEN and LFPW, are held out: never trained on, and nothing is chosen by
-them. They are measured once per release, to tell how far the choices made on the validation part make its
+them. They are measured once per release, to show how far the choices made on the validation part make its
 figures optimistic. They were drawn in the same way from the photos that the validation part leaves.
 """
 
@@ -64,13 +64,17 @@ _HELD_OUT_PHOTOS: dict[str, str] = {
     0723 0726 0742 0753 0759 0762 0764 0784 0791 0798 0800 0806 0807 0820 0822 0839 0845 0849 0850 0860
     """,
 }
-PHOTOS: dict[str, tuple[str, ...]] = {folder: tuple(numbers.split()) for folder, numbers in _PHOTOS.items()}
+
+
+def _listed(photos: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    return {folder: tuple(numbers.split()) for folder, numbers in photos.items()}
+
+
+PHOTOS = _listed(_PHOTOS)
 """Photos of the validation part by folder of 300-W: Flickr's numbers, or LFPW's own."""
 FACES = 300
 """Faces of the validation part; some of its photos show several."""
-HELD_OUT_PHOTOS: dict[str, tuple[str, ...]] = {
-    folder: tuple(numbers.split()) for folder, numbers in _HELD_OUT_PHOTOS.items()
-}
+HELD_OUT_PHOTOS = _listed(_HELD_OUT_PHOTOS)
 """The same of the held-out part."""
 HELD_OUT_FACES = 200
 
