@@ -1,4 +1,4 @@
-"""Nets, solvers and data on which Caffe fails: told in one line that names the place."""
+"""Nets, solvers and data on which Caffe fails: reported in one line that names the place."""
 
 from pathlib import Path
 
