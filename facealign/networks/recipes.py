@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from facealign.caffe_files.proto import caffe_pb2
 from facealign.errors import FaceAlignError
 
 
@@ -81,6 +82,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("momentum", "momentum2", "dropout"), (0.0, 1.0)),
 }
 """Least value and upper bound of settings that are not just 0 or more."""
+CHOICES: dict[str, tuple[str, ...]] = {
+    "lr_policy": tuple(POLICIES),
+    "function": tuple(caffe_pb2.LandmarkLossParameter.Function.keys()),
+}
+"""Settings that are words, with the words there are."""
 FIELDS_LEFT_OUT: dict[str, Any] = {
     field.name: field.default
     for field in dataclasses.fields(Recipe)
@@ -155,9 +161,10 @@ RECIPES: dict[str, Recipe] = {
             network="vgg_shadow",
             stage="vgg_shadow",
             description=(
-                "From random weights with stage 3's loss, dropout 0.2 as the published net's name says.\n"
+                "From random weights with the published loss, dropout 0.2 as the published net's name says.\n"
                 "The reference publishes no solver for it; stage 3's is used, at a lower rate."
             ),
+            function=None,
             base_lr=0.0005,
             batch_size=32,
             dropout=0.2,
@@ -176,13 +183,13 @@ def changed(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
     """
     values: dict[str, Any] = {}
     for name, text in settings.items():
-        if name == "lr_policy":
-            if text not in POLICIES:
-                raise ValueError(f"{name}={text}: expected {', '.join(POLICIES)}")
+        if name in CHOICES:
+            if text not in CHOICES[name]:
+                raise ValueError(f"{name}={text}: expected {', '.join(CHOICES[name])}")
             values[name] = text
             continue
         if name not in NUMBERS:
-            raise ValueError(f"{name}={text}: no such setting; there are lr_policy, {', '.join(NUMBERS)}")
+            raise ValueError(f"{name}={text}: no such setting; there are {', '.join([*CHOICES, *NUMBERS])}")
         try:
             value = NUMBERS[name](text)
         except ValueError:

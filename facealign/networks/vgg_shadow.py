@@ -82,7 +82,9 @@ def train_val(recipe: Recipe, source: DataSource | None = None) -> caffe_pb2.Net
             *data_layers(source or LmdbSource("data/lmdb_70x60"), recipe.batch_size, SIZE),
             p.noise("noise", "data", 0.001),
             *_trunk(recipe.dropout),
-            p.landmark_loss("loss", OUTPUT, recipe.normalized, phase=caffe_pb2.TRAIN),
+            p.landmark_loss(
+                "loss", OUTPUT, recipe.normalized, phase=caffe_pb2.TRAIN, function=recipe.function
+            ),
             p.euclidean_loss(OUTPUT, top="loss"),
             p.landmark_loss("main_loss", OUTPUT, recipe.normalized, (0, 1, 0), caffe_pb2.TEST),
             p.landmark_loss(

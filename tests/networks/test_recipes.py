@@ -4,10 +4,18 @@ import dataclasses
 
 import pytest
 
+from facealign.caffe_files.proto import caffe_pb2
 from facealign.errors import FaceAlignError
 from facealign.networks.prototxt_tree import BUILDERS
 from facealign.networks.recipes import RECIPES, changed, recipe_named
 from facealign.networks.solver import solver
+
+TRAIN, Function = caffe_pb2.TRAIN, caffe_pb2.LandmarkLossParameter.Function
+
+
+def included(layer):
+    """The phases in which a layer is there."""
+    return {rule.phase for rule in layer.include} or {caffe_pb2.TRAIN, caffe_pb2.TEST}
 
 
 def test_an_unknown_recipe_names_those_there_are():
@@ -54,6 +62,23 @@ def test_runs_do_not_share_a_directory():
         assert recipe.snapshot_prefix.startswith(recipe.run_directory + "/")
 
 
+@pytest.mark.parametrize("function", [None, "DISTANCE", "WING"])
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_the_train_net_has_the_loss_of_its_recipe(name, function):
+    recipe = dataclasses.replace(RECIPES[name], function=function)
+    net = BUILDERS[recipe.network].train_val(recipe)
+    (loss,) = (layer for layer in net.layer if "Loss" in layer.type and TRAIN in included(layer))
+    assert loss.type == ("WeightEuclideanLoss" if function is None else "LandmarkLoss")
+    assert loss.landmark_loss_param.function == Function.Value(function or "DISTANCE")
+    assert loss.weight_euclidean_loss_param.normalized == (0 if function else recipe.normalized)
+
+
+def test_the_published_nets_have_the_published_losses():
+    losses = {name: (recipe.function, recipe.normalized) for name, recipe in RECIPES.items()}
+    assert losses["mobilenet_v2/stage2"] == (None, 1)
+    assert losses["vgg_shadow"] == (None, 0)
+
+
 def test_settings_that_are_changed_reach_the_solver_and_the_rest_stays():
     stage2 = recipe_named("mobilenet_v2/stage2")
     other = changed(stage2, {"lr_policy": "poly", "power": "1", "base_lr": "1e-3", "batch_size": "32"})
@@ -78,7 +103,8 @@ def test_settings_that_are_changed_reach_the_solver_and_the_rest_stays():
         ("weight_decay", "-1", "expected 0 or more"),
         ("lr_policy", "sometimes", "expected fixed, inv, poly"),
         ("lr_policy", "inv", "give gamma=NUMBER too"),
-        ("name", "mine", "no such setting; there are lr_policy, base_lr"),
+        ("name", "mine", "no such setting; there are lr_policy, function, base_lr"),
+        ("function", "SQUARE", "expected DISTANCE, L1"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(name, value, message):
