@@ -77,7 +77,8 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="change settings of the recipe: base_lr=0.001, lr_policy=poly power=1, weight_decay, dropout, function=DISTANCE (LandmarkLoss)...",
+        help="change settings of the recipe: base_lr=0.001, lr_policy=poly power=1, weight_decay, dropout, "
+        "function=DISTANCE (the mean distance of the landmarks as the loss)...",
     )
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--seed", type=int, default=0, help="of initial weights and noise (default: 0)")
