@@ -18,7 +18,7 @@ import cv2
 from tqdm import tqdm
 
 from facealign.arrays import Image
-from facealign.commands import add_network_options
+from facealign.commands import add_network_options, program
 from facealign.concurrency.processes import cores
 from facealign.concurrency.threads import ThreadedStep, overlapped
 from facealign.errors import FaceAlignError
@@ -30,6 +30,13 @@ from facealign.io.atomic import replacing
 from facealign.io.images import SUFFIXES, read_image
 from facealign.io.outputs import check_outputs
 
+EXAMPLES = (
+    "align photo.jpg --output out",
+    "align photos/ --cascade --flip",
+    "align photos/ --boxes boxes/ --weights models/mobilenet_v2_stage2.onnx",
+)
+"""Command lines that its help shows."""
+
 LONGEST_STEM = 150
 """Bytes of a picture's name before its suffix."""
 BESIDE_IMAGES = (".csv", ".json", ".jsonl", ".md", ".pts", ".txt")
@@ -39,14 +46,16 @@ WRITABLE = (".jpg", ".jpeg", ".png", ".bmp")
 
 def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = program(__doc__, EXAMPLES)
     parser.add_argument(
         "paths", type=Path, nargs="*", metavar="DIR|FILE", help="images, or folders of images"
     )
     parser.add_argument(
         "--images", type=Path, nargs="+", default=[], metavar="DIR|FILE", help="the same, as an option"
     )
-    parser.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="default: out")
+    parser.add_argument(
+        "--output", type=Path, default=Path("out"), metavar="DIR", help="folder for the results"
+    )
     parser.add_argument(
         "--boxes",
         type=Path,

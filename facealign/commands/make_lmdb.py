@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from facealign.commands import program
 from facealign.concurrency.processes import cores
 from facealign.crops.aligned import MARGIN, aligned_spec
 from facealign.crops.augmentation import Augmentation
@@ -45,6 +46,13 @@ from facealign.lmdb.pairs import pairs_bytes
 from facealign.lmdb.sample_writer import cut_bytes, open_first, write_training_part, write_validation_part
 from facealign.networks.registry import BUILDERS, spec_of
 
+EXAMPLES = (
+    "make-lmdb --data data",
+    "make-lmdb --data data --on-the-fly --shift 0.04 --scale 0.95 1.08 --rotate -15 15",
+    "make-lmdb --data data --boxes landmarks --network vgg_shadow --copies 10",
+)
+"""Command lines that its help shows."""
+
 COPIES = 30
 """Default number of samples per face."""
 
@@ -52,11 +60,14 @@ COPIES = 30
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     plain = Augmentation()
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = program(__doc__, EXAMPLES)
     parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, menpo/, any folder")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: data/lmdb, lmdb_70x60...")
     parser.add_argument(
-        "--boxes", default="data/boxes.json", metavar="FILE|landmarks", help="default: data/boxes.json"
+        "--boxes",
+        default="data/boxes.json",
+        metavar="FILE|landmarks",
+        help="boxes of facealign detect-faces, or derived from the annotation",
     )
     parser.add_argument("--network", choices=BUILDERS, default="mobilenet_v2", help="whose input size")
     parser.add_argument("--copies", type=int, metavar="N", help=f"samples per face (default: {COPIES})")
@@ -89,13 +100,24 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         "box (default: 0.2): of faces turned further away half of the landmarks are guessed, and stage 2's "
         "loss divides by that distance",
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--flip", type=float, default=plain.flip, metavar="PROBABILITY")
+    parser.add_argument("--seed", type=int, default=0, help="of the augmentation and the order")
+    parser.add_argument(
+        "--flip", type=float, default=plain.flip, metavar="PROBABILITY", help="of a mirror image"
+    )
     parser.add_argument(
         "--shift", type=float, default=plain.shift, metavar="FRACTION", help="of the crop's side"
     )
-    parser.add_argument("--scale", type=float, nargs=2, default=plain.scale_range, metavar=("LOW", "HIGH"))
-    parser.add_argument("--rotate", type=float, nargs=2, default=plain.rotate_range, metavar=("LOW", "HIGH"))
+    parser.add_argument(
+        "--scale",
+        type=float,
+        nargs=2,
+        default=plain.scale_range,
+        metavar=("LOW", "HIGH"),
+        help="of the crop's side",
+    )
+    parser.add_argument(
+        "--rotate", type=float, nargs=2, default=plain.rotate_range, metavar=("LOW", "HIGH"), help="degrees"
+    )
     parser.add_argument(
         "--noise", type=float, nargs=2, default=plain.noise_std, metavar=("LOW", "HIGH"), help="grey levels"
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx
 
 from facealign.caffe_files.caffemodel import matching_weights, read_weights, with_weights
+from facealign.commands import program
 from facealign.crops.model_spec import ModelSpec, load_spec
 from facealign.engines.onnx import OnnxEngine
 from facealign.engines.onnx_export import export_onnx
@@ -31,12 +32,21 @@ from facealign.training.lineage import RUN, read_run
 from facealign.training.log import LOG, read_log
 from facealign.training.snapshots import snapshots
 
+EXAMPLES = (
+    "release --run runs/mobilenet_v2_stage1 --output out/models",
+    "release --run runs/mobilenet_v2_stage3 --data data/lmdb_on_the_fly --evaluation out/stage3.json",
+)
+"""Command lines that its help shows."""
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = program(__doc__, EXAMPLES)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run of facealign train")
     parser.add_argument("--data", type=Path, default=Path("data/lmdb"), metavar="DIR", help="its LMDBs")
-    parser.add_argument("--output", type=Path, default=Path("models"), metavar="DIR")
+    parser.add_argument(
+        "--output", type=Path, default=Path("models"), metavar="DIR", help="folder of the released files"
+    )
     parser.add_argument(
         "--evaluation",
         type=Path,
@@ -44,7 +54,11 @@ def main() -> None:
         help="figures for the card, from facealign evaluate on these weights (default: the last validation "
         "in the run's log)",
     )
-    arguments = parser.parse_args()
+    return parser.parse_args(command)
+
+
+def main() -> None:
+    arguments = arguments_of()
     described = read_run(arguments.run)
     recipe = recipe_named(described["recipe"]["name"])
     found = snapshots(arguments.run, recipe.stage)
