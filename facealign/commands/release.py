@@ -9,9 +9,10 @@ import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
 import onnx
 
-from facealign.caffe_files.caffemodel import matching_weights, read_weights, with_weights
+from facealign.caffe_files.caffemodel import Blobs, matching_weights, read_weights, with_weights
 from facealign.commands import program
 from facealign.crops.model_spec import ModelSpec, load_spec
 from facealign.engines.onnx import OnnxEngine
@@ -37,6 +38,7 @@ EXAMPLES = (
     "release --run runs/mobilenet_v2_stage3 --data data/lmdb_on_the_fly --evaluation out/stage3.json",
 )
 """Command lines that its help shows."""
+ROUNDED = "The weights are rounded to half precision, which an archive compresses to about half."
 
 
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
@@ -53,6 +55,11 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         metavar="JSON",
         help="figures for the card, from facealign evaluate on these weights (default: the last validation "
         "in the run's log)",
+    )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="round the weights to half precision, which an archive compresses to about half",
     )
     return parser.parse_args(command)
 
@@ -81,6 +88,8 @@ def main() -> None:
     )
     deploy = BUILDERS[recipe.network].deploy()
     blobs = matching_weights(deploy, read_weights(weights), recipe.network, str(weights))
+    if arguments.half:
+        blobs = rounded(blobs, str(weights))
     model = export_onnx(deploy, blobs, spec.portable(), where=str(weights))
     spec = dataclasses.replace(spec, mirror_bias=bias_of(model, spec, arguments.data))
     model = export_onnx(deploy, blobs, spec.portable(), where=str(weights))
@@ -94,6 +103,8 @@ def main() -> None:
         rows = read_log(arguments.run / LOG)
         iteration = found[0].iteration
         card = model_card(name, recipe, described, data.values, rows, iteration, spec, digests, measured)
+        if arguments.half:
+            card = card.replace("## Files\n", f"## Files\n\n{ROUNDED}\n", 1)
     except ValueError as error:
         raise FaceAlignError(f"{arguments.run / LOG}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
@@ -106,6 +117,21 @@ def main() -> None:
         for partial, content in zip(partials, contents.values(), strict=True):
             partial.write_bytes(content)
     print(f"{arguments.output / name}: iteration {found[0].iteration}: {', '.join(contents)}")
+
+
+def rounded(blobs: Blobs, where: str) -> Blobs:
+    """Weights rounded to half precision (11 significant bits), still float32.
+
+    Raises FaceAlignError when one is beyond the range of that. `where` names the weights in the error.
+    """
+    with np.errstate(over="ignore"):
+        result = {
+            name: [blob.astype(np.float16).astype(np.float32) for blob in arrays]
+            for name, arrays in blobs.items()
+        }
+    if not all(np.isfinite(blob).all() for arrays in result.values() for blob in arrays):
+        raise FaceAlignError(f"{where}: a weight is too large for half precision; release without --half")
+    return result
 
 
 def bias_of(model: onnx.ModelProto, spec: ModelSpec, data: Path) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from facealign.crops.model_spec import ModelSpec
 from facealign.datasets.validation_300w import FACES
-from facealign.networks.recipes import FIELDS_LEFT_OUT, NUMBERS, Recipe
+from facealign.networks.recipes import CHOICES, FIELDS_LEFT_OUT, NUMBERS, Recipe
 from facealign.training.lineage import runs_before
 from facealign.training.log import LogRow
 
@@ -98,7 +98,7 @@ def _changes(trained: Mapping[str, Any], recipe: Recipe) -> str:
     own = dataclasses.asdict(recipe)
     changes = [
         f"{name} {trained[name]} (the recipe's: {own[name]})"
-        for name in ("lr_policy", *NUMBERS)
+        for name in (*CHOICES, *NUMBERS)
         if name in trained and trained[name] != own[name]
     ]
     text = f"Trained with other settings: {', '.join(changes)}."

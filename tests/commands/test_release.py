@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 
 from facealign.caffe_files.caffemodel import read_weights
 from facealign.caffe_files.proto import caffe_pb2
+from facealign.commands.release import rounded
 from facealign.datasets.sample import Sample
+from facealign.errors import FaceAlignError
 from facealign.evaluation.figures import results
 from facealign.evaluation.measure import Measurement
 from facealign.evaluation.results_file import write_results
@@ -237,6 +240,25 @@ def test_the_same_run_is_released_to_the_same_bytes(run, data, tmp_path):
     for path in (tmp_path / "a").iterdir():
         if path.suffix != ".json":  # names the deploy net relative to its folder
             assert (tmp_path / "b" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_half_precision_is_11_bits_and_compresses(run, data, tmp_path):
+    for models, options in (("whole", ()), ("half", ("--half",))):
+        done = release("--run", run, "--data", data, "--output", tmp_path / models, *options)
+        assert done.returncode == 0, done.stderr
+    file = "mobilenet_v2_stage2.caffemodel"
+    rounded = read_weights(tmp_path / "half" / file)
+    for layer, arrays in read_weights(tmp_path / "whole" / file).items():
+        for ours, exact in zip(rounded[layer], arrays, strict=True):
+            np.testing.assert_allclose(ours, exact, rtol=2**-11, atol=2**-25)
+    sizes = [len(zlib.compress((tmp_path / models / file).read_bytes())) for models in ("whole", "half")]
+    assert sizes[1] < 0.65 * sizes[0]
+    assert "half precision" in (tmp_path / "half" / file).with_suffix(".md").read_text()
+
+
+def test_a_weight_beyond_half_precision_is_refused():
+    with pytest.raises(FaceAlignError, match="too large"):
+        rounded({"fc4": [np.array([1.0, 7e4], np.float32)]}, "run")
 
 
 def evaluated(path, subset="validation", **settings):
