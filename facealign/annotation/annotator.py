@@ -31,7 +31,7 @@ class AnnotationSettings:
 
     mesh: an interpreter with mediapipe, None to do without; max_disagreement: from which a face is left out,
     % of the inter-pupil distance; engine, turns: see FaceAligner; min_face: smallest face that is looked for,
-    pixels.
+    pixels; cascade: weights of its first and second stage, None for the released ones.
     """
 
     mesh: Path | None = None
@@ -39,6 +39,7 @@ class AnnotationSettings:
     engine: str = "onnx"
     turns: str = "auto"
     min_face: float = 40.0
+    cascade: tuple[Path, Path] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,11 @@ class Annotator:
         """Raises FaceAlignError when a member cannot be opened."""
         self.settings = settings
         self._mesh = None if settings.mesh is None else FaceMesh(settings.mesh, read_mesh_map())
-        self._aligner = FaceAligner.open(
-            engine=settings.engine, cascade=True, flip=True, mtcnn=MtcnnSettings(min_face=settings.min_face)
-        )
+        engine = settings.engine
+        self._weights = settings.cascade or (default_weights(engine), default_cascade(engine))
+        first, second = self._weights
+        mtcnn = MtcnnSettings(min_face=settings.min_face)
+        self._aligner = FaceAligner.open(first, engine, cascade=second, flip=True, mtcnn=mtcnn)
 
     def close(self) -> None:
         """End what runs apart."""
@@ -105,11 +108,11 @@ class Annotator:
 
     def describe(self) -> dict[str, Any]:
         """The settings and the members, as they are stored: what landmarks depend on besides the photos."""
-        weights = default_weights(self.settings.engine), default_cascade(self.settings.engine)
+        cascade = "the released cascade" if self.settings.cascade is None else "a cascade"
         members: list[dict[str, Any]] = [
             {
-                "name": "the released cascade, each stage averaged with the mirrored crop",
-                "files": [named(file) for file in weights],
+                "name": f"{cascade}, each stage averaged with the mirrored crop",
+                "files": [named(file) for file in self._weights],
             }
         ]
         if self._mesh is not None:

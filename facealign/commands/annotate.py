@@ -37,6 +37,7 @@ from facealign.annotation.description import (
     read_description,
     write_description,
 )
+from facealign.commands import program
 from facealign.concurrency.processes import cores
 from facealign.datasets.detected_boxes import boxes_for, read_boxes
 from facealign.datasets.pts import write_pts
@@ -49,17 +50,23 @@ from facealign.io.images import SUFFIXES
 from facealign.io.lock import exclusive
 from facealign.io.outputs import check_outputs
 
+EXAMPLES = (
+    "annotate --photos photos --output data/mine --with-photos",
+    "annotate --photos photos --output data/mine --no-mesh --max-disagreement 4",
+    "annotate --photos data --boxes data/boxes.json --output data/teacher_points",
+)
+"""Command lines that its help shows."""
 MESH = Path(".venv-mesh/bin/python")
 """The interpreter that `make mesh` makes."""
 
 
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = program(__doc__, EXAMPLES)
     parser.add_argument(
         "--photos", type=Path, required=True, metavar="ROOT", help="a folder of photos, searched to its depth"
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the .pts files")
     parser.add_argument(
         "--boxes",
         type=Path,
@@ -72,6 +79,13 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         metavar="PYTHON",
         help=f"an interpreter that has mediapipe (default: {MESH}, if it is there)",
+    )
+    parser.add_argument(
+        "--cascade",
+        type=Path,
+        nargs=2,
+        metavar=("FIRST", "SECOND"),
+        help="weights of the cascade's stages (default: the released ones)",
     )
     parser.add_argument("--no-mesh", action="store_true", help="the cascade alone")
     parser.add_argument(
@@ -118,7 +132,12 @@ def main() -> None:
     check_output(arguments.output)
     given, photos = photos_of(arguments)
     settings = AnnotationSettings(
-        arguments.mesh, arguments.max_disagreement, arguments.engine, arguments.turns, arguments.min_face
+        arguments.mesh,
+        arguments.max_disagreement,
+        arguments.engine,
+        arguments.turns,
+        arguments.min_face,
+        None if arguments.cascade is None else tuple(arguments.cascade),
     )
     arguments.output.mkdir(parents=True, exist_ok=True)
     with exclusive(arguments.output, "an annotation"):

@@ -44,7 +44,14 @@ EXAMPLES = (
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     """Read the command line; `settings` are the detector's."""
     parser = program(__doc__, EXAMPLES)
-    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, menpo/, any folder")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="ROOT",
+        help="300w/, menpo/, any folders of images with .pts files",
+    )
     parser.add_argument(
         "--output", type=Path, default=Path("data/boxes.json"), metavar="FILE", help="file for the boxes"
     )
@@ -71,7 +78,7 @@ def main() -> None:
 
 def detect(arguments: argparse.Namespace, settings: MtcnnSettings) -> None:
     """Find the boxes, and write them."""
-    found = faces_in(arguments.data, strict=arguments.strict)
+    found = faces_in(*arguments.data, strict=arguments.strict)
     for _, reason in found.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
     so_far = BoxesSoFar(arguments.output, described(settings))

@@ -61,7 +61,14 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     plain = Augmentation()
     parser = program(__doc__, EXAMPLES)
-    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, menpo/, any folder")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="ROOT",
+        help="300w/, menpo/, any folders of images with .pts files",
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: data/lmdb, lmdb_70x60...")
     parser.add_argument(
         "--boxes",
@@ -230,7 +237,8 @@ def main() -> None:
         _, first = open_first(arguments.after)
     if teacher is not None:
         teacher.open()
-    found = faces_in(arguments.data, strict=arguments.strict)
+    found = faces_in(*arguments.data, strict=arguments.strict)
+    roots = ", ".join(map(str, arguments.data))
     for _, reason in found.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
     training, validation = split(found.samples, arguments.validation, arguments.seed)
@@ -243,7 +251,7 @@ def main() -> None:
     training = [sample for sample in training if sample.relative not in same]
     facing = [sample for sample in training if eye_distance(sample.points) >= arguments.min_eye_distance]
     if not facing:
-        raise FaceAlignError(f"{arguments.data}: all faces are turned away; lower --min-eye-distance")
+        raise FaceAlignError(f"{roots}: all faces are turned away; lower --min-eye-distance")
     box_settings, train_jobs, val_jobs = jobs_of(arguments.boxes, facing, validation)
     if first is not None:
         shapes = np.stack([sample.points for sample in facing])
@@ -251,9 +259,7 @@ def main() -> None:
     settings = SampleSettings(spec, arguments.augmentation, arguments.seed, first)
     unknown = set(arguments.copies_of) - {sample.subset for sample in found.samples}
     if unknown:
-        raise FaceAlignError(
-            f"{arguments.data}: no folder {', '.join(sorted(unknown))} for --copies-of in it"
-        )
+        raise FaceAlignError(f"{roots}: no folder {', '.join(sorted(unknown))} for --copies-of in it")
     copies = [arguments.copies_of.get(job.sample.subset, arguments.copies) for job in train_jobs]
     fixed = any(map(in_validation, validation))
     samples = (0 if arguments.on_the_fly else sum(copies)) + len(val_jobs)

@@ -10,6 +10,7 @@ from facealign.annotation.face_mesh import FaceMesh
 from facealign.annotation.mesh_map import read_mesh_map
 from facealign.geometry.landmarks import inter_pupil
 from facealign.inference.face_aligner import FaceAligner
+from facealign.inference.model_zoo import MODELS
 from tests.annotation.stand_in import write_stand_in
 
 BOX = np.array([109.0, 63, 195, 173])
@@ -52,6 +53,17 @@ def test_the_cascade_alone_disagrees_as_its_stages_do(photo, predicted):
     np.testing.assert_allclose(face.disagreement, percent(first, both, both), rtol=1e-6)
     assert (face.left_out, result.error, face.score) == ("", "", None)
     assert face.confidence > 0.9
+
+
+def test_another_cascade_is_used_and_named(photo):
+    networks = MODELS / "mobilenet_v2_stage2.onnx", MODELS / "mobilenet_v2_cascade.onnx"
+    annotator = Annotator(AnnotationSettings(cascade=networks))
+    (face,) = annotator.annotate(Photo(photo, "a.png", BOX)).faces
+    own = FaceAligner.open(networks[0], "onnx", detector=False, flip=True, cascade=networks[1])
+    (expected,) = own.align(photo, BOX[None])
+    np.testing.assert_allclose(face.landmarks, expected.landmarks, atol=1e-6)
+    (member,) = annotator.describe()["members"]
+    assert [file["weights"] for file in member["files"]] == [path.name for path in networks]
 
 
 def test_the_threshold_leaves_out_a_face(photo):

@@ -11,7 +11,7 @@ import pytest
 from facealign.datasets.folders_300w import FOLDERS_300W
 from facealign.datasets.pts import write_pts
 from facealign.datasets.sample import POOLED, Sample, eval_subsets, group_of
-from facealign.datasets.scan import scan
+from facealign.datasets.scan import faces_in, scan
 from facealign.errors import FaceAlignError
 
 POINTS = np.random.default_rng(0).uniform(10, 90, (68, 2))
@@ -517,3 +517,31 @@ def test_two_images_that_would_be_known_by_one_name_are_told(tmp_path):
     assert [one.relative for one in result.samples] == ["300w/afw/134212_1.jpg"]
     ((_, reason),) = result.skipped
     assert "a second image known as 300w/afw/134212_1.jpg" in reason
+
+
+def test_several_roots_are_as_one_that_holds_their_folders(release, tmp_path):
+    together = [(sample.relative, sample.subset) for sample in scan(release).samples]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("300w", "menpo"):
+        (release / name).rename(elsewhere / name)
+    result = faces_in(release, elsewhere)
+    assert [(sample.relative, sample.subset) for sample in result.samples] == together
+    assert result.profiles == 2
+
+
+def test_two_roots_that_know_images_by_one_name_are_refused(tmp_path):
+    for root in ("a", "b"):
+        put(tmp_path / root / "mine", "me")
+    with pytest.raises(
+        FaceAlignError, match=r"b/mine/me\.jpg: known as mine/me\.jpg, as .*a/mine/me\.jpg is"
+    ):
+        faces_in(tmp_path / "a", tmp_path / "b")
+
+
+def test_of_several_roots_one_may_be_empty_but_not_all(release, tmp_path):
+    (tmp_path / "none").mkdir()
+    both = faces_in(tmp_path / "none", release)
+    assert [sample.relative for sample in both.samples] == [name for name, _ in found(release)]
+    with pytest.raises(FaceAlignError, match="none: no image with 68 points"):
+        faces_in(tmp_path / "none")
