@@ -38,7 +38,7 @@ from facealign.io.atomic import replacing
 from facealign.io.outputs import check_outputs
 from facealign.lmdb.context_crop_writer import face_record_bytes as face_bytes
 from facealign.lmdb.context_crop_writer import write_faces
-from facealign.lmdb.distillation import Teacher, distilled
+from facealign.lmdb.distillation import Teacher, TeacherPoints, distilled, distilled_from_points
 from facealign.lmdb.jobs import Job, PartRequest, SampleSettings, described_settings, fingerprint
 from facealign.lmdb.meta import META, default_directory, write_meta
 from facealign.lmdb.pairs import pairs_bytes
@@ -123,11 +123,19 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         "of the cascade with these weights of its first and second stage (.onnx or .caffemodel)",
     )
     parser.add_argument(
+        "--teacher-points",
+        type=Path,
+        metavar="DIR",
+        help="distil from the predicted landmarks in this folder (facealign annotate), laid out as the data; "
+        "faces that it lacks keep their annotation",
+    )
+    parser.add_argument(
         "--distillation-weight",
         type=float,
         default=0.5,
         metavar="WEIGHT",
-        help="with --teacher: from the annotated landmarks (0) to the predicted ones (1) (default: 0.5)",
+        help="with --teacher or --teacher-points: from the annotated landmarks (0) to the predicted ones (1) "
+        "(default: 0.5)",
     )
     parser.add_argument(
         "--keep-copies",
@@ -146,6 +154,8 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         parser.error("--margin: expected 0 or more and less than 0.5")
     if len(arguments.teacher) > 2:
         parser.error("--teacher: expected one network, or the two of a cascade")
+    if arguments.teacher and arguments.teacher_points is not None:
+        parser.error("--teacher, --teacher-points: one of them only")
     if not 0 <= arguments.distillation_weight <= 1:
         parser.error("--distillation-weight: expected 0 to 1")
     arguments.copies = COPIES if arguments.copies is None else arguments.copies
@@ -187,6 +197,10 @@ def main() -> None:
     if arguments.teacher:
         second = arguments.teacher[1] if len(arguments.teacher) > 1 else None
         teacher = Teacher(arguments.teacher[0], second, arguments.distillation_weight)
+    points = None
+    if arguments.teacher_points is not None:
+        points = TeacherPoints(arguments.teacher_points, arguments.distillation_weight)
+        points.check()
     if arguments.after is not None or teacher is not None:
         single_threaded_blas()
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # Caffe's own threads: the workers use all cores
@@ -245,10 +259,19 @@ def main() -> None:
     # Bars are closed before an error is printed, which would otherwise appear in the middle of one.
     with ExitStack() as bars, replacing(output) as partial:
         partial.mkdir()
-        to_cut = train_jobs
+        to_cut, kept, taught = train_jobs, 0, {}
         if teacher is not None:
             moved = distilled(train_jobs, teacher, arguments.workers)
             to_cut = list(wrap(moved, len(train_jobs), "distilled"))
+            taught = {"teacher": teacher.describe()}
+        elif points is not None:
+            to_cut = list(distilled_from_points(train_jobs, points, skip))
+            kept = sum(job is before for job, before in zip(to_cut, train_jobs, strict=True))
+            if kept == len(to_cut):
+                raise FaceAlignError(
+                    f"{points.folder}: has the landmarks of no face, such as {points.path_of(facing[0])}"
+                )
+            taught = {"teacher": points.describe(len(to_cut) - kept, kept)}
         request = PartRequest(partial, "train", to_cut, settings, arguments.workers, wrap, skip)
         if arguments.on_the_fly:
             train = write_faces(request)
@@ -263,7 +286,7 @@ def main() -> None:
             partial,
             {
                 **described_settings(settings),
-                **({} if teacher is None else {"teacher": teacher.describe()}),
+                **taught,
                 "fresh": arguments.on_the_fly,
                 "copies": 1 if arguments.on_the_fly else arguments.copies,
                 "copies_of": arguments.copies_of,
@@ -294,6 +317,7 @@ def main() -> None:
         (len(training) - len(facing), "faces turned away left out (--min-eye-distance)"),
         (found.profiles, "profile faces with 39 points left out"),
         (len(found.skipped), "annotations that cannot be used skipped"),
+        (kept, f"faces without landmarks in {arguments.teacher_points} keep their annotation"),
     ):
         if count:
             print(f"{output}: {count} {reason}")

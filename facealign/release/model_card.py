@@ -194,11 +194,25 @@ def _augmentation(data: Mapping[str, Any], on_the_fly: Mapping[str, Any] | None)
 
 
 def _teacher(teacher: Mapping[str, Any]) -> str:
-    networks = [f"`{file['weights']}` (sha256 {file['sha256']})" for file in teacher["networks"]]
+    distilled = f"landmarks distilled with weight {teacher['share']:g} from"
+    if "points" in teacher:
+        return f"{distilled} {_points(teacher['points'])}"
+    return f"{distilled} the predictions of {' and '.join(map(_file, teacher['networks']))}"
+
+
+def _points(points: Mapping[str, Any]) -> str:
+    """A folder of predicted landmarks: what made it, and for how many faces it has any."""
+    members = f" the predictions of {' and '.join(points['members'])} in" if points.get("members") else ""
+    described = f", described by {_file(points['description'])}" if "description" in points else ""
+    faces = points["moved"] + points["kept"]
     return (
-        f"landmarks distilled with weight {teacher['share']:g} from the predictions of "
-        f"{' and '.join(networks)}"
-    )
+        f"{members} a folder of landmarks{described}, which has {points['moved']} of the {faces} faces; the "
+        "others keep their annotation"
+    ).lstrip()
+
+
+def _file(file: Mapping[str, str]) -> str:
+    return f"`{file['weights']}` (sha256 {file['sha256']})"
 
 
 def _loss(recipe: Recipe) -> str:

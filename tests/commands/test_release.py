@@ -172,6 +172,25 @@ def test_the_card_names_the_networks_that_moved_the_landmarks(run, data, tmp_pat
     ) in card
 
 
+def test_the_card_names_the_folder_of_points_that_moved_the_landmarks(run, data, tmp_path):
+    points = {
+        "folder": "teacher",
+        "moved": 90,
+        "kept": 10,
+        "description": {"weights": "annotations.json", "sha256": "1a"},
+        "members": ["a cascade", "a mesh"],
+    }
+    meta = data / "meta.json"
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "teacher": {"points": points, "share": 0.5}}))
+    assert release("--run", run, "--data", data, "--output", tmp_path / "models").returncode == 0
+    card = " ".join((tmp_path / "models" / "mobilenet_v2_stage2.md").read_text().split())
+    assert (
+        "landmarks distilled with weight 0.5 from the predictions of a cascade and a mesh in a folder of "
+        "landmarks, described by `annotations.json` (sha256 1a), which has 90 of the 100 faces; the others "
+        "keep their annotation"
+    ) in card
+
+
 def test_the_card_tells_the_runs_before(run, data, tmp_path):
     described = json.loads((run / "run.json").read_text())
     stage3 = dataclasses.asdict(recipe_named("mobilenet_v2/stage3"))
