@@ -25,6 +25,8 @@ YAW_OFF = 10.0
 """Degrees by which the yaw of the mesh on the turned image may differ from the intended one."""
 INSIDE_OFF, OUTLINE_OFF = 2.5, 5.0
 """How far two ways to turn the landmarks may differ, % of the diagonal of the landmarks' box."""
+FARTHEST = 60.0
+"""Largest yaw and turn, degrees: farther, the mesh on the turned image is not to be relied on."""
 OFF_IMAGE = 8.0
 """Pixels by which a corner of the turned face may lie outside the image."""
 
@@ -41,10 +43,18 @@ class MeshPredictor(Protocol):
 
 @dataclass(frozen=True)
 class TurnSettings:
-    """yaw: of turned faces, degrees, drawn evenly from this range; turn: the least and the most they turn."""
+    """yaw: of turned faces, degrees, drawn evenly from this range; turn: the least and the most they turn.
+
+    Raises ValueError for ranges that are not of rising angles from 0 to FARTHEST.
+    """
 
     yaw: tuple[float, float] = (18.0, 42.0)
     turn: tuple[float, float] = (10.0, 35.0)
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in (("yaw", self.yaw), ("turn", self.turn)):
+            if not 0 <= low <= high <= FARTHEST:
+                raise ValueError(f"{name}: {low:g} {high:g}, expected rising angles from 0 to {FARTHEST:g}")
 
 
 @dataclass(frozen=True)

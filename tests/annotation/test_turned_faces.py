@@ -105,3 +105,9 @@ def test_near_frontal_faces_turn_to_both_sides():
     turns = [drawn_turn(3.0, TurnSettings(), np.random.default_rng(seed)) for seed in range(50)]
     assert 10 < sum(turn > 0 for turn in turns) < 40
     assert isinstance(turned(MESH[CHOSEN, :2], Predictor()), TurnedFace)
+
+
+@pytest.mark.parametrize("ranges", [{"yaw": (30.0, 20.0)}, {"turn": (-5.0, 20.0)}, {"yaw": (20.0, 90.0)}])
+def test_ranges_that_cannot_be_are_refused(ranges):
+    with pytest.raises(ValueError, match="rising angles"):
+        TurnSettings(**ranges)
