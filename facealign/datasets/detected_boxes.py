@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from facealign.io.atomic import replacing
 from facealign.io.images import read_image
 from facealign.io.reading import read_bytes, read_json
 from facealign.io.schema import anything, list_of, map_of, maybe, number, record, string, text
+from facealign.io.unfinished import GrowingFile
 
 MATCH_OVERLAP = 0.3
 """A detection is matched to the annotated face when its overlap with the landmarks' box exceeds this."""
@@ -154,7 +155,7 @@ def _face(values: Any, name: str) -> FaceBox:
     return FaceBox(**{**values, "box": box})
 
 
-class BoxesSoFar:
+class BoxesSoFar(GrowingFile[FaceBox]):
     """File beside a file of boxes that grows while these are found, so that a kill loses none.
 
     Its first line holds the detector's settings, each other one a name and its box, as they were found.
@@ -162,61 +163,11 @@ class BoxesSoFar:
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         """path: of the file of boxes. Boxes found with other settings are thrown away when one is added."""
-        self.path = path.with_name(f"{path.name}.found")
-        self._head = json.dumps(settings)
-        self._whole: int | None = None  # bytes of whole lines, when the file was read
-        self._stream: IO[bytes] | None = None
+        super().__init__(path.with_name(f"{path.name}.found"), json.dumps(settings), _face, _values_of)
 
-    def read(self) -> dict[str, FaceBox]:
-        """The boxes that an earlier process found with these settings, by `Sample.relative`."""
-        self._whole = 0
-        faces: dict[str, FaceBox] = {}
-        if not self.path.is_file():
-            return faces
-        head, *lines = self.path.read_bytes().split(b"\n")
-        if head != self._head.encode() or not lines:
-            return faces
-        self._whole = len(head) + 1
-        for line in lines[:-1]:
-            try:
-                name, values = json.loads(line)
-                faces[str(name)] = _face(values, str(name))
-            except (ValueError, TypeError, RecursionError):
-                break
-            self._whole += len(line) + 1
-        return faces
 
-    def add(self, name: str, face: FaceBox) -> None:
-        """Append a box."""
-        if self._stream is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self._whole is None:
-                self.read()
-            self._stream = self.path.open("ab", buffering=0)
-            self._stream.truncate(self._whole)
-            if not self._whole:
-                self._write(self._head)
-        self._write(json.dumps([name, {**dataclasses.asdict(face), "box": face.box.tolist()}]))
-
-    def _write(self, line: str) -> None:
-        assert self._stream is not None
-        rest = f"{line}\n".encode()
-        try:
-            while rest:
-                rest = rest[self._stream.write(rest) :]
-        except OSError as error:
-            error.filename = str(self.path)
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._stream is not None:
-            self._stream.close()
-
-    def remove(self) -> None:
-        """Remove the file: all is in the file of boxes."""
-        self.close()
-        self.path.unlink(missing_ok=True)
+def _values_of(face: FaceBox) -> dict[str, Any]:
+    return {**dataclasses.asdict(face), "box": face.box.tolist()}
 
 
 def boxes_for(samples: Iterable[Sample], faces: Mapping[str, FaceBox], where: str) -> list[FaceBox]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facealign.annotation.description import ANNOTATIONS, read_members
+from facealign.annotation.description import ANNOTATIONS, HINT, is_unfinished, read_description
 from facealign.arrays import FloatArray
 from facealign.caffe_files.caffemodel import named
 from facealign.concurrency.processes import one_thread, ordered_map
@@ -97,6 +97,8 @@ class TeacherPoints:
         """Raises FaceAlignError when there is no such folder, or it has a description that cannot be read."""
         if not self.folder.is_dir():
             raise FaceAlignError(f"{self.folder}: no such folder of predicted landmarks")
+        if is_unfinished(self.folder):
+            raise FaceAlignError(f"{self.folder}: not finished; {HINT}, by the same command again")
         self._described()
 
     def describe(self, moved: int, kept: int) -> dict[str, Any]:
@@ -111,10 +113,8 @@ class TeacherPoints:
         file = self.folder / ANNOTATIONS
         if not file.exists():
             return {}
-        return {
-            "description": named(file),
-            "members": [member["name"] for member in read_members(self.folder)],
-        }
+        settings, _ = read_description(self.folder)
+        return {"description": named(file), "members": [member["name"] for member in settings["members"]]}
 
 
 def distilled_from_points(
