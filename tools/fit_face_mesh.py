@@ -107,7 +107,9 @@ def fit(samples: Sequence[Sample], meshes: FloatArray) -> MeshMap:
     errors = cross_validated(meshes[fits], landmarks[fits], folds[fits], STRENGTHS).mean(axis=1)
     for strength, error in zip(STRENGTHS, errors, strict=True):
         print(f"strength {strength:g}: NME {error:.3f} %, cross-validated on {fits.sum()} faces")
-    return fit_maps(meshes[fits], landmarks[fits], [STRENGTHS[int(errors.argmin())]])[0]
+    chosen = STRENGTHS[int(errors.argmin())]
+    print(f"strength {chosen:g} is chosen")
+    return fit_maps(meshes[fits], landmarks[fits], [chosen])[0]
 
 
 if __name__ == "__main__":
