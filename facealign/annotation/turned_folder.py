@@ -110,10 +110,11 @@ def described(settings: TurnSettings, seed: int, predictor: Mapping[str, Any]) -
 
 
 def check_description(folder: Path, settings: dict[str, Any]) -> None:
-    """Raise FaceAlignError when a folder has turned faces that were made with other settings."""
+    """Raise FaceAlignError when a folder's description cannot be read or has other settings."""
     path = folder / DESCRIPTION
-    if path.exists() and read_json(path, "").get("settings") != settings:
-        raise FaceAlignError(f"{path}: the faces there were turned with other settings; give another folder")
+    hint = "give another folder"
+    if path.exists() and read_json(path, hint).get("settings") != settings:
+        raise FaceAlignError(f"{path}: the faces there were turned with other settings; {hint}")
 
 
 def write_description(folder: Path, settings: dict[str, Any], counts: Mapping[str, int]) -> None:
