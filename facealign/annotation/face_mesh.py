@@ -20,7 +20,7 @@ from facealign.annotation.mesh_map import MESH_POINTS, MeshMap
 from facealign.arrays import FloatArray, Image
 from facealign.crops.square import crop_transform
 from facealign.errors import FaceAlignError
-from facealign.geometry.affine import apply, compose, invert, warp
+from facealign.geometry.affine import apply, compose, invert, shrinking, warp
 from facealign.geometry.roll import turn_about
 from facealign.inference.looks import LEANS
 from facealign.io.reading import parse_json
@@ -35,7 +35,7 @@ Chosen by cross-validation on training faces, see docs/data.md: wider ones find 
 """
 START, ANSWER = 300.0, 60.0
 """Seconds after which a process is given up: until it is ready, and for a face."""
-REMEDY = "make its environment with `make mesh`, or give --no-mesh"
+REMEDY = "make its environment with `make mesh` (annotate can do without: --no-mesh)"
 _READY = record({"mediapipe": text(), "files": map_of(text())})
 _FACE = record({"points": maybe(list_of(list_of(number(), 3, 3), MESH_POINTS, MESH_POINTS))})
 
@@ -95,6 +95,16 @@ class FaceMesh:
     ) -> FloatArray | None:
         """The mesh points (478, 2) of the face in a box, in pixels of the image; None when there are none.
 
+        Arguments and errors are those of `mesh_in_depth`.
+        """
+        points = self.mesh_in_depth(image, box, roll, scale)
+        return None if points is None else points[:, :2]
+
+    def mesh_in_depth(
+        self, image: Image, box: FloatArray, roll: float = 0.0, scale: float = SCALES[0]
+    ) -> FloatArray | None:
+        """The same with depth, (478, 3): z away from the viewer, in pixels too.
+
         image: BGR uint8 (h, w, 3); box: (4,), as MTCNN gives it; roll: of the face, degrees, positive
         clockwise; scale: side of the crop over the longer side of the box.
         Raises FaceAlignError when the process ends, or takes longer than a minute.
@@ -112,7 +122,8 @@ class FaceMesh:
         self._check(_FACE, answer)
         if answer["points"] is None:
             return None
-        return apply(invert(affine), np.array(answer["points"])[:, :2] - 0.5)
+        points = np.array(answer["points"])
+        return np.column_stack([apply(invert(affine), points[:, :2] - 0.5), points[:, 2] * shrinking(affine)])
 
     def landmarks(
         self, image: Image, box: FloatArray, roll: float = 0.0, scales: Sequence[float] = SCALES
