@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facealign.commands import program
+from facealign.commands.annotate import MESH
 from facealign.concurrency.processes import ENDING
 from facealign.datasets.scan import faces_in
 from facealign.engines.pycaffe import single_threaded_blas
@@ -64,6 +65,14 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="take the code as it is now, instead of the copy of the first start",
     )
+    parser.add_argument(
+        "--mesh",
+        type=Path,
+        default=MESH,
+        metavar="PYTHON",
+        help="an interpreter that has mediapipe, of `make mesh`; without it no faces are turned, and the "
+        "teacher is the cascade alone",
+    )
     arguments = parser.parse_args(command)
     if not 0 < arguments.scale <= 1:
         parser.error("--scale: expected more than 0, and 1 or less")
@@ -75,7 +84,14 @@ def main() -> None:
     check_outputs([arguments.work / REPORT, arguments.work / "done.json"], [arguments.work])
     found = faces_in(arguments.data)
     in_a_copy_of_the_code(arguments.work / "code", arguments.update)
-    steps = plan(arguments.data, arguments.work, found.samples, arguments.scale)
+    mesh = arguments.mesh.absolute() if arguments.mesh.exists() else None
+    if mesh is None:
+        print(
+            f"{arguments.mesh}: not there (`make mesh` makes it): no faces are turned, the teacher is the "
+            "cascade alone",
+            file=sys.stderr,
+        )
+    steps = plan(arguments.data, arguments.work, found.samples, arguments.scale, mesh)
     single_threaded_blas()
     with exclusive(arguments.work, "a reproduction"):
         reproduce(steps, arguments.work)
