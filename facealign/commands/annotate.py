@@ -117,8 +117,6 @@ def main() -> None:
     check_outputs(folders=[arguments.output])
     check_output(arguments.output)
     given, photos = photos_of(arguments)
-    if arguments.mesh is None:
-        print("without the face mesh: the cascade alone, and how far its two stages agree", file=sys.stderr)
     settings = AnnotationSettings(
         arguments.mesh, arguments.max_disagreement, arguments.engine, arguments.turns, arguments.min_face
     )
@@ -188,6 +186,7 @@ def annotate(
         write_description(output, described, entries)
         so_far.remove()
     summarise(output, [entries[photo.name] for photo in photos])
+    print(f"{output}: by {' and '.join(member['name'] for member in described['members'])}")
 
 
 def check_output(output: Path) -> None:

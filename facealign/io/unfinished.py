@@ -227,11 +227,12 @@ class GrowingFile(Generic[Result]):
 
     @property
     def is_of_another(self) -> bool:
-        """Whether the file is there, with another head."""
+        """Whether the file is there, with another head, and a whole one."""
         if not self.path.is_file():
             return False
         with self.path.open("rb") as stream:
-            return stream.readline() not in (b"", f"{self._head}\n".encode())
+            first = stream.readline()
+        return first.endswith(b"\n") and first != f"{self._head}\n".encode()
 
     def read(self) -> dict[str, Result]:
         """The results that an earlier process added under this head, by name."""

@@ -101,7 +101,8 @@ def test_what_it_writes(first):
     assert str(root / "inner" / "bad.jpg") in entries["inner/bad.jpg"]["error"]
     assert result.stdout.splitlines()[0] == f"{output}: 3 faces of 4 photos; 1 show none, 1 skipped"
     assert result.stderr.count(f"skipped: {root / 'inner' / 'bad.jpg'}: ") == 1
-    assert "without the face mesh" in result.stderr
+    last = result.stdout.splitlines()[-1]
+    assert last == f"{output}: by the released cascade, each stage averaged with the mirrored crop"
 
 
 def test_two_workers_write_the_same_bytes(first, tmp_path):
@@ -154,6 +155,19 @@ def test_killed_or_interrupted_it_goes_on_to_the_same_end(first, tmp_path):
     result = run("--photos", root, "--output", made, *PLAIN)
     assert result.returncode == 0, result.stderr
     assert files_of(made) == files_of(output)
+
+
+def test_a_first_line_cut_short_by_a_full_disk_is_no_other_setting(first, tmp_path):
+    root, output, _ = first
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "annotations.json.found").write_text('{"members": [')
+    result = run("--photos", root, "--output", made, *PLAIN)
+    assert result.returncode == 0, result.stderr
+    assert files_of(made) == files_of(output)
+    (made / "annotations.json").unlink()
+    (made / "annotations.json.found").write_text('{"members": []}\n')
+    assert "begun with other settings" in failure("--photos", root, "--output", made, *PLAIN)
 
 
 def lmdb_failure(root, points, output):
