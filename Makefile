@@ -96,7 +96,7 @@ evaluate: check-data $(STAMPS)/train ## make evaluate [DATA=data] [WEIGHTS=FILE]
 		--json "$(OUT)/evaluation.json" --markdown --plot $(ARGS)
 
 .PHONY: reproduce
-reproduce: check-data caffe $(STAMPS)/train ## make reproduce [DATA=data]: train and evaluate all released weights again; hours, resumable
+reproduce: check-data caffe mesh $(STAMPS)/train ## make reproduce [DATA=data]: train and evaluate all released weights again; hours, resumable
 	$(BIN)/facealign reproduce --data "$(DATA)" $(ARGS)
 
 .PHONY: bench
@@ -109,7 +109,7 @@ prototxt: $(STAMPS)/demo ## write prototxt/ from the recipes
 
 # --- check ----------------------------------------------------------------------------------------------------
 .PHONY: test
-test: lint caffe ## build Caffe, then lint, types and every test, with the coverage of facealign/ by this process
+test: lint caffe mesh ## build Caffe, then lint, types and every test, with the coverage of facealign/ by this process
 	$(BIN)/python -m pytest -q --cov=facealign --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: test-slow

@@ -24,6 +24,7 @@ from facealign.annotation.turned_folder import (
     write_description,
     write_turned,
 )
+from facealign.commands import program
 from facealign.commands.annotate import MESH
 from facealign.concurrency.processes import cores
 from facealign.datasets.scan import faces_in
@@ -31,10 +32,16 @@ from facealign.errors import FaceAlignError
 from facealign.io.lock import exclusive
 from facealign.io.outputs import check_outputs
 
+EXAMPLES = (
+    "turn-faces --data data",
+    "turn-faces --data data/300w --copies 2 --yaw 15 30 --output data/turned_300w",
+)
+"""Command lines that its help shows."""
+
 
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = program(__doc__, EXAMPLES)
     parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, lfw/, any folder")
     parser.add_argument(
         "--mesh",
@@ -43,7 +50,9 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         metavar="PYTHON",
         help=f"an interpreter that has mediapipe (default: {MESH}, of `make mesh`)",
     )
-    parser.add_argument("--output", type=Path, default=Path("data/turned"), metavar="DIR")
+    parser.add_argument(
+        "--output", type=Path, default=Path("data/turned"), metavar="DIR", help="folder of the turned faces"
+    )
     parser.add_argument("--copies", type=int, default=1, metavar="N", help="turns of a face (default: 1)")
     parser.add_argument(
         "--yaw",
