@@ -215,14 +215,14 @@ def _draw_landmarks(layer: _Layer, landmarks: FloatArray, size: Sizes, edge: boo
 def _draw_axes(layer: _Layer, start: FloatArray, pose: Pose, size: Sizes, edge: bool) -> None:
     axes = pose_axes(pose)
     for axis, colour in zip(axes, AXIS_COLOURS, strict=True):
-        width = size.line * (3.0 if edge else 2.0)
+        width = size.line * (2.6 if edge else 1.7)
         layer.lines(np.stack([start, start + size.axis * axis]), False, _ink(colour, edge), width)
 
 
 def _write(image: Image, text: str, box: FloatArray, height: float, colour: tuple[int, int, int]) -> None:
     """Write a line of text above a box, or as far down as the image asks for, with a dark edge."""
     edge = max(1, round(height / 12))
-    letters, halo = _lettering(text, round(height), edge)
+    letters, halo = lettering(text, round(height), edge)
     rows, columns = letters.shape
     x = int(np.clip(box[0], 0, max(image.shape[1] - columns, 0)))
     y = int(np.clip(box[1] - rows - height / 8, 0, max(image.shape[0] - rows, 0)))
@@ -233,7 +233,7 @@ def _write(image: Image, text: str, box: FloatArray, height: float, colour: tupl
     _blend(part, ink.astype(np.uint8), letters)
 
 
-def _lettering(text: str, height: int, edge: int) -> tuple[Image, Image]:
+def lettering(text: str, height: int, edge: int) -> tuple[Image, Image]:
     """Opacity (h, w) of a text and of its edge, 0..255."""
     font = _font(height)
     left, top, right, bottom = font.getbbox(text, stroke_width=edge)

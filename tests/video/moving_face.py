@@ -1,5 +1,6 @@
 """Videos made from a sample photo, moved and scaled by known maps: where each landmark goes is known."""
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -73,3 +74,14 @@ def write_video(file, images, rate=RATE, code="mp4v"):
         writer.write(image)
     writer.release()
     return file
+
+
+def turned(data: bytes, degrees: int) -> bytes:
+    """An MP4 whose track header says that players turn it clockwise, as phones write it."""
+    at = data.index(b"tkhd")
+    version = data[at + 4]
+    matrix = at + 4 + 4 + (32 if version else 20) + 16
+    cos, sin = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    one = 1 << 16
+    values = struct.pack(">9i", cos * one, sin * one, 0, -sin * one, cos * one, 0, 0, 0, 1 << 30)
+    return data[:matrix] + values + data[matrix + 36 :]

@@ -1,30 +1,18 @@
 """Frames of video files that OpenCV and a small edit of their bytes made."""
 
 import os
-import struct
 
 import numpy as np
 import pytest
 
 from facealign.errors import FaceAlignError
 from facealign.video.reading import Video
-from tests.video.moving_face import drawn, frames, slowly_to_the_right, still, write_video
+from tests.video.moving_face import drawn, frames, slowly_to_the_right, still, turned, write_video
 
 
 @pytest.fixture
 def clip(tmp_path):
     return write_video(tmp_path / "clip.mp4", frames(slowly_to_the_right, 12))
-
-
-def turned(data: bytes, degrees: int) -> bytes:
-    """An MP4 whose track header says that players turn it clockwise, as phones write it."""
-    at = data.index(b"tkhd")
-    version = data[at + 4]
-    matrix = at + 4 + 4 + (32 if version else 20) + 16
-    cos, sin = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
-    one = 1 << 16
-    values = struct.pack(">9i", cos * one, sin * one, 0, -sin * one, cos * one, 0, 0, 0, 1 << 30)
-    return data[:matrix] + values + data[matrix + 36 :]
 
 
 def test_frames_come_in_order_with_their_times(clip):
