@@ -136,8 +136,8 @@ def photo_table(folder: Path, number: int) -> str:
             (photos / f"{index:05}{file.suffix}").symlink_to(file.resolve())
         for name, options in (("drawn", ()), ("--no-pictures", ("--no-pictures",))):
             command = [sys.executable, "-m", "facealign", "align", photos, "--output", Path(scratch) / name]
-            began = time.monotonic()
-            process = subprocess.Popen([*map(str, command), *options], stderr=subprocess.DEVNULL)
+            began, quiet = time.monotonic(), subprocess.DEVNULL
+            process = subprocess.Popen([*map(str, command), *options], stdout=quiet, stderr=quiet)
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
             seconds = time.monotonic() - began
