@@ -7,9 +7,9 @@ from typing import Any
 
 from facealign.errors import FaceAlignError
 from facealign.io.atomic import replacing
+from facealign.io.growing import GrowingRecords
 from facealign.io.reading import read_json
 from facealign.io.schema import WEIGHTS, anything, list_of, map_of, maybe, number, record, string, text
-from facealign.io.unfinished import GrowingFile
 
 ANNOTATIONS = "annotations.json"
 """Name of the description in the folder."""
@@ -67,9 +67,9 @@ def write_description(folder: Path, settings: Mapping[str, Any], photos: Mapping
         )
 
 
-def photos_so_far(folder: Path, settings: Mapping[str, Any]) -> GrowingFile[Record]:
+def photos_so_far(folder: Path, settings: Mapping[str, Any]) -> GrowingRecords[Record]:
     """The file beside the description that grows while photos are annotated with these settings."""
-    return GrowingFile(_growing(folder), json.dumps(settings), _photo, lambda entry: entry)
+    return GrowingRecords(_growing(folder), json.dumps(settings), _photo, lambda entry: entry)
 
 
 def is_unfinished(folder: Path) -> bool:

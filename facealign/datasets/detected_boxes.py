@@ -18,10 +18,10 @@ from facealign.detection.mtcnn_weights import SHA256
 from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import box_from_landmarks, landmark_box, overlap
 from facealign.io.atomic import replacing
+from facealign.io.growing import GrowingRecords
 from facealign.io.images import read_image
 from facealign.io.reading import read_bytes, read_json
 from facealign.io.schema import anything, list_of, map_of, maybe, number, record, string, text
-from facealign.io.unfinished import GrowingFile
 
 MATCH_OVERLAP = 0.3
 """A detection is matched to the annotated face when its overlap with the landmarks' box exceeds this."""
@@ -155,7 +155,7 @@ def _face(values: Any, name: str) -> FaceBox:
     return FaceBox(**{**values, "box": box})
 
 
-class BoxesSoFar(GrowingFile[FaceBox]):
+class BoxesSoFar(GrowingRecords[FaceBox]):
     """File beside a file of boxes that grows while these are found, so that a kill loses none.
 
     Its first line holds the detector's settings, each other one a name and its box, as they were found.

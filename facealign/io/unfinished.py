@@ -1,26 +1,23 @@
-"""Outputs in the making: folders, of which none outlives its process for long, and files that grow.
+"""Folders of outputs in the making, of which none outlives its process for long.
 
-Each folder is named .NAME.PID-START-N.partial after what is made, and after the number and the start of the
-process that makes it, which also holds its lock as long as it lives. Whoever next writes to the same place
-removes those of processes that are gone. A folder is renamed to .complete when its contents are whole and
-need more than one step to get to their places: those steps are then taken by whoever finds it.
+Each is named .NAME.PID-START-N.partial after what is made, and after the number and the start of the process
+that makes it, which also holds its lock as long as it lives. Whoever next writes to the same place removes
+those of processes that are gone. A folder is renamed to .complete when its contents are whole and need more
+than one step to get to their places: those steps are then taken by whoever finds it.
 """
 
 import errno
 import fcntl
 import itertools
-import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Generic, TypeVar
 
 from facealign.errors import FaceAlignError
 
-Result = TypeVar("Result")
 _NAMED = re.compile(r"\..*\.(\d+)-(\d+)-\d+\.(partial|complete)", re.DOTALL)
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """Errors of a write that the system reports without the file's name."""
@@ -201,90 +198,3 @@ def _start(process: int) -> str | None:
         return None
     state, *others = values.rpartition(")")[2].split()
     return None if state in "ZX" else others[18]
-
-
-class GrowingFile(Generic[Result]):
-    """A file that grows by a line for each result of a long job, so that a kill loses none.
-
-    Its first line is `head`, each other one a name and its result as JSON, in the order they were added.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        head: str,
-        parse: Callable[[Any, str], Result],
-        values_of: Callable[[Result], Any],
-    ) -> None:
-        """head: a line, such as the job's settings; results under another one are thrown away when one is
-        added. parse: a result of its JSON values and its name, ValueError if it is none; values_of: the
-        reverse.
-        """
-        self.path = path
-        self._head, self._parse, self._values_of = head, parse, values_of
-        self._whole: int | None = None  # bytes of whole lines, when the file was read
-        self._stream: IO[bytes] | None = None
-
-    @property
-    def is_of_another(self) -> bool:
-        """Whether the file is there, with another head, and a whole one."""
-        if not self.path.is_file():
-            return False
-        with self.path.open("rb") as stream:
-            first = stream.readline()
-        return first.endswith(b"\n") and first != f"{self._head}\n".encode()
-
-    def read(self) -> dict[str, Result]:
-        """The results that an earlier process added under this head, by name."""
-        self._whole = 0
-        results: dict[str, Result] = {}
-        if not self.path.is_file():
-            return results
-        head, *lines = self.path.read_bytes().split(b"\n")
-        if head != self._head.encode() or not lines:
-            return results
-        self._whole = len(head) + 1
-        for line in lines[:-1]:
-            try:
-                name, values = json.loads(line)
-                results[str(name)] = self._parse(values, str(name))
-            except (ValueError, TypeError, RecursionError):
-                break
-            self._whole += len(line) + 1
-        return results
-
-    def begin(self) -> None:
-        """Open the file, with its first line at least: what follows is then known to be unfinished."""
-        if self._stream is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self._whole is None:
-                self.read()
-            self._stream = self.path.open("ab", buffering=0)
-            self._stream.truncate(self._whole)
-            if not self._whole:
-                self._write(self._head)
-
-    def add(self, name: str, result: Result) -> None:
-        """Append a result."""
-        self.begin()
-        self._write(json.dumps([name, self._values_of(result)]))
-
-    def _write(self, line: str) -> None:
-        assert self._stream is not None
-        rest = f"{line}\n".encode()
-        try:
-            while rest:
-                rest = rest[self._stream.write(rest) :]
-        except OSError as error:
-            error.filename = str(self.path)
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._stream is not None:
-            self._stream.close()
-
-    def remove(self) -> None:
-        """Remove the file: all is in the finished output."""
-        self.close()
-        self.path.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ def test_help_ends_in_examples_that_are_right_usage(verb, capsys):
     lines = examples.splitlines()
     assert lines
     for line in lines:
-        program, used, *words = shlex.split(line)
+        program, used, *words = shlex.split(line, comments=True)
         assert (program, used) == ("facealign", verb)
         module_of(verb).arguments_of(words)  # exits with 2 at a wrong usage
 
