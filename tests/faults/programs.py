@@ -30,7 +30,8 @@ PROGRAMS = {
     "align": "align --images photos --boxes boxes --weights weights.onnx --engine onnx --output made/aligned",
     "align, detecting": "align --images photos --weights weights.onnx --engine onnx --output made/aligned",
     "make-prototxt": "make-prototxt --output made/prototxt",
-    "report": "report evaluation.json --output made/report.md --plot made/report.png",
+    "report": "report evaluation.json --output made/report.md --plot made/report.png --html made/report.html "
+    "--data faces --log run",
 }
 OTHERWISE = {
     "detect-faces": "--min-face 60",
