@@ -23,6 +23,9 @@ ON_THE_FLY =
 SEED = 0
 BOXES = data/boxes.json
 WEIGHTS =
+# Of the report: files of facealign evaluate, by default that of `make evaluate`, and folders of training runs.
+EVALUATIONS =
+RUNS =
 ARGS =
 # Set in a container image, where Caffe is installed and there is no compiler.
 CAFFE_PREBUILT ?=
@@ -94,6 +97,11 @@ train: check-stage $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train
 evaluate: check-data $(STAMPS)/train ## make evaluate [DATA=data] [WEIGHTS=FILE]: NME and other figures; default: of the newest trained weights
 	$(BIN)/facealign evaluate --data "$(DATA)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 		--json "$(OUT)/evaluation.json" --markdown --plot $(ARGS)
+
+.PHONY: report
+report: $(STAMPS)/report ## make report [EVALUATIONS="FILE ..."] [RUNS="DIR ..."] [DATA=ROOT]: out/report.html: figures, curves, faces, training
+	$(BIN)/facealign report $(if $(EVALUATIONS),$(EVALUATIONS),"$(OUT)/evaluation.json") --html "$(OUT)/report.html" \
+		$(foreach run,$(RUNS),--log "$(run)") $(if $(filter command,$(origin DATA)),--data "$(DATA)") $(ARGS)
 
 .PHONY: reproduce
 reproduce: check-data caffe mesh $(STAMPS)/train ## make reproduce [DATA=data]: train and evaluate all released weights again; hours, resumable

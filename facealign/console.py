@@ -20,7 +20,7 @@ VERBS = {
     "make-lmdb": "write the LMDBs for training",
     "train": "train a stage of a network in Caffe",
     "evaluate": "measure weights on annotated photos",
-    "report": "compare evaluations side by side",
+    "report": "compare evaluations side by side, as Markdown or as a page",
     "export-onnx": "write the ONNX file of a caffemodel",
     "make-prototxt": "write the prototxt of every network and stage",
     "release": "package a run's weights with their description and model card",

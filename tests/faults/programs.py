@@ -34,7 +34,8 @@ PROGRAMS = {
     "align, a video": "align --video clip.mp4 --weights weights.onnx --engine onnx --turns never "
     "--output made/aligned",
     "make-prototxt": "make-prototxt --output made/prototxt",
-    "report": "report evaluation.json --output made/report.md --plot made/report.png",
+    "report": "report evaluation.json --output made/report.md --plot made/report.png --html made/report.html "
+    "--data faces --log run",
 }
 OTHERWISE = {
     "detect-faces": "--min-face 60",

@@ -42,7 +42,7 @@ from facealign.errors import FaceAlignError
 from facealign.evaluation.ced_plot import curves
 from facealign.evaluation.figures import results
 from facealign.evaluation.markdown_report import markdown
-from facealign.evaluation.measure import Measurement
+from facealign.evaluation.measure import MeasuredFace, Measurement
 from facealign.evaluation.metrics import NORMALISERS
 from facealign.geometry.landmarks import LANDMARK_GROUPS
 from facealign.inference.given_boxes import read_box_file
@@ -58,6 +58,8 @@ from facealign.networks.recipes import RECIPES
 from facealign.release.model_card import model_card
 from facealign.release.progress import Progress
 from facealign.release.reproduction_plan import PlannedStep
+from facealign.report.faces import shown_faces
+from facealign.report.page import page
 from facealign.results.growing_results import GrowingResults, frame_key
 from facealign.training.lineage import origin, read_run, runs_before
 from facealign.training.log import LogRow, read_log, write_log
@@ -163,6 +165,7 @@ def evaluation():
         dict.fromkeys(paths, error) | {paths[2]: None},
         {path: dict.fromkeys(LANDMARK_GROUPS, error) for path in paths},
         [("a.jpg", "gone")],
+        {path: MeasuredFace(FACE, FACE + 1, FACE[[0, 16]].ravel()) for path in paths[:2]},
     )
     settings = {"method": "m", "input": "64x64", "weights": "w.onnx", "engine": "E", "boxes": "mtcnn"}
     return json.loads(json.dumps(results(samples, measured, settings, paths[:2])))
@@ -173,6 +176,7 @@ def _evaluation(path: Path) -> None:
     markdown([read, read])
     for normaliser in NORMALISERS:
         curves([read], normaliser)
+    page([read, read], shown_faces([read, read]))
     figures_of(path, RECIPE, {"w"})
 
 
