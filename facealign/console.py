@@ -13,7 +13,7 @@ import facealign
 from facealign.errors import FaceAlignError
 
 VERBS = {
-    "align": "find faces in images: landmarks and head pose, as images and JSON",
+    "align": "find faces in images or a video: landmarks and head pose, as images and JSON",
     "detect-faces": "find the annotated faces of data sets, for make-lmdb and evaluate",
     "make-lmdb": "write the LMDBs for training",
     "train": "train a stage of a network in Caffe",
