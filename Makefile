@@ -77,6 +77,14 @@ lmdb: check-data $(STAMPS)/train ## make lmdb [DATA=data] [COPIES=30|ON_THE_FLY=
 	$(BIN)/facealign make-lmdb --data "$(DATA)" --boxes "$(BOXES)" --seed $(SEED) \
 		$(if $(ON_THE_FLY),--on-the-fly,--copies $(COPIES)) $(ARGS)
 
+.PHONY: mesh
+mesh: .venv-mesh/made ## an environment with mediapipe's face mesh in .venv-mesh, a second member for `facealign annotate`
+.venv-mesh/made: constraints_mesh.txt
+	rm -rf .venv-mesh # its OpenCV package would clash with the one of .venv
+	$(PYTHON) -m venv .venv-mesh
+	.venv-mesh/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints_mesh.txt mediapipe
+	touch $@
+
 .PHONY: train
 train: check-stage $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2|3|cascade [ITERATIONS=N] [ON_THE_FLY=1] [DEVICE=gpu]: train, or resume
 	$(BIN)/facealign train --stage $(STAGE) --device $(DEVICE) --seed $(SEED) $(if $(ON_THE_FLY),--on-the-fly) \
@@ -88,7 +96,7 @@ evaluate: check-data $(STAMPS)/train ## make evaluate [DATA=data] [WEIGHTS=FILE]
 		--json "$(OUT)/evaluation.json" --markdown --plot $(ARGS)
 
 .PHONY: reproduce
-reproduce: check-data caffe $(STAMPS)/train ## make reproduce [DATA=data]: train and evaluate all released weights again; hours, resumable
+reproduce: check-data caffe mesh $(STAMPS)/train ## make reproduce [DATA=data]: train and evaluate all released weights again; hours, resumable
 	$(BIN)/facealign reproduce --data "$(DATA)" $(ARGS)
 
 .PHONY: bench
@@ -101,7 +109,7 @@ prototxt: $(STAMPS)/demo ## write prototxt/ from the recipes
 
 # --- check ----------------------------------------------------------------------------------------------------
 .PHONY: test
-test: lint caffe ## build Caffe, then lint, types and every test, with the coverage of facealign/ by this process
+test: lint caffe mesh ## build Caffe, then lint, types and every test, with the coverage of facealign/ by this process
 	$(BIN)/python -m pytest -q --cov=facealign --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: test-slow
@@ -145,7 +153,7 @@ lint: $(STAMPS)/dev ## ruff (format and rules), mypy --strict, the order of the 
 
 .PHONY: clean
 clean: ## remove everything built, but not data/ and runs/
-	rm -rf $(VENV) .venv-opencv4 build dist "$(OUT)"
+	rm -rf $(VENV) .venv-opencv4 .venv-mesh build dist "$(OUT)"
 
 # Before anything is built.
 .PHONY: check-data check-stage

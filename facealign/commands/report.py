@@ -5,15 +5,23 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from facealign.commands import program
 from facealign.evaluation.ced_plot import plot_ced
 from facealign.evaluation.markdown_report import markdown
 from facealign.evaluation.results_file import read_results
 from facealign.io.atomic import write_together
 from facealign.io.outputs import check_outputs
 
+EXAMPLES = (
+    "report out/stage2.json out/stage3.json",
+    "report out/stage2.json out/stage3.json --output out/report.md --plot out/report.png",
+)
+"""Command lines that its help shows."""
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = program(__doc__, EXAMPLES)
     parser.add_argument(
         "evaluations", type=Path, nargs="+", metavar="JSON", help="written by facealign evaluate"
     )
@@ -21,7 +29,11 @@ def main() -> None:
         "--output", type=Path, metavar="FILE", help="file for the Markdown (default: standard output)"
     )
     parser.add_argument("--plot", type=Path, metavar="PNG", help="file for the CED curves")
-    arguments = parser.parse_args()
+    return parser.parse_args(command)
+
+
+def main() -> None:
+    arguments = arguments_of()
 
     check_outputs([path for path in (arguments.output, arguments.plot) if path is not None])
     evaluations = [read_results(path) for path in arguments.evaluations]
