@@ -13,7 +13,7 @@ import facealign
 from facealign.errors import FaceAlignError
 
 VERBS = {
-    "align": "find faces in images: landmarks and head pose, as images and JSON",
+    "align": "find faces in images or a video: landmarks and head pose, as images and JSON",
     "detect-faces": "find the annotated faces of data sets, for make-lmdb and evaluate",
     "annotate": "write the landmarks of photos, to train on",
     "turn-faces": "turn training faces farther away, as further ones",

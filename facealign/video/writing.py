@@ -25,6 +25,7 @@ def encoder_here() -> tuple[str, str]:
     """Suffix and code of the encoder that OpenCV has. Raises FaceAlignError when it has none of ENCODERS."""
     silence_ffmpeg()
     with temporary_folder() as folder:
+        (folder / "plain").write_bytes(bytes(1 << 16))  # a full disk is no missing encoder
         for suffix, code in ENCODERS:
             path = folder / f"{code}{suffix}"
             writer = _opened(path, code, 25.0, TRIED)

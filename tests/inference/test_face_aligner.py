@@ -12,7 +12,7 @@ from facealign.crops.square import crop_face
 from facealign.crops.targets import encode_targets
 from facealign.detection.mtcnn import MtcnnDetector, MtcnnSettings
 from facealign.errors import FaceAlignError
-from facealign.geometry.boxes import overlap
+from facealign.geometry.boxes import box_from_landmarks, overlap
 from facealign.geometry.landmarks import MIRROR, mirror_points
 from facealign.inference.face_aligner import FaceAligner
 from facealign.inference.landmark_network import LandmarkNetwork, network_input
@@ -386,3 +386,24 @@ def test_scores_and_rolls_are_one_a_box(aligner, photo):
 def test_weights_that_are_no_path_are_refused(name, value):
     with pytest.raises(FaceAlignError, match=rf"^{name} of type {type(value).__name__}: expected the path"):
         FaceAligner.open(engine="onnx", detector=False, **{name: value})
+
+
+def test_faces_are_followed_by_the_landmarks_of_the_frame_before():
+    """Moved by less than a crop's margin, they land where the image went."""
+    photo = np.ascontiguousarray(astronaut()[:, :, ::-1])
+    aligner = FaceAligner.open(engine="onnx", detector=False)
+    (face,) = aligner.align(photo, [[179, 63, 265, 173]])
+    moves = ((0, 0), (6, 0), (0, -5), (-4, 4))
+    size = np.linalg.norm(face.landmarks[36] - face.landmarks[45])
+    for dx, dy in moves:
+        moved = np.roll(photo, (dy, dx), axis=(0, 1))
+        (found,) = aligner.follow(moved, face.landmarks[None])
+        assert np.linalg.norm(found.landmarks - face.landmarks - (dx, dy), axis=-1).mean() < 0.05 * size
+        assert found.score is None
+        assert not found.doubtful
+        both = aligner.follow(moved, np.stack([face.landmarks, face.landmarks + np.array([dx, dy])]))
+        np.testing.assert_allclose(both[0].landmarks, found.landmarks, atol=1e-3)
+        np.testing.assert_array_equal(both[0].box, box_from_landmarks(both[0].landmarks))
+    assert aligner.follow(photo, np.empty((0, 68, 2))) == []
+    with pytest.raises(FaceAlignError, match="off the image"):
+        aligner.follow(photo, face.landmarks[None] + 5000)
