@@ -31,6 +31,7 @@ for part in "$@"; do
     dev)
         command -v dot >/dev/null || lacks graphviz # pycaffe's drawings of nets
         command -v chromium >/dev/null || lacks chromium # the report's page
+        command -v xvfb-run >/dev/null || lacks xvfb # the window of align --show
         ;;
     caffe) lacks $(grep -v '^#' custom_caffe/apt-packages.txt) ;;
     wheel) # Caffe's portable wheel, and the bare Debian it is tested on

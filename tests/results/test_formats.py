@@ -6,6 +6,7 @@ import json
 
 import cv2
 import numpy as np
+import pandas
 import pytest
 from PIL import Image as PillowImage
 from skimage.data import astronaut
@@ -83,7 +84,6 @@ def test_csv_of_a_video_names_frame_and_track(tmp_path):
 
 
 def test_csv_is_read_by_pandas_in_one_line(tmp_path):
-    pandas = pytest.importorskip("pandas")
     write_csv(tmp_path / "a.csv", iter(FRAMES))
     table = pandas.read_csv(tmp_path / "a.csv")
     points = table.pivot(index=["frame", "track"], columns="landmark", values=["x", "y"])
