@@ -120,7 +120,7 @@ run() { # run COMMAND...: in the container, as the image's user
 install_dev() { # install what `make test` needs besides the image, with a compiler for one test
     b run --isolation chroot --user root --volume "$scratch:/run/secrets:ro" \
         --env PIP_CONFIG_FILE=/run/secrets/pip.conf "$container" -- \
-        sh -c "docker/install.sh g++ && make .venv/stamps/dev && chown facealign ."
+        sh -c "docker/install.sh g++ graphviz chromium && make .venv/stamps/dev && chown facealign ."
 }
 
 step "build of $target" build
