@@ -24,6 +24,7 @@ from facealign.concurrency.threads import ThreadedStep, overlapped
 from facealign.errors import FaceAlignError
 from facealign.inference.drawing import draw_face
 from facealign.inference.face_aligner import TURNS, Face, FaceAligner
+from facealign.inference.formats import image_record
 from facealign.inference.given_boxes import read_box_file
 from facealign.inference.model_zoo import default_weights, second_of
 from facealign.io.atomic import replacing
@@ -145,32 +146,6 @@ def encoded(path: Path, image: Image, faces: Sequence[Face]) -> bytes:
     return data.tobytes()
 
 
-def record(file: Path, image: Image, faces: Sequence[Face]) -> dict[str, Any]:
-    """Entry of one image in landmarks.json."""
-    return {
-        "file": file.as_posix(),
-        "width": image.shape[1],
-        "height": image.shape[0],
-        "faces": [
-            {
-                "box": [round(float(value), 3) for value in face.box],
-                "score": None if face.score is None else round(face.score, 5),
-                "confidence": round(face.confidence, 3),
-                "doubtful": face.doubtful,
-                "landmarks": [[round(float(x), 3), round(float(y), 3)] for x, y in face.landmarks],
-                "pose": None
-                if face.pose is None
-                else {
-                    "yaw": round(float(face.pose.yaw), 3),
-                    "pitch": round(float(face.pose.pitch), 3),
-                    "roll": round(float(face.pose.roll), 3),
-                },
-            }
-            for face in faces
-        ],
-    }
-
-
 @dataclass(frozen=True)
 class Work:
     """An image to process; file: of the image; picture: output file with the faces drawn."""
@@ -206,7 +181,9 @@ def steps(aligner: FaceAligner, boxes: Path | None, turns: str) -> tuple[Threade
 
     def draw(aligned: tuple[Work, Image, list[Face]]) -> Done:
         work, image, faces = aligned
-        return Done(encoded(work.picture, image, faces), record(work.file, image, faces))
+        height, width = image.shape[:2]
+        record = image_record(work.file.as_posix(), width, height, faces)
+        return Done(encoded(work.picture, image, faces), record)
 
     # A network runs one image at a time.
     return (read, cores()), (align, 1), (draw, cores())

@@ -36,10 +36,14 @@ def read_image(path: Path, orient: bool = True) -> Image:
     Raises FaceAlignError on a file that is missing, not an image, or truncated (decoders would fill it up
     with grey).
     """
-    data = read_bytes(path, "expected an image")
-    _check_size(path, data)
+    return decode_image(read_bytes(path, "expected an image"), path, orient)
+
+
+def decode_image(data: bytes, name: Path | str, orient: bool = True) -> Image:
+    """The image in the bytes of a file, as `read_image` has it; `name` is that of the errors."""
+    _check_size(name, data)
     if not _is_whole(data):
-        raise FaceAlignError(f"{path}: the image is truncated; copy or fetch it again")
+        raise FaceAlignError(f"{name}: the image is truncated; copy or fetch it again")
     flags = cv2.IMREAD_COLOR | (0 if orient else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
@@ -48,11 +52,11 @@ def read_image(path: Path, orient: bool = True) -> Image:
     if image is None:
         image = _by_pillow(data, orient)
     if image is None:
-        raise FaceAlignError(f"{path}: not an image that can be read")
+        raise FaceAlignError(f"{name}: not an image that can be read")
     return np.asarray(image, dtype=np.uint8)
 
 
-def _check_size(path: Path, data: bytes) -> None:
+def _check_size(name: Path | str, data: bytes) -> None:
     """Raises FaceAlignError when the header of an image announces more pixels than the limit."""
     size = image_size(io.BytesIO(data))
     given = os.environ.get("FACEALIGN_MAX_PIXELS", str(MAX_PIXELS))
@@ -61,7 +65,7 @@ def _check_size(path: Path, data: bytes) -> None:
     most = int(given)
     if size is not None and size[0] * size[1] > most:
         raise FaceAlignError(
-            f"{path}: {size[1]}x{size[0]} pixels are more than the limit of {most}; set FACEALIGN_MAX_PIXELS "
+            f"{name}: {size[1]}x{size[0]} pixels are more than the limit of {most}; set FACEALIGN_MAX_PIXELS "
             "to read it all the same"
         )
 
