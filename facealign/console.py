@@ -14,6 +14,7 @@ from facealign.errors import FaceAlignError
 
 VERBS = {
     "align": "find faces in images: landmarks and head pose, as images and JSON",
+    "serve": "a page to try it in a browser, and an HTTP API",
     "detect-faces": "find the annotated faces of data sets, for make-lmdb and evaluate",
     "make-lmdb": "write the LMDBs for training",
     "train": "train a stage of a network in Caffe",

@@ -59,7 +59,7 @@ def test_calls_are_answered_by_one_other_process_that_keeps_its_context(worker):
 
 def test_errors_come_back_and_the_process_stays(worker):
     before = worker.process_id
-    with pytest.raises(FaceAlignError, match="^a bad face$"):
+    with pytest.raises(FaceAlignError, match=r"^a bad face$"):
         worker.call(wrong, FaceAlignError("a bad face"), LONG)
     with pytest.raises(RuntimeError, match=r"in wrong\n.*\n+.*KeyError: 'nose'"):
         worker.call(wrong, KeyError("nose"), LONG)
@@ -88,7 +88,7 @@ def test_signals_that_end_a_program_do_not_reach_it(worker, number):
 
 
 def test_a_context_that_cannot_be_made_is_an_error_at_the_start():
-    with pytest.raises(FaceAlignError, match="^-1: expected 0 or more$"):
+    with pytest.raises(FaceAlignError, match=r"^-1: expected 0 or more$"):
         StandingWorker(context, (-1,))
 
 
