@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from facealign.detection.mtcnn_weights import SHA256
 from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import box_from_landmarks, landmark_box, overlap
 from facealign.io.atomic import replacing
+from facealign.io.growing import GrowingFile
 from facealign.io.images import read_image
 from facealign.io.reading import read_bytes, read_json
 from facealign.io.schema import anything, list_of, map_of, maybe, number, record, string, text
@@ -163,60 +164,44 @@ class BoxesSoFar:
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         """path: of the file of boxes. Boxes found with other settings are thrown away when one is added."""
         self.path = path.with_name(f"{path.name}.found")
+        self._file = GrowingFile(self.path)
         self._head = json.dumps(settings)
-        self._whole: int | None = None  # bytes of whole lines, when the file was read
-        self._stream: IO[bytes] | None = None
+        self._empty: bool | None = None  # whether no line is to be kept; None before the file was read
 
     def read(self) -> dict[str, FaceBox]:
         """The boxes that an earlier process found with these settings, by `Sample.relative`."""
-        self._whole = 0
         faces: dict[str, FaceBox] = {}
-        if not self.path.is_file():
-            return faces
-        head, *lines = self.path.read_bytes().split(b"\n")
-        if head != self._head.encode() or not lines:
-            return faces
-        self._whole = len(head) + 1
-        for line in lines[:-1]:
+        whole = 0
+        for offset, line in self._file.lines():
             try:
-                name, values = json.loads(line)
-                faces[str(name)] = _face(values, str(name))
+                if offset:
+                    name, values = json.loads(line)
+                    faces[str(name)] = _face(values, str(name))
+                elif line != self._head.encode():
+                    break
             except (ValueError, TypeError, RecursionError):
                 break
-            self._whole += len(line) + 1
+            whole = offset + len(line) + 1
+        self._file.keep(whole)
+        self._empty = not whole
         return faces
 
     def add(self, name: str, face: FaceBox) -> None:
         """Append a box."""
-        if self._stream is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self._whole is None:
-                self.read()
-            self._stream = self.path.open("ab", buffering=0)
-            self._stream.truncate(self._whole)
-            if not self._whole:
-                self._write(self._head)
-        self._write(json.dumps([name, {**dataclasses.asdict(face), "box": face.box.tolist()}]))
-
-    def _write(self, line: str) -> None:
-        assert self._stream is not None
-        rest = f"{line}\n".encode()
-        try:
-            while rest:
-                rest = rest[self._stream.write(rest) :]
-        except OSError as error:
-            error.filename = str(self.path)
-            raise
+        if self._empty is None:
+            self.read()
+        if self._empty:
+            self._file.add(self._head)
+            self._empty = False
+        self._file.add(json.dumps([name, {**dataclasses.asdict(face), "box": face.box.tolist()}]))
 
     def close(self) -> None:
         """Close the file."""
-        if self._stream is not None:
-            self._stream.close()
+        self._file.close()
 
     def remove(self) -> None:
         """Remove the file: all is in the file of boxes."""
-        self.close()
-        self.path.unlink(missing_ok=True)
+        self._file.remove()
 
 
 def boxes_for(samples: Iterable[Sample], faces: Mapping[str, FaceBox], where: str) -> list[FaceBox]:

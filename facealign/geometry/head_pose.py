@@ -96,6 +96,24 @@ def crop_pose(points: FloatArray, size: float) -> Pose | None:
     return _angles(np.asarray(cv2.Rodrigues(rotation)[0], dtype=np.float64))
 
 
+def pose_axes(pose: Pose) -> FloatArray:
+    """Where the head's axes point in the image, (3, 2): to the image's right, up, and to where it looks.
+
+    Unit vectors seen from far away, in x right and y down: a frontal head looks along (0, 0).
+
+    >>> pose_axes(Pose(yaw=90.0, pitch=0.0, roll=0.0)).round(3) + 0.0
+    array([[ 0.,  0.],
+           [ 0., -1.],
+           [ 1.,  0.]])
+    """
+    yaw, pitch, roll = np.radians([pose.yaw, -pose.pitch, -pose.roll])
+    about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
+    about_z = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
+    seen: FloatArray = (about_z @ about_x @ about_y)[:2].T * (1.0, -1.0)
+    return seen
+
+
 def _frontal(image_points: FloatArray, size: float) -> tuple[FloatArray, FloatArray]:
     """Start for the solver: rotation and translation of a frontal head with the roll of the eye corners.
 

@@ -43,6 +43,14 @@ LANDMARK_GROUPS: dict[str, slice] = {
     "eyes": slice(36, 48),
     "mouth": slice(48, 68),
 }
+LANDMARK_LINES: dict[str, tuple[tuple[slice, bool], ...]] = {
+    "contour": ((slice(0, 17), False),),
+    "brows": ((slice(17, 22), False), (slice(22, 27), False)),
+    "nose": ((slice(27, 31), False), (slice(31, 36), False)),
+    "eyes": ((slice(36, 42), True), (slice(42, 48), True)),
+    "mouth": ((slice(48, 60), True), (slice(60, 68), True)),
+}
+"""By group, the lines through its landmarks, and whether each returns to its start."""
 
 
 def mirror_points(points: FloatArray, width: float) -> FloatArray:

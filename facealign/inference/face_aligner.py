@@ -14,13 +14,13 @@ from facealign.detection.quarter_turns import quarter_turns
 from facealign.engines.engine import Engine
 from facealign.engines.opening import open_engine
 from facealign.errors import FaceAlignError
-from facealign.geometry.boxes import area, intersection, overlap
+from facealign.geometry.boxes import area, box_from_landmarks, intersection, overlap
 from facealign.geometry.head_pose import Pose, head_pose
 from facealign.geometry.landmarks import N_LANDMARKS
 from facealign.geometry.roll import five_point_roll
 from facealign.inference.confidence import DOUBTFUL, confidence
 from facealign.inference.landmark_network import LandmarkNetwork, SecondStageNetwork
-from facealign.inference.looks import disagreements, upright_landmarks
+from facealign.inference.looks import disagreements, look, transforms_by_landmarks, upright_landmarks
 from facealign.inference.model_zoo import default_cascade, default_weights
 from facealign.io.images import read_image
 
@@ -217,6 +217,17 @@ class FaceAligner:
         self, image: Image, boxes: FloatArray, scores: Sequence[float] | None, rolls: FloatArray | None
     ) -> list[Face]:
         first, landmarks = self._stages(image, boxes, rolls)
+        return self._described(image, first, landmarks, boxes, scores)
+
+    def _described(
+        self,
+        image: Image,
+        first: FloatArray,
+        landmarks: FloatArray,
+        boxes: FloatArray,
+        scores: Sequence[float] | None = None,
+    ) -> list[Face]:
+        """Faces with landmarks (n, 68, 2) in boxes (n, 4); first: (n, 68, 2), by the first cascade stage."""
         differences = disagreements(self.net, image, first)
         return [
             Face(
@@ -228,6 +239,32 @@ class FaceAligner:
             )
             for index, box in enumerate(boxes)
         ]
+
+    def follow(self, image: Image | str | Path, landmarks: FloatArray) -> list[Face]:
+        """The faces that had `landmarks` (n, 68, 2) a moment ago, as in the frame before; scores are None.
+
+        Each is cropped upright by these landmarks instead of a detector's box, and its box is the one that
+        the new landmarks imply. Raises FaceAlignError as `align` does.
+
+        >>> from skimage.data import astronaut
+        >>> image = astronaut()[:, :, ::-1]
+        >>> aligner = FaceAligner.open(detector=False)
+        >>> (face,) = aligner.align(image, [[179, 63, 265, 173]])
+        >>> (moved,) = aligner.follow(np.roll(image, 5, axis=1), face.landmarks[None])
+        >>> (moved.landmarks - face.landmarks).mean(axis=0).round() + 0.0
+        array([5., 0.])
+        """
+        image = opened(image)
+        if len(landmarks) == 0:
+            return []
+        boxes = box_from_landmarks(landmarks)
+        check_boxes(boxes, image)
+        if self.spec.crop == "published":
+            first = self._published(image, boxes)
+        else:
+            first = look(self.net, image, transforms_by_landmarks(landmarks, self.spec))
+        last = self._refined(image, first)
+        return self._described(image, first, last, box_from_landmarks(last))
 
     def landmarks_in(self, image: Image, boxes: FloatArray, rolls: FloatArray | None = None) -> FloatArray:
         """Landmarks (n, 68, 2) of the faces in boxes (n, 4), in one batch; 0-based pixels of the image.
@@ -245,7 +282,11 @@ class FaceAligner:
     ) -> tuple[FloatArray, FloatArray]:
         """Landmarks (n, 68, 2) by the first cascade stage, and by the last: the same if there is one only."""
         first = self._first(image, boxes, rolls)
-        return first, first if self.second is None else self.second.refine(image, first)
+        return first, self._refined(image, first)
+
+    def _refined(self, image: Image, first: FloatArray) -> FloatArray:
+        """Landmarks (n, 68, 2) by the last cascade stage."""
+        return first if self.second is None else self.second.refine(image, first)
 
     def _first(self, image: Image, boxes: FloatArray, rolls: FloatArray | None) -> FloatArray:
         """Landmarks (n, 68, 2) by the first cascade stage."""

@@ -15,8 +15,9 @@ from facealign.datasets.pts import pts_text
 from facealign.engines.pycaffe import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.inference.face_aligner import Face, FaceAligner
-from facealign.inference.formats import csv_text, image_record
 from facealign.io.images import decode_image, image_size
+from facealign.results.formats import csv_lines
+from facealign.results.record import image_record
 from facealign.serve.limits import RefusalError
 
 Turns = Literal["auto", "always", "never"]
@@ -87,11 +88,13 @@ def answer(tools: Tools, photo: Photo) -> bytes:
     """Body of the answer: the faces of a photo, in its format. Raises RefusalError on a bad photo."""
     image = decoded(photo.data, tools.max_pixels)
     faces = tools.aligner.detect_and_align(image, photo.turns)
-    record = image_record(photo.name, image.shape[1], image.shape[0], faces)
+    record = image_record(photo.name, (image.shape[1], image.shape[0]), faces)
     if photo.form == "json":
         return json.dumps(record, allow_nan=False).encode()
     if photo.form == "csv":
-        return csv_text([record]).encode()
+        table = io.StringIO()
+        csv_lines(table, [record])
+        return table.getvalue().encode(errors="replace")
     return _pts(faces, photo.face).encode()
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from facealign.commands.align import find_images, picture_names
 from facealign.errors import FaceAlignError
 from facealign.inference.face_aligner import FaceAligner
 from facealign.inference.model_zoo import default_weights
@@ -240,11 +239,12 @@ def test_nothing_is_written_of_what_comes_after_an_image_that_strict_stops_at(
     assert result.returncode == 1
     assert f"{photos / 'c.jpg'}" in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
-    assert sorted(path.name for path in out.iterdir()) == ["astronaut.png", "b.png"]
+    assert sorted(path.name for path in out.iterdir()) == ["astronaut.png", "b.png", "landmarks.jsonl"]
+    assert len((out / "landmarks.jsonl").read_text().splitlines()) == 2
 
 
 def test_interrupted_it_leaves_whole_pictures_only(photo, weights, tmp_path):
-    """Ctrl-C as soon as the first picture is there."""
+    """Ctrl-C as soon as the first result is there."""
     folder, out = tmp_path / "many", tmp_path / "out"
     folder.mkdir()
     for index in range(300):
@@ -253,7 +253,7 @@ def test_interrupted_it_leaves_whole_pictures_only(photo, weights, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "demo.py", *map(str, arguments)], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
-    while not (out / "000.png").exists() and process.poll() is None:
+    while not (out / "landmarks.jsonl").exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     errors = process.communicate()[1]
@@ -261,8 +261,14 @@ def test_interrupted_it_leaves_whole_pictures_only(photo, weights, tmp_path):
     assert errors.splitlines()[-1] == "interrupted"
     assert "Traceback" not in errors
     written = sorted(path.name for path in out.iterdir())
+    assert written.pop() == "landmarks.jsonl"
     assert 0 < len(written) < 300
     assert written == [f"{index:03}.png" for index in range(len(written))]
+    lines = (out / "landmarks.jsonl").read_text().splitlines()
+    assert len(lines) in (len(written), len(written) - 1)
+    assert [json.loads(line)["file"] for line in lines] == [
+        str(folder / name) for name in written[: len(lines)]
+    ]
     for name in written:
         assert cv2.imread(str(out / name)).shape == (256, 256, 3)
 
@@ -296,23 +302,6 @@ def test_equal_names_from_two_folders_do_not_replace_each_other(photos, photo, w
     pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert pictures == ["astronaut.png", "other_astronaut.png"]
     assert cv2.imread(str(tmp_path / "out" / "other_astronaut.png")).shape == (256, 256, 3)
-
-
-def test_picture_names_are_all_different():
-    files = [
-        Path(name) for name in ("a/x.jpg", "b/x.jpg", "c/b/x.jpg", "a/X.JPG", "a/x.png", "a/y.webp", "b/y")
-    ]
-    names = picture_names(files)
-    assert names[:2] == ["x.jpg", "b_x.jpg"]
-    assert len({name.lower() for name in names}) == len(files)
-    assert names[5] == "y.webp.png"
-
-
-def test_images_are_found_sorted_and_once(tmp_path):
-    for name in ("b.jpg", "a.PNG", "notes.txt", "c.jpeg", "._b.jpg"):
-        (tmp_path / name).write_bytes(b"")
-    found = find_images([tmp_path, tmp_path / "b.jpg", tmp_path / "gone.jpg"])
-    assert [path.name for path in found] == ["a.PNG", "b.jpg", "c.jpeg", "gone.jpg"]
 
 
 def test_default_weights_prefer_the_last_stage(tmp_path):
@@ -504,19 +493,33 @@ def test_the_demo_photos_come_from_a_package(tmp_path):
     np.testing.assert_array_equal(picture, astronaut()[:, :, ::-1])
 
 
-def test_what_is_passed_over_in_a_folder_is_named(photo, weights, tmp_path):
-    folder = tmp_path / "photos"
-    (folder / "more").mkdir(parents=True)
-    cv2.imwrite(str(folder / "a.png"), photo)
-    for name in ("b.heic", "notes.txt", ".hidden"):
+def test_folders_are_searched_to_the_bottom_and_what_is_passed_over_is_named(photo, weights, tmp_path):
+    """An empty folder is no failure; the output folder is no input."""
+    folder, out = tmp_path / "photos", tmp_path / "photos" / "out"
+    for name in ("more/below", "none", "out"):
+        (folder / name).mkdir(parents=True)
+    for name in ("a.png", "more/a.png", "more/below/b.png"):
+        cv2.imwrite(str(folder / name), photo)
+    for name in ("b.heic", "more/c.heic", "notes.txt", ".hidden", "none/d.xyz"):
         (folder / name).write_bytes(b"")
-    result = demo("--images", folder, "--output", tmp_path / "out", "--weights", weights, "--engine", "onnx")
-    assert result.returncode == 0, result.stderr
+    arguments = ["--images", folder, tmp_path / "no*", folder / "none"]
+    for _ in range(2):
+        result = demo(*arguments, "--output", out, "--weights", weights, "--engine", "onnx")
+        assert result.returncode == 0, result.stderr
+        images = json.loads((out / "landmarks.json").read_text())["images"]
+        files = [Path(image["file"]).relative_to(folder).as_posix() for image in images]
+        assert files == ["a.png", "more/a.png", "more/below/b.png"]
+        assert all((out / name).is_file() for name in files)
     lines = [line for line in result.stderr.splitlines() if line.startswith("passed over: ")]
-    assert lines == [
-        f"passed over: {folder / 'b.heic'}: not a format that is read",
-        f"passed over: {folder / 'more'}: a folder; give it as an argument of its own",
+    assert [line.split(": ", 1)[1].split(";")[0] for line in lines] == [
+        f"{tmp_path / 'no*'}: nothing has such a name",
+        f"{folder / 'none'}: no image in it",
+        f"{folder / 'b.heic'} and 1 more of this kind: not a format that is read",
+        f"{folder / 'none' / 'd.xyz'} and 1 more of this kind: not a format that is read",
     ]
+    nothing = demo(folder / "none", "--output", out)
+    assert nothing.returncode == 1
+    assert nothing.stderr.splitlines()[-1] == f"error: {folder / 'none'}: no image there"
 
 
 def test_a_loop_of_links_is_skipped_and_a_long_name_shortened(photo, weights, tmp_path):

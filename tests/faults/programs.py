@@ -13,6 +13,7 @@ from facealign.datasets.pts import write_pts
 from tests.faults.invariant import ROOT, facealign
 from tests.random_weights import write_model
 from tests.upright_face import upright_face
+from tests.video.moving_face import frames, slowly_to_the_right, write_video
 
 MADE = "made"
 PROGRAMS = {
@@ -29,6 +30,8 @@ PROGRAMS = {
     "release": "release --run run --data lmdb --output made/models",
     "align": "align --images photos --boxes boxes --weights weights.onnx --engine onnx --output made/aligned",
     "align, detecting": "align --images photos --weights weights.onnx --engine onnx --output made/aligned",
+    "align, a video": "align --video clip.mp4 --weights weights.onnx --engine onnx --turns never "
+    "--output made/aligned",
     "make-prototxt": "make-prototxt --output made/prototxt",
     "report": "report evaluation.json --output made/report.md --plot made/report.png",
 }
@@ -40,6 +43,7 @@ OTHERWISE = {
     "evaluate": "--flip --name other",
     "align": "--images faces/a.png",
     "align, detecting": "--images faces/a.png",
+    "align, a video": "--no-smoothing --detect-every 3",
 }
 """Options with which a program makes something else under the same name."""
 
@@ -61,6 +65,7 @@ def make_photos(place: Path) -> None:
         if name != "c":
             cv2.imwrite(str(place / "photos" / f"{name}.png"), image)
             (place / "boxes" / f"{name}.txt").write_text("101 66 206 191\n")
+    write_video(place / "clip.mp4", frames(slowly_to_the_right, 30))
 
 
 def make_inputs(place: Path) -> None:

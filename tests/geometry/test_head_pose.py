@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from facealign.geometry.head_pose import crop_pose, head_pose
+from facealign.geometry.head_pose import Pose, crop_pose, head_pose, pose_axes
 from tests.upright_face import upright_face
 
 SIZE = 64.0
@@ -192,3 +192,9 @@ def test_landmarks_of_no_face_have_no_pose_or_one_in_range(spread):
             assert abs(pose.yaw) <= 180
             assert abs(pose.pitch) <= 90
             assert abs(pose.roll) <= 180
+
+
+def test_the_axes_are_those_of_the_turned_head_seen_from_far_away():
+    for yaw, pitch, roll in ANGLES:
+        seen = turned(yaw, pitch, roll).apply(np.eye(3))[:, :2] * (1, -1)
+        assert pose_axes(Pose(yaw, pitch, roll)) == pytest.approx(seen, abs=1e-9)

@@ -7,8 +7,17 @@ import pytest
 from scipy.spatial import cKDTree
 
 from facealign.geometry.head_pose import Pose
-from facealign.geometry.landmarks import LANDMARK_GROUPS
-from facealign.inference.drawing import BOX_COLOUR, COLOURS, draw_face
+from facealign.geometry.landmarks import LANDMARK_GROUPS, LANDMARK_LINES
+from facealign.inference.drawing import (
+    AXIS_COLOURS,
+    BOX_COLOUR,
+    COLOURS,
+    draw_face,
+    draw_faces,
+    score_label,
+    sizes,
+)
+from facealign.inference.face_aligner import Face
 from tests.upright_face import upright_face
 
 BOX = np.array([100.0, 80.0, 220.0, 200.0])
@@ -30,19 +39,30 @@ def distances(shape, points):
     return cKDTree(points).query(pixels)[0]
 
 
+def along(corners):
+    steps = np.linspace(0, 1, 200)[:, None]
+    return np.vstack([a + steps * (b - a) for a, b in itertools.pairwise(corners)])
+
+
 def outline(box):
-    along = np.linspace(0, 1, 200)[:, None]
-    corners = box[[0, 1]], box[[2, 1]], box[[2, 3]], box[[0, 3]], box[[0, 1]]
-    return np.vstack([a + along * (b - a) for a, b in itertools.pairwise(corners)])
+    return along([box[[0, 1]], box[[2, 1]], box[[2, 3]], box[[0, 3]], box[[0, 1]]])
 
 
-def test_pixels_change_at_the_landmarks_and_the_box_only():
+def lines(face):
+    """Points on the lines between the landmarks, by the markup's description."""
+    open_ones = [range(17), range(17, 22), range(22, 27), range(27, 31), range(31, 36)]
+    closed = [range(36, 42), range(42, 48), range(48, 60), range(60, 68)]
+    ways = [*open_ones, *([*way, way[0]] for way in closed)]
+    return np.vstack([along(face[list(way)]) for way in ways])
+
+
+def test_pixels_change_at_the_lines_between_landmarks_and_at_the_box_only():
     before = canvas()
     picture = draw_face(before, BOX, FACE)
-    near = distances(before.shape[:2], np.vstack([FACE, outline(BOX)]))
+    near = distances(before.shape[:2], np.vstack([lines(FACE), outline(BOX)]))
     mask = changed(picture, before)
     assert (near[mask] < 4).all()
-    assert mask[near < 0.6].mean() > 0.98
+    assert mask[near < 0.5].mean() > 0.98
     assert picture.dtype == np.uint8
     assert picture.shape == before.shape
 
@@ -69,28 +89,81 @@ def test_a_landmark_is_drawn_to_a_fraction_of_a_pixel():
         assert (x + 130, y + 100) == pytest.approx(place, abs=0.15)
 
 
-def test_the_pose_is_written_above_the_box():
+def test_every_landmark_is_on_a_line():
+    ways = [range(68)[members] for group in LANDMARK_LINES.values() for members, _ in group]
+    assert sorted(number for way in ways for number in way) == list(range(68))
+
+
+@pytest.mark.parametrize("turn", [0, 1, 2])
+def test_the_axes_start_at_the_nose_and_show_the_head_s_turn(turn):
+    """A head that looks to the right, up, or leans by a quarter: which axis ends where on the screen."""
+    pose = [Pose(90.0, 0.0, 0.0), Pose(0.0, 90.0, 0.0), Pose(0.0, 0.0, 90.0)][turn]
+    ends = [
+        {1: (0, -1), 2: (1, 0)},  # to the right: what was ahead is at the right
+        {0: (1, 0), 2: (0, -1)},
+        {0: (0, 1), 1: (1, 0)},  # clockwise: up is at the right, the image's right is below
+    ][turn]
+    face = np.tile([100.0, 100.0], (68, 1))  # one point, so that nothing hides the axes
+    side = 200.0
+    picture = draw_face(np.zeros((200, 200, 3), np.uint8), np.array([0.0, 0, side, side]) + 1e4, face, pose)
+    for axis, colour in enumerate(AXIS_COLOURS):
+        end = np.array(ends.get(axis, (0, 0)))
+        x, y = (face[0] + end * (0.9 * sizes(side, 200).axis)).round().astype(int)
+        drawn = np.abs(picture[y, x].astype(int) - colour).max() < 30
+        assert drawn == (axis in ends)
+
+
+def test_the_label_is_above_the_box():
     before = canvas()
-    without, with_pose = draw_face(before, BOX, FACE), draw_face(before, BOX, FACE, POSE)
-    rows, columns = np.nonzero(changed(with_pose, without))
-    assert len(rows) > 100
-    assert rows.max() < BOX[1] + 4
+    without, labelled = draw_face(before, BOX, FACE), draw_face(before, BOX, FACE, label="0.99")
+    rows, columns = np.nonzero(changed(labelled, without))
+    assert len(rows) > 60
+    assert rows.max() < BOX[1] + 2
     assert rows.min() > BOX[1] - 40
-    assert columns.min() >= BOX[0] - 4
+    assert columns.min() >= BOX[0] - 1
 
 
-def test_other_angles_are_another_text():
-    first, second = (draw_face(canvas(), BOX, FACE, Pose(yaw, 0.0, 0.0)) for yaw in (10.0, -45.0))
+def test_another_label_is_another_text():
+    first, second = (draw_face(canvas(), BOX, FACE, label=label) for label in ("#1", "#2"))
     assert (first != second).any()
 
 
-def test_the_text_stays_in_the_picture_when_the_box_begins_above_it():
+@pytest.mark.parametrize("corner", [(-30.0, -50.0), (310.0, 250.0), (-500.0, 900.0)])
+def test_the_label_stays_in_the_picture(corner):
+    """As large as elsewhere: none of it is cut off."""
     before = canvas()
-    box = np.array([-30.0, -50.0, 220.0, 200.0])
-    mask = changed(draw_face(before, box, FACE, POSE), draw_face(before, box, FACE))
-    assert mask.sum() > 100
-    # a margin at the left: the first letter is whole
-    assert np.nonzero(mask)[0].max() < 60
+    box = np.array([*corner, corner[0] + 120, corner[1] + 120])
+    away = FACE + 1e5
+    mask = changed(draw_face(before, box, away, label="0.99"), draw_face(before, box, away))
+    inside = changed(draw_face(before, BOX, away, label="0.99"), draw_face(before, BOX, away))
+    assert mask.sum() == pytest.approx(inside.sum(), rel=0.1)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 30])
+def test_a_label_in_an_image_of_a_few_pixels_is_cut(length):
+    before = canvas(length, 2 * length)
+    assert draw_face(before, BOX, FACE, POSE, label="a long label").shape == before.shape
+
+
+@pytest.mark.parametrize("longest", [200, 6000])
+def test_what_is_drawn_is_seen_and_hides_no_face(longest):
+    """On a screen that shows the whole image; beside a fiftieth of the face."""
+    for side in (longest / 10, longest / 2):
+        size = sizes(side, longest)
+        assert max(0.5, longest / 5000) <= size.line <= max(0.6, side / 50, longest / 4500)
+        assert size.radius < max(side / 40, 2 * size.line)
+        assert max(8, longest / 120) < size.text < side
+
+
+def test_all_faces_are_drawn_with_their_scores():
+    before = canvas()
+    faces = [Face(BOX + shift, 0.987, FACE + shift, POSE, confidence=0.9) for shift in (0, 60)]
+    expected = before
+    for face in reversed(faces):  # the first, of the best score, is on top
+        expected = draw_face(expected, face.box, face.landmarks, POSE, label="0.99")
+    np.testing.assert_array_equal(draw_faces(before, faces), expected)
+    assert (draw_faces(before, faces, ["#1", "#2"]) != expected).any()
+    assert score_label(Face(BOX, None, FACE, None, 1.0), track=7) == "#7"
 
 
 @pytest.mark.parametrize("pose", [None, POSE])
@@ -124,7 +197,7 @@ def test_a_face_outside_changes_no_pixel(move):
     before = canvas()
     box = BOX + np.tile(move, 2)
     np.testing.assert_array_equal(draw_face(before, box, FACE + np.array(move)), before)
-    draw_face(before, box, FACE + np.array(move), POSE)
+    draw_face(before, box, FACE + np.array(move), POSE, label="far")
 
 
 @pytest.mark.parametrize("scale", [1e3, 1e6, 1e9, 1e15, 1e300])

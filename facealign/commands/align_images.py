@@ -1,0 +1,215 @@
+"""`facealign align` on images."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from facealign.arrays import Image
+from facealign.commands.align_setup import (
+    Setup,
+    close_results,
+    opened,
+    opened_window,
+    output_of,
+    results_of,
+)
+from facealign.concurrency.processes import cores
+from facealign.concurrency.threads import ThreadedStep, overlapped
+from facealign.errors import FaceAlignError
+from facealign.inference.drawing import draw_faces
+from facealign.inference.face_aligner import Face
+from facealign.inference.given_boxes import read_box_file
+from facealign.io.atomic import replacing
+from facealign.io.images import read_image
+from facealign.io.outputs import check_outputs
+from facealign.results.formats import PTS_FOLDER, write_pts_beside
+from facealign.results.found_images import FoundImages, find_images, picture_names
+from facealign.results.growing_results import GrowingResults, fingerprint, stamp
+from facealign.results.montage import MONTAGE_FOLDER, sheets, small_copy, write_sheets
+from facealign.results.record import Record, faces_of, image_record
+from facealign.video.tracker import largest
+from facealign.video.window import Window
+
+
+@dataclass(frozen=True)
+class Work:
+    """An image to process; name: of its output; key: of its result."""
+
+    file: Path
+    name: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of an image; drawn: with its faces; data: the same as a file's contents, if wanted."""
+
+    image: Image
+    faces: list[Face]
+    record: Record
+    drawn: Image | None
+    data: bytes | None
+
+
+def align_images(arguments: argparse.Namespace) -> None:
+    """Align the faces of images, and write what was found."""
+    found = find_images(arguments.images, arguments.output)
+    for note in found.notes:
+        print(f"passed over: {note}", file=sys.stderr)
+    if not found.files:
+        raise FaceAlignError(f"{', '.join(map(str, arguments.images))}: no image there")
+    names = _names(arguments, found)
+    check_outputs(
+        [arguments.output / name for name in ([] if arguments.no_pictures else names)]
+        + [output_of(arguments) for _ in range(arguments.format != "pts")],
+        [arguments.output],
+    )
+    setup = opened(arguments)
+    works = [Work(file, name, _key(setup, file, name)) for file, name in zip(found.files, names, strict=True)]
+    with ExitStack() as stack:
+        results = stack.enter_context(closing(GrowingResults(results_of(arguments))))
+        window = stack.enter_context(opened_window()) if arguments.show else None
+        results.resume({work.key for work in works})
+        todo = [work for work in works if not _is_done(arguments, work, results)]
+        if len(todo) < len(works):
+            print(f"{results_of(arguments)}: has {len(works) - len(todo)} images already", file=sys.stderr)
+        failures = _run(setup, todo, len(works), results, window)
+        keys = [work.key for work in works if work.key in results]
+        if not keys:
+            raise FaceAlignError(f"none of the {len(works)} images could be used")
+        if arguments.montage:
+            _write_montage(arguments, works, results)
+        close_results(setup, results, keys, "images", failures)
+
+
+def _names(arguments: argparse.Namespace, found: FoundImages) -> list[str]:
+    """Names of the outputs. Raises FaceAlignError when one would replace an input."""
+    names = picture_names(found.files, found.places, arguments.format == "pts", (PTS_FOLDER, MONTAGE_FOLDER))
+    originals = {_real(file) for file in found.files}
+    for name in [] if arguments.no_pictures else names:
+        if (arguments.output / name).resolve() in originals:
+            raise FaceAlignError(
+                f"{arguments.output / name}: the output would replace an input image; change --output"
+            )
+    return names
+
+
+def _real(file: Path) -> Path:
+    try:
+        return file.resolve()
+    except (OSError, RuntimeError):  # a loop of links
+        return file.absolute()
+
+
+def _box_file(arguments: argparse.Namespace, file: Path) -> Path | None:
+    return None if arguments.boxes is None else arguments.boxes / f"{file.stem}.txt"
+
+
+def _key(setup: Setup, file: Path, name: str) -> str:
+    boxes = _box_file(setup.arguments, file)
+    pictures = None if setup.arguments.no_pictures else name
+    pts = name if setup.arguments.format == "pts" else None
+    own = [str(file), stamp(file), None if boxes is None else [str(boxes), stamp(boxes)], pictures, pts]
+    return fingerprint(setup.settings, own)
+
+
+def _is_done(arguments: argparse.Namespace, work: Work, results: GrowingResults) -> bool:
+    """Whether an earlier run has the image's result, and its picture is there."""
+    return work.key in results and (arguments.no_pictures or (arguments.output / work.name).is_file())
+
+
+def _run(
+    setup: Setup, todo: Sequence[Work], total: int, results: GrowingResults, window: Window | None
+) -> int:
+    """Align the images of `todo`, in order, and write what comes; the number of those that failed."""
+    arguments, failures = setup.arguments, 0
+    with (
+        closing(overlapped(todo, *_steps(setup, window is not None))) as coming,
+        tqdm(coming, total=total, initial=total - len(todo), unit="image", desc="align") as bar,
+    ):
+        for work, future in bar:
+            try:
+                done: Done = future.result()
+            except FaceAlignError as error:
+                if arguments.strict or total == 1:
+                    raise
+                failures += 1
+                tqdm.write(f"skipped: {error}", file=sys.stderr)
+                continue
+            # Written here, in order, so that nothing after an image at which --strict stops is written.
+            if done.data is not None:
+                with replacing(arguments.output / work.name) as partial:
+                    partial.write_bytes(done.data)
+            if arguments.format == "pts":
+                write_pts_beside(output_of(arguments), work.name, done.image, done.faces, work.file)
+            results.add(work.key, done.record)
+            if window is not None and done.drawn is not None:
+                window.show(done.drawn)
+    return failures
+
+
+def _steps(setup: Setup, show: bool) -> tuple[ThreadedStep, ...]:
+    """From a Work to what is Done: read the image, find and align the faces, draw. Errors name the file."""
+    arguments, aligner = setup.arguments, setup.aligner
+
+    def read(work: Work) -> tuple[Work, Image]:
+        return work, read_image(work.file)
+
+    def align(opened: tuple[Work, Image]) -> tuple[Work, Image, list[Face]]:
+        work, image = opened
+        boxes = _box_file(arguments, work.file)
+        if boxes is None:
+            found = aligner.detect_and_align(image, arguments.turns)
+        else:
+            given = read_box_file(boxes)
+            try:
+                found = aligner.align(image, given)
+            except FaceAlignError as error:
+                raise FaceAlignError(f"{boxes}: {error}") from error
+        return work, image, largest(found, arguments.max_faces)
+
+    def draw(aligned: tuple[Work, Image, list[Face]]) -> Done:
+        work, image, faces = aligned
+        record = image_record(work.file.as_posix(), (image.shape[1], image.shape[0]), faces)
+        if arguments.no_pictures and not show:
+            return Done(image, faces, record, None, None)
+        drawn = draw_faces(image, faces)
+        path = arguments.output / work.name
+        return Done(image, faces, record, drawn, None if arguments.no_pictures else encoded(path, drawn))
+
+    # A network runs one image at a time.
+    return (read, cores()), (align, 1), (draw, cores())
+
+
+def encoded(path: Path, image: Image) -> bytes:
+    """Contents of the image file `path`. Raises FaceAlignError when that fails."""
+    done, data = cv2.imencode(path.suffix, image)
+    if not done:
+        raise FaceAlignError(f"{path}: cannot be written")
+    return data.tobytes()
+
+
+def _write_montage(arguments: argparse.Namespace, works: Sequence[Work], results: GrowingResults) -> None:
+    """Write contact sheets of all images that have a result."""
+    shown = [work for work in works if work.key in results]
+
+    def small(pair: tuple[Work, Record]) -> tuple[Image, str]:
+        work, record = pair
+        return small_copy(read_image(work.file), faces_of(record)), work.name
+
+    def cells() -> Iterator[tuple[Image, str]]:
+        records = results.records([work.key for work in shown])
+        with (
+            closing(overlapped(zip(shown, records, strict=True), (small, cores()))) as coming,
+            tqdm(coming, total=len(shown), unit="image", desc="montage") as bar,
+        ):
+            for _, future in bar:
+                yield future.result()
+
+    write_sheets(arguments.output / MONTAGE_FOLDER, sheets(cells()))

@@ -1,0 +1,1 @@
+"""What `facealign align` reads and writes: images, the growing file of results, formats, contact sheets."""

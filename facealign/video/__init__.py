@@ -1,0 +1,1 @@
+"""Video: frames in and out, faces followed from frame to frame, landmarks smoothed over time."""

@@ -1,0 +1,165 @@
+"""`facealign align` on images: formats, choices of faces, and runs that were stopped."""
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from facealign.datasets.scan import scan
+from facealign.errors import FaceAlignError
+from tests.commands.aligning import contents, images_of, run_align  # noqa: F401
+from tests.random_weights import write_model
+from tests.video.moving_face import photo
+
+ENGINE = ("--engine", "onnx")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three photos of one face, the third in a folder of its own; b.png has a smaller second one."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    small = photo()[:300, 70:370]
+    both = np.full((300, 450, 3), 128, np.uint8)
+    both[:, :300] = small
+    both[:150, 300:] = cv2.resize(small, (150, 150), interpolation=cv2.INTER_AREA)
+    for name, image in (("a.png", small), ("b.png", both), ("more/a.png", small[:, ::-1])):
+        cv2.imwrite(str(folder / name), image)
+    return folder
+
+
+def test_each_format_has_the_same_landmarks(photos, tmp_path, run_align):  # noqa: F811
+    options = (photos, *ENGINE, "--no-pictures", "--output")
+    run_align(*options, tmp_path / "json")
+    assert list(contents(tmp_path / "json")) == ["landmarks.json"]
+    entries = images_of(tmp_path / "json")
+    faces = [(entry["file"], number, face) for entry in entries for number, face in enumerate(entry["faces"])]
+    assert [number for _, number, _ in faces] == [0, 0, 1, 0]
+
+    run_align(*options, tmp_path / "jsonl", "--format", "jsonl")
+    assert list(contents(tmp_path / "jsonl")) == ["landmarks.jsonl"]
+    lines = (tmp_path / "jsonl" / "landmarks.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == entries
+
+    run_align(*options, tmp_path / "csv", "--format", "csv")
+    with (tmp_path / "csv" / "landmarks.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    points = np.array([[float(row["x"]), float(row["y"])] for row in rows]).reshape(-1, 68, 2)
+    np.testing.assert_array_equal(points, [face["landmarks"] for *_, face in faces])
+
+    run_align(*options, tmp_path / "pts", "--format", "pts")
+    assert [path.name for path in (tmp_path / "pts").iterdir()] == ["pts"]
+    samples = {
+        sample.path.relative_to(tmp_path / "pts" / "pts").as_posix(): sample
+        for sample in scan(tmp_path / "pts").samples
+    }
+    assert sorted(samples) == ["a.png", "b.png", "b_face2.png", "more/a.png"]
+    for name, (file, _, face) in zip(("a.png", "b.png", "b_face2.png", "more/a.png"), faces, strict=True):
+        np.testing.assert_allclose(samples[name].points, face["landmarks"], atol=1e-3)
+        assert samples[name].path.resolve().as_posix() == file
+
+
+def test_a_montage_shows_all_images(photos, tmp_path, run_align):  # noqa: F811
+    run_align(photos, *ENGINE, "--montage", "--output", tmp_path / "out")
+    assert sorted(contents(tmp_path / "out")) == [
+        "a.png",
+        "b.png",
+        "landmarks.json",
+        "montage/sheet_1.jpg",
+        "more/a.png",
+    ]
+    sheet = cv2.imread(str(tmp_path / "out" / "montage" / "sheet_1.jpg"))
+    assert sheet.shape[0] > 2 * 220 < sheet.shape[1]
+
+
+def test_faces_are_chosen_by_number_size_and_score(photos, tmp_path, run_align):  # noqa: F811
+    options = (photos / "b.png", *ENGINE, "--no-pictures", "--output", tmp_path / "out")
+    run_align(*options)
+    large, small = sorted(images_of(tmp_path / "out")[0]["faces"], key=lambda face: face["box"][0])
+    width = {name: face["box"][2] - face["box"][0] for name, face in (("large", large), ("small", small))}
+    assert width["large"] > 1.8 * width["small"]
+    for extra in (("--max-faces", 1), ("--min-face", 90)):
+        run_align(*options, *extra)
+        (face,) = images_of(tmp_path / "out")[0]["faces"]
+        assert np.abs(np.array(face["landmarks"]) - large["landmarks"]).mean() < 3
+    lower = min(large["score"], small["score"])
+    run_align(*options, "--min-score", lower + 1e-4)
+    assert all(face["score"] > lower for face in images_of(tmp_path / "out")[0]["faces"])
+
+
+def test_a_stopped_run_goes_on_and_ends_as_an_undisturbed_one(photos, tmp_path, run_align):  # noqa: F811
+    """Stopped by an image that cannot be read."""
+    options = (photos, *ENGINE, "--montage", "--output", tmp_path / "out")
+    whole = (photos / "b.png").read_bytes()
+    run_align(*options)
+    undisturbed = contents(tmp_path / "out")
+    (photos / "b.png").write_bytes(b"no image")
+    with pytest.raises(FaceAlignError, match=r"b\.png"):
+        run_align(*options, "--strict")
+    assert len((tmp_path / "out" / "landmarks.jsonl").read_text().splitlines()) == 1
+    (photos / "b.png").write_bytes(whole)
+    changed = (tmp_path / "out" / "a.png").stat().st_mtime_ns
+    errors = run_align(*options).err
+    assert "landmarks.jsonl: has 1 images already" in errors
+    assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == changed
+    assert contents(tmp_path / "out") == undisturbed
+
+
+@pytest.mark.parametrize("change", ["options", "weights", "image", "picture"])
+def test_what_has_changed_since_is_done_again(change, photos, tmp_path, run_align):  # noqa: F811
+    out = tmp_path / "out"
+    model = write_model(tmp_path / "weights").with_suffix(".onnx")
+    (photos / "more" / "a.png").write_bytes(b"no image")
+    options = [photos, *ENGINE, "--turns", "never", "--weights", model, "--output", out]
+    with pytest.raises(FaceAlignError):
+        run_align(*options, "--strict")
+    assert len((out / "landmarks.jsonl").read_text().splitlines()) == 2
+    if change == "options":
+        options.append("--flip")
+    elif change == "weights":
+        options[options.index(model)] = write_model(tmp_path / "others", seed=5).with_suffix(".onnx")
+    elif change == "image":
+        cv2.imwrite(str(photos / "a.png"), photo()[:280, 70:370])
+    else:
+        (out / "a.png").unlink()
+    errors = run_align(*options).err
+    known = 0 if change in ("options", "weights") else 1
+    assert ("has 1 images already" in errors) == bool(known)
+    assert "already" in errors or not known
+    run_align(*options[:-1], tmp_path / "again") if change != "options" else run_align(
+        *options[:-2], tmp_path / "again", "--flip"
+    )
+    assert contents(out) == contents(tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "no images given"),
+        (["a.png", "--video", "b.mp4"], "not both"),
+        (["--video", "0", "--montage"], "camera"),
+        (["a.png", "--boxes", "c", "--min-face", "50"], "--min-face"),
+        (["--video", "a.mp4", "--boxes", "c"], "--video"),
+        (["a.png", "--max-faces", "0"], "--max-faces"),
+        (["a.png", "--min-face", "3"], "min_face"),
+        (["a.png", "--min-score", "2"], "thresholds"),
+        (["--video", "a.mp4", "--min-cutoff", "0"], "min_cutoff"),
+        (["--video", "a.mp4", "--beta", "-1"], "beta"),
+        (["--video", "a.mp4", "--detect-every", "0"], "--detect-every"),
+    ],
+)
+def test_options_that_cannot_be_are_wrong_usage(arguments, reason, run_align, capfd):  # noqa: F811
+    with pytest.raises(SystemExit) as caught:
+        run_align(*arguments)
+    assert caught.value.code == 2
+    assert reason in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_show_without_a_display_is_a_warning(photos, tmp_path, run_align, monkeypatch):  # noqa: F811
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    errors = run_align(photos / "a.png", *ENGINE, "--show", "--output", tmp_path / "out").err
+    assert "warning: --show: no display" in errors
+    assert sorted(contents(tmp_path / "out")) == ["a.png", "landmarks.json"]
