@@ -12,8 +12,7 @@ def chromium(*arguments):
     program = shutil.which("chromium")
     assert program, "chromium is missing; make deps FOR=dev"
     with sync_playwright() as playwright:
-        # No sandbox, as root may run the tests.
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *arguments])
+        started = playwright.chromium.launch(executable_path=program, args=arguments)
         try:
             yield started
         finally:

@@ -28,7 +28,10 @@ for part in "$@"; do
             ldconfig -p 2>/dev/null | grep -q "${pair%%:*}" || missing="$missing ${pair##*:}"
         done
         ;;
-    dev) command -v dot >/dev/null || lacks graphviz ;; # pycaffe's drawings of nets
+    dev)
+        command -v dot >/dev/null || lacks graphviz # pycaffe's drawings of nets
+        command -v chromium >/dev/null || lacks chromium # the report's page
+        ;;
     caffe) lacks $(grep -v '^#' custom_caffe/apt-packages.txt) ;;
     wheel) # Caffe's portable wheel, and the bare Debian it is tested on
         lacks $(grep -v '^#' custom_caffe/apt-packages.txt) mmdebstrap \

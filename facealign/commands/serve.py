@@ -3,8 +3,7 @@
     facealign serve                                             # then open http://127.0.0.1:8000
     curl --form photo=@photo.jpg http://127.0.0.1:8000/align
 
-Nothing is written to disk, and nothing is sent anywhere else. Ctrl-C stops it when the running requests are
-answered.
+No photo is written to disk or sent anywhere else. Ctrl-C stops it when the running requests are answered.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """A process that stays and answers one call at a time, and is started anew when it dies or hangs."""
 
+import atexit
 import signal
 import traceback
 from collections.abc import Callable, Iterator
@@ -57,6 +58,7 @@ class StandingWorker:
         process, connection = self._process, self._connection
         self._process = self._connection = None
         if process is not None and connection is not None:
+            atexit.unregister(process.kill)
             process.kill()  # first: a thread that waits for its answer then wakes up
             process.join()
             connection.close()
@@ -69,6 +71,7 @@ class StandingWorker:
         )
         with _signals_blocked():
             self._process.start()
+        atexit.register(self._process.kill)  # Python would wait for it: its own signal for this is blocked
         its_end.close()
         try:
             self._ask(None, START_SECONDS)

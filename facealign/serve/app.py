@@ -19,7 +19,7 @@ from facealign.serve.body import Body, read_photo
 from facealign.serve.limits import Admission, Limits, RefusalError
 from facealign.serve.photo import MEDIA_TYPES, Format, Photo, Turns, answer
 from facealign.serve.schema import AlignedPhoto, Health, Problem
-from facealign.serve.workers import Workers
+from facealign.serve.workers import UnwantedError, Workers
 
 PAGE = Path(__file__).parent / "page"
 SECURITY_HEADERS = {
@@ -103,16 +103,20 @@ def create_app(workers: Workers, limits: Limits) -> ASGIApp:
         """The faces of a photo: a file of a form, or the body itself."""
         body = Body(request)
         client = request.client.host if request.client else ""
+
+        async def still_there() -> bool:
+            return not await request.is_disconnected()
+
         try:
             with admission.admitted(client) as hold:
                 data, name = await read_photo(request, body, limits, hold)
                 photo = Photo(data, name, turns, form, face)
-                content = await workers.call(answer, photo, limits.seconds)
+                content = await workers.call(answer, photo, limits.seconds, still_there)
         except RefusalError as refusal:
             return await _refused(refusal, body)
         except CrashError as error:
             return await _refused(_crashed(error), body)
-        except ClientDisconnect:
+        except (ClientDisconnect, UnwantedError):
             return Response(status_code=400)  # which nobody reads
         return Response(content, media_type=MEDIA_TYPES[form], headers={"Cache-Control": "no-store"})
 

@@ -27,7 +27,7 @@ class Limits:
     max_pixels: int = 50_000_000
     max_requests: int = 256
     max_client_requests: int = 128
-    seconds: float = 30.0
+    seconds: float = 60.0
 
     @property
     def max_held(self) -> int:

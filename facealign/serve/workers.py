@@ -5,8 +5,8 @@ long can be stopped, and the server answers while they work.
 """
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from facealign.concurrency.standing_worker import StandingWorker
@@ -14,6 +14,10 @@ from facealign.serve.limits import RefusalError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class UnwantedError(Exception):
+    """Nobody waits for the result any more."""
 
 
 class Workers:
@@ -28,15 +32,16 @@ class Workers:
 
     def __enter__(self) -> "Workers":
         """Raises what `make_context` raises."""
-        starting = [
-            self._threads.submit(StandingWorker, self._make_context, self._arguments)
-            for _ in range(self.count)
-        ]
-        errors = [error for future in starting if (error := future.exception()) is not None]
-        self._workers = [future.result() for future in starting if future.exception() is None]
-        if errors:
+        arguments = (self._make_context, self._arguments)
+        starting = [self._threads.submit(StandingWorker, *arguments) for _ in range(self.count)]
+        try:
+            wait(starting)
+            self._workers = [future.result() for future in starting if future.exception() is None]
+            for future in starting:
+                future.result()
+        except BaseException:
             self.__exit__()
-            raise errors[0]
+            raise
         for worker in self._workers:
             self._idle.put_nowait(worker)
         return self
@@ -51,11 +56,18 @@ class Workers:
         """Of the worker processes that run."""
         return [number for worker in self._workers if (number := worker.process_id) is not None]
 
-    async def call(self, function: Callable[[Any, Item], Result], item: Item, seconds: float) -> Result:
+    async def call(
+        self,
+        function: Callable[[Any, Item], Result],
+        item: Item,
+        seconds: float,
+        wanted: Callable[[], Awaitable[bool]],
+    ) -> Result:
         """The result of function(context, item), computed by the first worker that is idle.
 
-        seconds: to wait for a worker, and then for the result. Raises what `function` raises, CrashError when
-        the worker dies or takes longer, and RefusalError when none is idle in time.
+        seconds: to wait for a worker, and then for the result; wanted: asked when a worker is idle. Raises
+        what `function` raises, CrashError when the worker dies or takes longer, RefusalError when none is
+        idle in time, and UnwantedError.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -67,6 +79,9 @@ class Workers:
                 f"The request waited {seconds:g} s for its turn.",
                 "Try again later, or with a smaller photo.",
             ) from error
+        if not await wanted():
+            self._idle.put_nowait(worker)
+            raise UnwantedError
         loop = asyncio.get_running_loop()
         running = loop.run_in_executor(self._threads, worker.call, function, item, seconds)
         # When it is done, and not when nobody waits any more: until then the worker is at work.

@@ -7,6 +7,7 @@ import json
 import resource
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -73,7 +74,7 @@ class Server:
         connection.endheaders(data[: len(data) // 2])
         try:
             while self.requests() == before:
-                pass
+                time.sleep(0.01)
             yield connection, data[len(data) // 2 :]
         finally:
             connection.close()
@@ -85,12 +86,16 @@ def answer_to(connection):
     return response.status, json.loads(response.read())
 
 
+def workers_of(process):
+    """Identifiers of the processes that one has started."""
+    lists = [file.read_text().split() for file in Path(f"/proc/{process.pid}/task").glob("*/children")]
+    return [int(child) for children in lists for child in children]
+
+
 def _forbid_files(process):
     """A byte that it or a worker of it writes to a file fails from now on."""
-    lists = [file.read_text().split() for file in Path(f"/proc/{process.pid}/task").glob("*/children")]
-    workers = [int(child) for children in lists for child in children]
-    assert workers
-    for number in (process.pid, *workers):
+    assert workers_of(process)
+    for number in (process.pid, *workers_of(process)):
         resource.prlimit(number, resource.RLIMIT_FSIZE, (0, 0))
 
 

@@ -10,7 +10,7 @@ from facealign.serve.limits import Limits
 from facealign.serve.workers import Workers
 from tests.serve.dangerous import open_dangerous
 
-LIMITS = Limits(max_bytes=100_000, max_pixels=10_000, seconds=2.0)
+LIMITS = Limits(max_bytes=100_000, max_pixels=10_000, seconds=4.0)
 
 
 def png(value, side=40):

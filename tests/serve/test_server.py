@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import cv2
 import httpx2 as httpx
@@ -25,6 +26,7 @@ from tests.serve.running import (
     gradient,
     running,
     turned_by_exif,
+    workers_of,
 )
 
 
@@ -132,20 +134,22 @@ def test_requests_beyond_the_limits_are_answered_at_once_and_ctrl_c_lets_the_oth
         assert ends_with_its_requests(server, signal.SIGINT, connection, rest) == (130, "interrupted\n")
 
 
-def test_a_client_that_stops_sending_is_not_waited_for_and_sighup_lets_the_others_end(photo):
-    with running("--workers", 1, "--seconds", 3) as server:
-        with server.half_sent(photo) as (connection, _):
+def test_clients_that_stop_sending_are_not_waited_for_and_sighup_lets_the_others_end(photo):
+    with running("--workers", 1, "--seconds", 10) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with (
+            server.half_sent(photo) as (connection, _),
+            socket.create_connection((host, int(port)), timeout=LONG) as silent,
+            socket.create_connection((host, int(port)), timeout=LONG) as halting,
+        ):
+            halting.sendall(b"POST /align HT")
             status, refused = answer_to(connection)
             assert (status, refused["code"]) == (408, "too_slow")
-        host, port = server.url.removeprefix("http://").split(":")
-        for first in (b"", b"POST /align HT"):
-            with socket.create_connection((host, int(port)), timeout=LONG) as silent:
-                silent.sendall(first)
-                assert silent.recv(100) == b""  # closed by the server
+            assert silent.recv(100) == halting.recv(100) == b""  # closed by the server
         with server.half_sent(photo):
             pass  # left by its client
         while server.requests():
-            pass
+            time.sleep(0.01)
         with server.half_sent(photo) as (connection, rest):
             ended = ends_with_its_requests(server, signal.SIGHUP, connection, rest)
         assert ended == (143, "ended by a signal\n")
@@ -161,6 +165,18 @@ def ends_with_its_requests(server, number, connection, rest):
     status, found = answer_to(connection)
     assert (status, len(found["faces"])) == (200, 1)
     return server.process.wait(LONG), server.process.stderr.read()
+
+
+def test_ctrl_c_ends_it_while_it_starts():
+    command = [sys.executable, "-m", "facealign", "serve", "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not workers_of(process):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=LONG) == ("", "interrupted\n")
+        assert process.returncode == 130
 
 
 def serve(*options):
