@@ -59,6 +59,7 @@ def test_it_has_what_the_package_index_shows_and_no_stranger(wheel):
         "licenses/LICENSE",
         "licenses/NOTICE",
         "models/mobilenet_v2_stage3.onnx",
+        "serve/page/index.html",
     ):
         assert wanted in names
 

@@ -109,6 +109,11 @@ def _pts(faces: Sequence[Face], index: int) -> str:
     return pts_text(faces[index].landmarks)
 
 
+def _what(error: FaceAlignError) -> str:
+    """What is wrong with the photo; the remedy that follows is for files."""
+    return str(error).removeprefix("the photo: ").partition(";")[0]
+
+
 def decoded(data: bytes, max_pixels: int) -> Image:
     """The image in the bytes of a file. Raises RefusalError unless it is whole and not too large."""
     size = image_size(io.BytesIO(data))
@@ -129,6 +134,6 @@ def decoded(data: bytes, max_pixels: int) -> Image:
         raise RefusalError(
             422,
             "damaged_image",
-            f"The photo cannot be decoded: {str(error).removeprefix('the photo: ')}.",
+            f"The photo cannot be decoded: {_what(error)}.",
             f"Send the whole file, or save it anew as {READABLE}.",
         ) from error

@@ -8,7 +8,6 @@ import resource
 import subprocess
 import sys
 import time
-import zlib
 from pathlib import Path
 
 import cv2
@@ -33,17 +32,6 @@ def turned_by_exif():
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=95, exif=exif)
     return stream.getvalue()
-
-
-def bomb(side):
-    """A PNG of side x side pixels in a few kilobytes."""
-
-    def chunk(name, data):
-        return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
-
-    header = side.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])  # one bit a pixel, grey
-    rows = zlib.compress(bytes(side * (1 + side // 8)), 9)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 class Server:

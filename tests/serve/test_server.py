@@ -17,12 +17,12 @@ from skimage.data import astronaut
 
 from facealign.datasets.pts import read_pts
 from facealign.inference.face_aligner import FaceAligner
+from tests.faults.hostile_images import hostile_images, png
 from tests.serve.running import (
     LONG,
     ROOT,
     answer_to,
     astronaut_bytes,
-    bomb,
     gradient,
     running,
     turned_by_exif,
@@ -98,7 +98,7 @@ def test_a_photo_that_starlette_would_write_to_disk_is_not(server):
         (b"", 400, "no_photo"),
         (astronaut_bytes()[:9000], 422, "damaged_image"),
         (astronaut_bytes(".jpg")[:9000], 422, "damaged_image"),
-        (bomb(20_000), 413, "too_many_pixels"),
+        (png(20_000, 20_000, 20_000, depth=1), 413, "too_many_pixels"),
         (b"\xff" * 20_000_001, 413, "too_many_bytes"),
     ],
     ids=["half a header", "zeros", "nothing", "half a PNG", "half a JPEG", "a bomb", "bytes"],
@@ -111,6 +111,14 @@ def test_what_is_no_photo_is_refused_and_the_next_one_is_not(server, photo, data
     assert answer["error"].endswith(".")
     assert answer["remedy"].endswith(".")
     assert server.post(photo).status_code == 200
+
+
+@pytest.mark.faults
+def test_hostile_images_end_no_worker(server):
+    before = workers_of(server.process)
+    for name, data in hostile_images():
+        assert server.post(data).status_code in (200, 413, 415, 422), name
+    assert workers_of(server.process) == before
 
 
 def test_a_body_of_unknown_length_is_refused_when_it_has_become_too_large(server):

@@ -123,6 +123,7 @@ function redraw() {
   const { width, height } = state.found;
   stage.style.setProperty("--ratio", width / height);
   const [zoom, left, top] = zoomOf(state.found);
+  stage.style.setProperty("--zoom", zoom);
   by("zoomed").style.transform = `scale(${zoom}) translate(${-100 * left}%, ${-100 * top}%)`;
   draw(overlay, state.found, (zoom * (stage.clientWidth || width)) / width, state.chosen, choose);
 }
