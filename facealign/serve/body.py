@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -117,10 +118,8 @@ async def _of_form(
     parser = InMemory(request.headers, chunks, max_files=1, max_fields=8, max_part_size=FORM_SLACK)
     try:
         form = await parser.parse()
-    except MultiPartException as error:
-        raise RefusalError(
-            400, "bad_form", f"The form cannot be read: {error.message}", _ONE_PHOTO
-        ) from error
+    except (MultiPartException, FormParserError) as error:  # the latter by older versions of Starlette
+        raise RefusalError(400, "bad_form", f"The form cannot be read: {error}", _ONE_PHOTO) from error
     try:
         files = [value for value in form.values() if isinstance(value, UploadFile)]
         fields = [name for name, value in form.multi_items() if not isinstance(value, UploadFile)]

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 from skimage.data import astronaut
 
 from tests.chromium import chromium, opened_page
@@ -122,13 +123,14 @@ def test_downloads_are_the_answers_of_the_api(browser, server):
 
 def test_the_keyboard_is_enough(browser, server):
     with opened_page(browser, server.url) as (page, complaints):
+        file = {"name": "two.png", "mimeType": "image/png", "buffer": two_faces()}
+        page.on("filechooser", lambda chooser: chooser.set_files(file))
         page.keyboard.press("Tab")
-        with page.expect_file_chooser() as chooser:
-            page.keyboard.press("Enter")
-        chooser.value.set_files({"name": "two.png", "mimeType": "image/png", "buffer": two_faces()})
+        expect(page.locator("#file")).to_be_focused()
+        page.keyboard.press("Enter")
         page.locator(".face >> nth=1").wait_for()
         page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.id") == "camera"
+        expect(page.locator("#camera")).to_be_focused()
         page.keyboard.press("Tab")
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
