@@ -23,6 +23,9 @@ ON_THE_FLY =
 SEED = 0
 BOXES = data/boxes.json
 WEIGHTS =
+# Of the report: files of facealign evaluate, by default that of `make evaluate`, and folders of training runs.
+EVALUATIONS =
+RUNS =
 ARGS =
 # Set in a container image, where Caffe is installed and there is no compiler.
 CAFFE_PREBUILT ?=
@@ -81,6 +84,14 @@ lmdb: check-data $(STAMPS)/train ## make lmdb [DATA=data] [COPIES=30|ON_THE_FLY=
 	$(BIN)/facealign make-lmdb --data "$(DATA)" --boxes "$(BOXES)" --seed $(SEED) \
 		$(if $(ON_THE_FLY),--on-the-fly,--copies $(COPIES)) $(ARGS)
 
+.PHONY: mesh
+mesh: .venv-mesh/made ## an environment with mediapipe's face mesh in .venv-mesh, a second member for `facealign annotate`
+.venv-mesh/made: constraints_mesh.txt
+	rm -rf .venv-mesh # its OpenCV package would clash with the one of .venv
+	$(PYTHON) -m venv .venv-mesh
+	.venv-mesh/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints_mesh.txt mediapipe
+	touch $@
+
 .PHONY: train
 train: check-stage $(if $(filter gpu,$(DEVICE)),caffe-gpu,caffe) $(STAMPS)/train ## make train STAGE=1|2|3|cascade [ITERATIONS=N] [ON_THE_FLY=1] [DEVICE=gpu]: train, or resume
 	$(BIN)/facealign train --stage $(STAGE) --device $(DEVICE) --seed $(SEED) $(if $(ON_THE_FLY),--on-the-fly) \
@@ -91,8 +102,13 @@ evaluate: check-data $(STAMPS)/train ## make evaluate [DATA=data] [WEIGHTS=FILE]
 	$(BIN)/facealign evaluate --data "$(DATA)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 		--json "$(OUT)/evaluation.json" --markdown --plot $(ARGS)
 
+.PHONY: report
+report: $(STAMPS)/report ## make report [EVALUATIONS="FILE ..."] [RUNS="DIR ..."] [DATA=ROOT]: out/report.html: figures, curves, faces, training
+	$(BIN)/facealign report $(if $(EVALUATIONS),$(EVALUATIONS),"$(OUT)/evaluation.json") --html "$(OUT)/report.html" \
+		$(foreach run,$(RUNS),--log "$(run)") $(if $(filter command,$(origin DATA)),--data "$(DATA)") $(ARGS)
+
 .PHONY: reproduce
-reproduce: check-data caffe $(STAMPS)/train ## make reproduce [DATA=data]: train and evaluate all released weights again; hours, resumable
+reproduce: check-data caffe mesh $(STAMPS)/train ## make reproduce [DATA=data]: train and evaluate all released weights again; hours, resumable
 	$(BIN)/facealign reproduce --data "$(DATA)" $(ARGS)
 
 .PHONY: bench
@@ -105,7 +121,7 @@ prototxt: $(STAMPS)/demo ## write prototxt/ from the recipes
 
 # --- check ----------------------------------------------------------------------------------------------------
 .PHONY: test
-test: lint caffe ## build Caffe, then lint, types and every test, with the coverage of facealign/ by this process
+test: lint caffe mesh ## build Caffe, then lint, types and every test, with the coverage of facealign/ by this process
 	$(BIN)/python -m pytest -q --cov=facealign --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: test-slow
@@ -149,7 +165,7 @@ lint: $(STAMPS)/dev ## ruff (format and rules), mypy --strict, the order of the 
 
 .PHONY: clean
 clean: ## remove everything built, but not data/ and runs/
-	rm -rf $(VENV) .venv-opencv4 build dist "$(OUT)"
+	rm -rf $(VENV) .venv-opencv4 .venv-mesh build dist "$(OUT)"
 
 # Before anything is built.
 .PHONY: check-data check-stage

@@ -6,4 +6,4 @@ set -eu
 packages=$(sed -n 's/^    "\(facealign[^"]*\)",$/\1/p' pyproject.toml | tr . /)
 # shellcheck disable=SC2086
 mkdir -p $packages models prototxt && rmdir facealign/models facealign/prototxt
-make deps "$1" .venv/stamps/train FOR="demo caffe"
+make deps "$1" .venv/stamps/train .venv/stamps/report FOR="demo caffe"

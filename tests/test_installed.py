@@ -44,7 +44,7 @@ def environment(wheel, tmp_path_factory):
     place = tmp_path_factory.mktemp("clean") / "venv"
     call(sys.executable, "-m", "venv", place)
     pip = (place / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    call(*pip, "--constraint", ROOT / "constraints.txt", f"{wheel}[train]")
+    call(*pip, "--constraint", ROOT / "constraints.txt", f"{wheel}[train,report]")
     source = json.loads(distribution("custom-caffe").read_text("direct_url.json"))
     call(*pip, "--constraint", ROOT / "constraints.txt", unquote(source["url"].removeprefix("file://")))
     return place / "bin"
@@ -59,7 +59,11 @@ def test_it_has_what_the_package_index_shows_and_no_stranger(wheel):
         "licenses/LICENSE",
         "licenses/NOTICE",
         "models/mobilenet_v2_stage3.onnx",
-        "serve/page/index.html",
+        "facealign/report/static/report.js",
+        "facealign/report/templates/page.html.jinja",
+        "facealign/report/vendor/uPlot.iife.min.js",
+        "facealign/report/vendor/uPlot.LICENSE",
+        "facealign/serve/page/index.html",
     ):
         assert wanted in names
 
@@ -97,3 +101,5 @@ def test_a_network_is_trained_and_exported_anywhere(environment, tmp_path):
     arguments = ("--data", "photos", "--boxes", "landmarks", "--all", "--json", "out.json")
     text = call(facealign, "evaluate", *arguments, "--weights", weights, cwd=tmp_path)
     assert "inter-pupil" in text
+    call(facealign, "report", "out.json", "--data", "photos", "--html", "page.html", cwd=tmp_path)
+    assert "data:image/jpeg" in (tmp_path / "page.html").read_text()

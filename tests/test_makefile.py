@@ -38,6 +38,14 @@ def test_weights_are_quoted_and_absent_when_there_are_none():
     assert "--weights" not in recipe("evaluate")
 
 
+def test_the_report_has_photos_only_from_a_folder_that_is_named():
+    assert '"out/evaluation.json" --html "out/report.html"' in recipe("report")
+    assert "--data" not in recipe("report", DATA="data")
+    named = recipe("report", "DATA=a b; touch c", "EVALUATIONS=x.json y.json", "RUNS=runs/a runs/b")
+    assert 'report x.json y.json --html "out/report.html"' in named
+    assert '--log "runs/a" --log "runs/b" --data "a b; touch c"' in named
+
+
 @pytest.mark.parametrize(
     ("target", "variable", "message"),
     [

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from facealign.commands import add_network_options
+from facealign.commands import add_network_options, program
 from facealign.commands.align_images import align_images
 from facealign.commands.align_setup import detector_settings, smoothing_of
 from facealign.commands.align_video import align_video
@@ -20,19 +20,19 @@ from facealign.io.lock import exclusive
 from facealign.results.formats import FORMATS
 from facealign.video.one_euro import OneEuroSettings
 
-EXAMPLES = """examples:
-  facealign align photo.jpg holiday/ 'scans/**/*.tif' --output out
-  facealign align --images holiday/ --format csv --no-pictures --max-faces 1
-  facealign align --video talk.mp4 --output out        # out/talk.mp4 and out/landmarks.json
-  facealign align --video 0 --show                     # the first camera, until Ctrl-C
-"""
+EXAMPLES = (
+    "align photo.jpg holiday/ 'scans/**/*.tif' --output out",
+    "align holiday/ --cascade --flip --format csv --no-pictures --max-faces 1",
+    "align photos/ --boxes boxes/ --weights models/mobilenet_v2_stage2.onnx",
+    "align --video talk.mp4 --output out        # out/talk.mp4 and out/landmarks.json",
+    "align --video 0 --show                     # the first camera, until Ctrl-C",
+)
+"""Command lines that its help shows."""
 
 
 def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program(__doc__, EXAMPLES)
     _add_inputs(parser.add_argument_group("input"))
     _add_outputs(parser.add_argument_group("output"))
     _add_faces(parser.add_argument_group("faces"))
@@ -72,7 +72,9 @@ def _add_inputs(group: Any) -> None:
 
 
 def _add_outputs(group: Any) -> None:
-    group.add_argument("--output", type=Path, default=Path("out"), metavar="DIR", help="default: out")
+    group.add_argument(
+        "--output", type=Path, default=Path("out"), metavar="DIR", help="folder for the results"
+    )
     group.add_argument(
         "--format",
         choices=FORMATS,

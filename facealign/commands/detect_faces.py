@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from facealign.commands import program
 from facealign.concurrency.processes import cores
 from facealign.datasets.detected_boxes import (
     BoxesSoFar,
@@ -33,31 +34,51 @@ from facealign.io.lock import exclusive
 from facealign.io.markdown import table
 from facealign.io.outputs import check_outputs
 
+EXAMPLES = (
+    "detect-faces --data data",
+    "detect-faces --data data --min-face 20 --output data/small.json",
+)
+"""Command lines that its help shows."""
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, menpo/, any folder")
-    parser.add_argument("--output", type=Path, default=Path("data/boxes.json"), metavar="FILE")
-    parser.add_argument("--engine", choices=KINDS, default="onnx", help="default: onnx")
-    parser.add_argument("--min-face", type=float, default=40, metavar="PIXELS", help="default: 40")
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; `settings` are the detector's."""
+    parser = program(__doc__, EXAMPLES)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="ROOT",
+        help="300w/, menpo/, any folders of images with .pts files",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("data/boxes.json"), metavar="FILE", help="file for the boxes"
+    )
+    parser.add_argument("--engine", choices=KINDS, default="onnx", help="that runs MTCNN")
+    parser.add_argument("--min-face", type=float, default=40, metavar="PIXELS", help="smallest side of a box")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one per core")
     parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(command)
     if arguments.workers < 1:
         parser.error("--workers: expected 1 or more")
     try:
-        settings = MtcnnSettings(min_face=arguments.min_face)
+        arguments.settings = MtcnnSettings(min_face=arguments.min_face)
     except ValueError as error:
         parser.error(f"--min-face: {error}")
+    return arguments
 
+
+def main() -> None:
+    arguments = arguments_of()
     check_outputs([arguments.output])
     with exclusive(arguments.output, "a detection"):
-        detect(arguments, settings)
+        detect(arguments, arguments.settings)
 
 
 def detect(arguments: argparse.Namespace, settings: MtcnnSettings) -> None:
     """Find the boxes, and write them."""
-    found = faces_in(arguments.data, strict=arguments.strict)
+    found = faces_in(*arguments.data, strict=arguments.strict)
     for _, reason in found.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
     so_far = BoxesSoFar(arguments.output, described(settings))

@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from facealign.commands import add_network_options
+from facealign.commands import add_network_options, program
 from facealign.datasets.detected_boxes import read_boxes
 from facealign.datasets.sample import Sample
 from facealign.datasets.scan import faces_in
@@ -38,10 +38,17 @@ from facealign.lmdb.meta import read_meta
 from facealign.networks.recipes import RECIPES
 from facealign.training.snapshots import newest_weights
 
+EXAMPLES = (
+    "evaluate --data data/300w --json out/stage3.json",
+    "evaluate --data data/300w --weights models/mobilenet_v2_stage2.onnx --json out/stage2.json --plot",
+    "evaluate --data data/300w --cascade --flip --json out/cascade.json --markdown",
+)
+"""Command lines that its help shows."""
+
 
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = program(__doc__, EXAMPLES)
     parser.add_argument(
         "--data", type=Path, required=True, metavar="ROOT", help="300-W tree, or one with 300w/"
     )

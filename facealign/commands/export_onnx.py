@@ -5,21 +5,30 @@ from pathlib import Path
 
 from facealign.caffe_files.caffemodel import matching_weights, read_weights
 from facealign.caffe_files.prototxt import read_deploy
+from facealign.commands import program
 from facealign.crops.model_spec import has_spec, spec_path
 from facealign.engines.onnx_export import check_described, export_onnx
 from facealign.engines.opening import spec_for
 from facealign.io.atomic import replacing
 from facealign.io.outputs import check_outputs
 
+EXAMPLES = ("export-onnx --weights models/mobilenet_v2_stage2.caffemodel --output out/stage2.onnx",)
+"""Command lines that its help shows."""
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = program(__doc__, EXAMPLES)
     parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="a .caffemodel")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: beside it, .onnx")
     parser.add_argument(
         "--published", action="store_true", help="weights of the reference's author, cropped as its demo does"
     )
-    arguments = parser.parse_args()
+    return parser.parse_args(command)
+
+
+def main() -> None:
+    arguments = arguments_of()
     output = arguments.output or arguments.weights.with_suffix(".onnx")
     check_outputs([output])
     blobs = read_weights(arguments.weights)

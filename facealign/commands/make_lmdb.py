@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from facealign.commands import program
 from facealign.concurrency.processes import cores
 from facealign.crops.aligned import MARGIN, aligned_spec
 from facealign.crops.augmentation import Augmentation
@@ -38,12 +39,19 @@ from facealign.io.atomic import replacing
 from facealign.io.outputs import check_outputs
 from facealign.lmdb.context_crop_writer import face_record_bytes as face_bytes
 from facealign.lmdb.context_crop_writer import write_faces
-from facealign.lmdb.distillation import Teacher, distilled
+from facealign.lmdb.distillation import Teacher, TeacherPoints, distilled, distilled_from_points
 from facealign.lmdb.jobs import Job, PartRequest, SampleSettings, described_settings, fingerprint
 from facealign.lmdb.meta import META, default_directory, write_meta
 from facealign.lmdb.pairs import pairs_bytes
 from facealign.lmdb.sample_writer import cut_bytes, open_first, write_training_part, write_validation_part
 from facealign.networks.registry import BUILDERS, spec_of
+
+EXAMPLES = (
+    "make-lmdb --data data",
+    "make-lmdb --data data --on-the-fly --shift 0.04 --scale 0.95 1.08 --rotate -15 15",
+    "make-lmdb --data data --boxes landmarks --network vgg_shadow --copies 10",
+)
+"""Command lines that its help shows."""
 
 COPIES = 30
 """Default number of samples per face."""
@@ -52,11 +60,21 @@ COPIES = 30
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     plain = Augmentation()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, menpo/, any folder")
+    parser = program(__doc__, EXAMPLES)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="ROOT",
+        help="300w/, menpo/, any folders of images with .pts files",
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: data/lmdb, lmdb_70x60...")
     parser.add_argument(
-        "--boxes", default="data/boxes.json", metavar="FILE|landmarks", help="default: data/boxes.json"
+        "--boxes",
+        default="data/boxes.json",
+        metavar="FILE|landmarks",
+        help="boxes of facealign detect-faces, or derived from the annotation",
     )
     parser.add_argument("--network", choices=BUILDERS, default="mobilenet_v2", help="whose input size")
     parser.add_argument("--copies", type=int, metavar="N", help=f"samples per face (default: {COPIES})")
@@ -89,13 +107,24 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         "box (default: 0.2): of faces turned further away half of the landmarks are guessed, and stage 2's "
         "loss divides by that distance",
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--flip", type=float, default=plain.flip, metavar="PROBABILITY")
+    parser.add_argument("--seed", type=int, default=0, help="of the augmentation and the order")
+    parser.add_argument(
+        "--flip", type=float, default=plain.flip, metavar="PROBABILITY", help="of a mirror image"
+    )
     parser.add_argument(
         "--shift", type=float, default=plain.shift, metavar="FRACTION", help="of the crop's side"
     )
-    parser.add_argument("--scale", type=float, nargs=2, default=plain.scale_range, metavar=("LOW", "HIGH"))
-    parser.add_argument("--rotate", type=float, nargs=2, default=plain.rotate_range, metavar=("LOW", "HIGH"))
+    parser.add_argument(
+        "--scale",
+        type=float,
+        nargs=2,
+        default=plain.scale_range,
+        metavar=("LOW", "HIGH"),
+        help="of the crop's side",
+    )
+    parser.add_argument(
+        "--rotate", type=float, nargs=2, default=plain.rotate_range, metavar=("LOW", "HIGH"), help="degrees"
+    )
     parser.add_argument(
         "--noise", type=float, nargs=2, default=plain.noise_std, metavar=("LOW", "HIGH"), help="grey levels"
     )
@@ -123,11 +152,19 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         "of the cascade with these weights of its first and second stage (.onnx or .caffemodel)",
     )
     parser.add_argument(
+        "--teacher-points",
+        type=Path,
+        metavar="DIR",
+        help="distil from the predicted landmarks in this folder (facealign annotate), laid out as the data; "
+        "faces that it lacks keep their annotation",
+    )
+    parser.add_argument(
         "--distillation-weight",
         type=float,
         default=0.5,
         metavar="WEIGHT",
-        help="with --teacher: from the annotated landmarks (0) to the predicted ones (1) (default: 0.5)",
+        help="with --teacher or --teacher-points: from the annotated landmarks (0) to the predicted ones (1) "
+        "(default: 0.5)",
     )
     parser.add_argument(
         "--keep-copies",
@@ -146,6 +183,8 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         parser.error("--margin: expected 0 or more and less than 0.5")
     if len(arguments.teacher) > 2:
         parser.error("--teacher: expected one network, or the two of a cascade")
+    if arguments.teacher and arguments.teacher_points is not None:
+        parser.error("--teacher, --teacher-points: one of them only")
     if not 0 <= arguments.distillation_weight <= 1:
         parser.error("--distillation-weight: expected 0 to 1")
     arguments.copies = COPIES if arguments.copies is None else arguments.copies
@@ -187,6 +226,10 @@ def main() -> None:
     if arguments.teacher:
         second = arguments.teacher[1] if len(arguments.teacher) > 1 else None
         teacher = Teacher(arguments.teacher[0], second, arguments.distillation_weight)
+    points = None
+    if arguments.teacher_points is not None:
+        points = TeacherPoints(arguments.teacher_points, arguments.distillation_weight)
+        points.check()
     if arguments.after is not None or teacher is not None:
         single_threaded_blas()
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # Caffe's own threads: the workers use all cores
@@ -194,7 +237,8 @@ def main() -> None:
         _, first = open_first(arguments.after)
     if teacher is not None:
         teacher.open()
-    found = faces_in(arguments.data, strict=arguments.strict)
+    found = faces_in(*arguments.data, strict=arguments.strict)
+    roots = ", ".join(map(str, arguments.data))
     for _, reason in found.skipped:
         print(f"skipped: {reason}", file=sys.stderr)
     training, validation = split(found.samples, arguments.validation, arguments.seed)
@@ -207,7 +251,7 @@ def main() -> None:
     training = [sample for sample in training if sample.relative not in same]
     facing = [sample for sample in training if eye_distance(sample.points) >= arguments.min_eye_distance]
     if not facing:
-        raise FaceAlignError(f"{arguments.data}: all faces are turned away; lower --min-eye-distance")
+        raise FaceAlignError(f"{roots}: all faces are turned away; lower --min-eye-distance")
     box_settings, train_jobs, val_jobs = jobs_of(arguments.boxes, facing, validation)
     if first is not None:
         shapes = np.stack([sample.points for sample in facing])
@@ -215,9 +259,7 @@ def main() -> None:
     settings = SampleSettings(spec, arguments.augmentation, arguments.seed, first)
     unknown = set(arguments.copies_of) - {sample.subset for sample in found.samples}
     if unknown:
-        raise FaceAlignError(
-            f"{arguments.data}: no folder {', '.join(sorted(unknown))} for --copies-of in it"
-        )
+        raise FaceAlignError(f"{roots}: no folder {', '.join(sorted(unknown))} for --copies-of in it")
     copies = [arguments.copies_of.get(job.sample.subset, arguments.copies) for job in train_jobs]
     fixed = any(map(in_validation, validation))
     samples = (0 if arguments.on_the_fly else sum(copies)) + len(val_jobs)
@@ -245,10 +287,19 @@ def main() -> None:
     # Bars are closed before an error is printed, which would otherwise appear in the middle of one.
     with ExitStack() as bars, replacing(output) as partial:
         partial.mkdir()
-        to_cut = train_jobs
+        to_cut, kept, taught = train_jobs, 0, {}
         if teacher is not None:
             moved = distilled(train_jobs, teacher, arguments.workers)
             to_cut = list(wrap(moved, len(train_jobs), "distilled"))
+            taught = {"teacher": teacher.describe()}
+        elif points is not None:
+            to_cut = list(distilled_from_points(train_jobs, points, skip))
+            kept = sum(job is before for job, before in zip(to_cut, train_jobs, strict=True))
+            if kept == len(to_cut):
+                raise FaceAlignError(
+                    f"{points.folder}: has the landmarks of no face, such as {points.path_of(facing[0])}"
+                )
+            taught = {"teacher": points.describe(len(to_cut) - kept, kept)}
         request = PartRequest(partial, "train", to_cut, settings, arguments.workers, wrap, skip)
         if arguments.on_the_fly:
             train = write_faces(request)
@@ -263,7 +314,7 @@ def main() -> None:
             partial,
             {
                 **described_settings(settings),
-                **({} if teacher is None else {"teacher": teacher.describe()}),
+                **taught,
                 "fresh": arguments.on_the_fly,
                 "copies": 1 if arguments.on_the_fly else arguments.copies,
                 "copies_of": arguments.copies_of,
@@ -294,6 +345,7 @@ def main() -> None:
         (len(training) - len(facing), "faces turned away left out (--min-eye-distance)"),
         (found.profiles, "profile faces with 39 points left out"),
         (len(found.skipped), "annotations that cannot be used skipped"),
+        (kept, f"faces without landmarks in {arguments.teacher_points} keep their annotation"),
     ):
         if count:
             print(f"{output}: {count} {reason}")

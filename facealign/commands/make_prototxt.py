@@ -3,19 +3,31 @@
 import argparse
 from pathlib import Path
 
+from facealign.commands import program
 from facealign.errors import FaceAlignError
 from facealign.io.atomic import replacing
 from facealign.io.outputs import check_outputs
 from facealign.networks.prototxt_tree import files
 
+EXAMPLES = (
+    "make-prototxt",
+    "make-prototxt --check",
+)
+"""Command lines that its help shows."""
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = program(__doc__, EXAMPLES)
     parser.add_argument(
-        "--output", type=Path, default=Path("prototxt"), metavar="DIR", help="default: prototxt"
+        "--output", type=Path, default=Path("prototxt"), metavar="DIR", help="folder of the prototxt"
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
-    arguments = parser.parse_args()
+    return parser.parse_args(command)
+
+
+def main() -> None:
+    arguments = arguments_of()
     wanted = files()
     if not arguments.check:
         check_outputs(folders=[arguments.output])

@@ -9,9 +9,11 @@ import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
 import onnx
 
-from facealign.caffe_files.caffemodel import matching_weights, read_weights, with_weights
+from facealign.caffe_files.caffemodel import Blobs, matching_weights, read_weights, with_weights
+from facealign.commands import program
 from facealign.crops.model_spec import ModelSpec, load_spec
 from facealign.engines.onnx import OnnxEngine
 from facealign.engines.onnx_export import export_onnx
@@ -31,12 +33,22 @@ from facealign.training.lineage import RUN, read_run
 from facealign.training.log import LOG, read_log
 from facealign.training.snapshots import snapshots
 
+EXAMPLES = (
+    "release --run runs/mobilenet_v2_stage1 --output out/models",
+    "release --run runs/mobilenet_v2_stage3 --data data/lmdb_on_the_fly --evaluation out/stage3.json",
+)
+"""Command lines that its help shows."""
+ROUNDED = "The weights are rounded to half precision, which an archive compresses to about half."
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = program(__doc__, EXAMPLES)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run of facealign train")
     parser.add_argument("--data", type=Path, default=Path("data/lmdb"), metavar="DIR", help="its LMDBs")
-    parser.add_argument("--output", type=Path, default=Path("models"), metavar="DIR")
+    parser.add_argument(
+        "--output", type=Path, default=Path("models"), metavar="DIR", help="folder of the released files"
+    )
     parser.add_argument(
         "--evaluation",
         type=Path,
@@ -44,7 +56,16 @@ def main() -> None:
         help="figures for the card, from facealign evaluate on these weights (default: the last validation "
         "in the run's log)",
     )
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="round the weights to half precision, which an archive compresses to about half",
+    )
+    return parser.parse_args(command)
+
+
+def main() -> None:
+    arguments = arguments_of()
     described = read_run(arguments.run)
     recipe = recipe_named(described["recipe"]["name"])
     found = snapshots(arguments.run, recipe.stage)
@@ -67,6 +88,8 @@ def main() -> None:
     )
     deploy = BUILDERS[recipe.network].deploy()
     blobs = matching_weights(deploy, read_weights(weights), recipe.network, str(weights))
+    if arguments.half:
+        blobs = rounded(blobs, str(weights))
     model = export_onnx(deploy, blobs, spec.portable(), where=str(weights))
     spec = dataclasses.replace(spec, mirror_bias=bias_of(model, spec, arguments.data))
     model = export_onnx(deploy, blobs, spec.portable(), where=str(weights))
@@ -80,6 +103,8 @@ def main() -> None:
         rows = read_log(arguments.run / LOG)
         iteration = found[0].iteration
         card = model_card(name, recipe, described, data.values, rows, iteration, spec, digests, measured)
+        if arguments.half:
+            card = card.replace("## Files\n", f"## Files\n\n{ROUNDED}\n", 1)
     except ValueError as error:
         raise FaceAlignError(f"{arguments.run / LOG}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
@@ -92,6 +117,21 @@ def main() -> None:
         for partial, content in zip(partials, contents.values(), strict=True):
             partial.write_bytes(content)
     print(f"{arguments.output / name}: iteration {found[0].iteration}: {', '.join(contents)}")
+
+
+def rounded(blobs: Blobs, where: str) -> Blobs:
+    """Weights rounded to half precision (11 significant bits), still float32.
+
+    Raises FaceAlignError when one is beyond the range of that. `where` names the weights in the error.
+    """
+    with np.errstate(over="ignore"):
+        result = {
+            name: [blob.astype(np.float16).astype(np.float32) for blob in arrays]
+            for name, arrays in blobs.items()
+        }
+    if not all(np.isfinite(blob).all() for arrays in result.values() for blob in arrays):
+        raise FaceAlignError(f"{where}: a weight is too large for half precision; release without --half")
+    return result
 
 
 def bias_of(model: onnx.ModelProto, spec: ModelSpec, data: Path) -> float:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from facealign.commands import program
+from facealign.commands.annotate import MESH
 from facealign.concurrency.processes import ENDING
 from facealign.datasets.scan import faces_in
 from facealign.engines.pycaffe import single_threaded_blas
@@ -29,13 +31,20 @@ from facealign.release.machine_speed import ITERATION_SECONDS, iteration_seconds
 from facealign.release.progress import Progress, minutes_left
 from facealign.release.reproduction_plan import PlannedStep, plan
 
+EXAMPLES = (
+    "reproduce --data data",
+    "reproduce --data data --scale 0.001 --work out/trial",
+)
+"""Command lines that its help shows."""
+
 RUN = ("-P", "-m", "facealign")
 """Arguments of Python that run this program, and not one in the working directory."""
 REPORT = "report.md"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = program(__doc__, EXAMPLES)
     parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, menpo/, any folder")
     parser.add_argument(
         "--work",
@@ -56,13 +65,33 @@ def main() -> None:
         action="store_true",
         help="take the code as it is now, instead of the copy of the first start",
     )
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--mesh",
+        type=Path,
+        default=MESH,
+        metavar="PYTHON",
+        help="an interpreter that has mediapipe, of `make mesh`; without it no faces are turned, and the "
+        "teacher is the cascade alone",
+    )
+    arguments = parser.parse_args(command)
     if not 0 < arguments.scale <= 1:
         parser.error("--scale: expected more than 0, and 1 or less")
+    return arguments
+
+
+def main() -> None:
+    arguments = arguments_of()
     check_outputs([arguments.work / REPORT, arguments.work / "done.json"], [arguments.work])
     found = faces_in(arguments.data)
     in_a_copy_of_the_code(arguments.work / "code", arguments.update)
-    steps = plan(arguments.data, arguments.work, found.samples, arguments.scale)
+    mesh = arguments.mesh.absolute() if arguments.mesh.exists() else None
+    if mesh is None:
+        print(
+            f"{arguments.mesh}: not there (`make mesh` makes it): no faces are turned, the teacher is the "
+            "cascade alone",
+            file=sys.stderr,
+        )
+    steps = plan(arguments.data, arguments.work, found.samples, arguments.scale, mesh)
     single_threaded_blas()
     with exclusive(arguments.work, "a reproduction"):
         reproduce(steps, arguments.work)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from facealign.commands import program
 from facealign.engines.pycaffe import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.io.lock import exclusive
@@ -24,6 +25,13 @@ from facealign.training.preparation import OnTheFly, PreparedRun, Settings, prep
 from facealign.training.run import Saved, TrainingStep, Validation, train
 from facealign.training.snapshots import newest_weights, snapshots
 
+EXAMPLES = (
+    "train --stage 1 --iterations 20000",
+    'train --stage 3 --on-the-fly --photometric --elastic 0.03 --weigh afw=12 "*=10"',
+    "train --recipe vgg_shadow --data data/lmdb_70x60 --set batch_size=16",
+)
+"""Command lines that its help shows."""
+
 PLOT = "log.png"
 """Name of the log's plot in a run's folder."""
 STAGES = {
@@ -36,7 +44,7 @@ STAGES = {
 
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = program(__doc__, EXAMPLES)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--stage", choices=STAGES, help="of mobilenet_v2")
     which.add_argument("--recipe", choices=RECIPES, help="any recipe by its name")
@@ -80,7 +88,7 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         help="change settings of the recipe: base_lr=0.001, lr_policy=poly power=1, weight_decay, dropout, "
         "function=DISTANCE (the mean distance of the landmarks as the loss)...",
     )
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="that trains")
     parser.add_argument("--seed", type=int, default=0, help="of initial weights and noise (default: 0)")
     parser.add_argument("--snapshot-every", type=int, metavar="N", help="iterations (default: the recipe's)")
     parser.add_argument(

@@ -18,7 +18,7 @@ from facealign.detection.mtcnn_weights import SHA256
 from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import box_from_landmarks, landmark_box, overlap
 from facealign.io.atomic import replacing
-from facealign.io.growing import GrowingFile
+from facealign.io.growing import GrowingRecords
 from facealign.io.images import read_image
 from facealign.io.reading import read_bytes, read_json
 from facealign.io.schema import anything, list_of, map_of, maybe, number, record, string, text
@@ -155,7 +155,7 @@ def _face(values: Any, name: str) -> FaceBox:
     return FaceBox(**{**values, "box": box})
 
 
-class BoxesSoFar:
+class BoxesSoFar(GrowingRecords[FaceBox]):
     """File beside a file of boxes that grows while these are found, so that a kill loses none.
 
     Its first line holds the detector's settings, each other one a name and its box, as they were found.
@@ -163,45 +163,11 @@ class BoxesSoFar:
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         """path: of the file of boxes. Boxes found with other settings are thrown away when one is added."""
-        self.path = path.with_name(f"{path.name}.found")
-        self._file = GrowingFile(self.path)
-        self._head = json.dumps(settings)
-        self._empty: bool | None = None  # whether no line is to be kept; None before the file was read
+        super().__init__(path.with_name(f"{path.name}.found"), json.dumps(settings), _face, _values_of)
 
-    def read(self) -> dict[str, FaceBox]:
-        """The boxes that an earlier process found with these settings, by `Sample.relative`."""
-        faces: dict[str, FaceBox] = {}
-        whole = 0
-        for offset, line in self._file.lines():
-            try:
-                if offset:
-                    name, values = json.loads(line)
-                    faces[str(name)] = _face(values, str(name))
-                elif line != self._head.encode():
-                    break
-            except (ValueError, TypeError, RecursionError):
-                break
-            whole = offset + len(line) + 1
-        self._file.keep(whole)
-        self._empty = not whole
-        return faces
 
-    def add(self, name: str, face: FaceBox) -> None:
-        """Append a box."""
-        if self._empty is None:
-            self.read()
-        if self._empty:
-            self._file.add(self._head)
-            self._empty = False
-        self._file.add(json.dumps([name, {**dataclasses.asdict(face), "box": face.box.tolist()}]))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def remove(self) -> None:
-        """Remove the file: all is in the file of boxes."""
-        self._file.remove()
+def _values_of(face: FaceBox) -> dict[str, Any]:
+    return {**dataclasses.asdict(face), "box": face.box.tolist()}
 
 
 def boxes_for(samples: Iterable[Sample], faces: Mapping[str, FaceBox], where: str) -> list[FaceBox]:

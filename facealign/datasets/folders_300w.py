@@ -32,7 +32,7 @@ SPELLINGS = {
     "trainimages": "trainset",
 }
 """Letters and digits of a folder's name in lower case -> the part of FOLDERS_300W that it means."""
-OTHER_TREES = ("300wlp", "300vw")
+OTHER_TREES = ("300wlp", "300vw", "300wturned")
 """How the names of data sets begin that have folders of the same names."""
 
 

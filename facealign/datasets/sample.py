@@ -27,6 +27,9 @@ _FLICKR = re.compile(r"(?<!\d)(\d{5,})_\d{1,2}(?!\d)|^(\d{5,})$")
 """A photo of AFW or HELEN in a name: its number at Flickr, and the number of the face; or that alone."""
 _IMAGE = re.compile(r"(image_\d+)(?: ?_\d+)?")
 """A photo of LFPW or iBUG, in its own folder."""
+_TURNED_FOLDER = "_turned"
+_TURNED = re.compile(r"(.+)_turned\d+")
+"""An image of turned faces, as `turned_name` names it, without its suffix."""
 PERSON_FOLDERS = ("youtube_faces", "lfw")
 """Data sets whose files are named PERSON_NUMBER. In other sets such numbers may count different people."""
 _PERSON = re.compile(r"(.*[^\W\d].*)_\d{1,4}")
@@ -57,13 +60,36 @@ class Sample:
         return (self.is_300w and self.subset in TEST_FOLDERS) or self.group.startswith(_TEST_GROUPS)
 
 
+def turned_name(relative: str, number: int) -> str:
+    """Path of the image of a face, turned for the number-th time, given that of the face (`Sample.relative`).
+
+    >>> turned_name("300w/lfpw/trainset/image_0001.png", 2)
+    '300w_turned/lfpw/trainset/image_0001_turned2.png'
+    """
+    path = PurePosixPath(relative)
+    first, *others = path.parent.parts
+    folder = PurePosixPath(first + _TURNED_FOLDER, *others)
+    return (folder / f"{path.stem}_turned{number}{path.suffix}").as_posix()
+
+
+def _original_of(path: PurePosixPath) -> PurePosixPath:
+    """The face that an image of a turned one was made from; other paths as they are."""
+    turned = _TURNED.fullmatch(path.stem)
+    sets = [index for index, part in enumerate(path.parts[:-1]) if part.endswith(_TURNED_FOLDER)]
+    if not turned or not sets:
+        return path
+    first, *others = path.parts[sets[-1] : -1]
+    return PurePosixPath(first.removesuffix(_TURNED_FOLDER), *others, turned[1] + path.suffix)
+
+
 def group_of(relative: str) -> str:
     """The photo or person named by an image's path, as "photo 134212" for "300w/afw/134212_2.jpg".
 
     The numbers of 300-W's photos are recognised wherever they stand in a name, so that copies under other
-    names belong to the same group. Where the name says nothing, the image is a group of its own.
+    names belong to the same group; a turned face belongs to the group of the face. Where the name says
+    nothing, the image is a group of its own.
     """
-    path = PurePosixPath(relative)
+    path = _original_of(PurePosixPath(relative))
     named = _LFPW.search(path.stem)
     if named:
         return f"{NAME_300W}/lfpw/{named[1].lower()}set image_{int(named[2]):04}"
@@ -82,7 +108,7 @@ def group_of(relative: str) -> str:
     person = _PERSON.fullmatch(path.stem)
     if person and any(part.lower() in PERSON_FOLDERS for part in path.parts[:-1]):
         return f"{path.parent} {person[1]}"
-    return relative
+    return path.as_posix()
 
 
 def eval_subsets(samples: list[Sample]) -> dict[str, list[Sample]]:

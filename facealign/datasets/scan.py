@@ -84,13 +84,28 @@ def scan(root: Path, strict: bool = False) -> Scan:
     return result
 
 
-def faces_in(root: Path, strict: bool = False) -> Scan:
-    """The result of `scan`, with one face or more. Raises FaceAlignError as `scan` does, and for no face."""
-    found = scan(root, strict)
-    if not found.samples:
-        reason = f" ({found.skipped[0][1]})" if found.skipped else ""
-        raise FaceAlignError(f"{root}: no image with 68 points in a .pts file beside it{reason}")
-    return found
+def faces_in(*roots: Path, strict: bool = False) -> Scan:
+    """The results of `scan` of one or more folders together, with one face or more.
+
+    Raises FaceAlignError as `scan` does, for no face, and for two images known by the same name.
+    """
+    found, skipped = dict[str, Sample](), list[tuple[str, str]]()
+    profiles = 0
+    for root in roots:
+        one = scan(root, strict)
+        for sample in one.samples:
+            other = found.setdefault(sample.relative, sample)
+            if other is not sample:
+                raise FaceAlignError(
+                    f"{sample.path}: known as {sample.relative}, as {other.path} is; rename its folder"
+                )
+        skipped += one.skipped
+        profiles += one.profiles
+    if not found:
+        reason = f" ({skipped[0][1]})" if skipped else ""
+        where = ", ".join(map(str, roots))
+        raise FaceAlignError(f"{where}: no image with 68 points in a .pts file beside it{reason}")
+    return Scan([found[name] for name in sorted(found)], skipped, profiles)
 
 
 def _folders(root: Path) -> Iterator[tuple[Path, str, PurePosixPath]]:

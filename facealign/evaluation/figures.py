@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from facealign.arrays import FloatArray
 from facealign.datasets.sample import POOLED, Sample, eval_subsets
 from facealign.datasets.validation_300w import HELD_OUT_FACES, in_held_out
 from facealign.evaluation import metrics
 from facealign.evaluation.measure import Measurement
 from facealign.evaluation.metrics import NORMALISERS
+from facealign.geometry.boxes import landmark_box, overlap
 from facealign.geometry.head_pose import head_pose
 from facealign.geometry.landmarks import LANDMARK_GROUPS
 
@@ -48,6 +50,31 @@ YAWS = {"frontal": (0.0, 15.0), "half": (15.0, 30.0), "strong": (30.0, 180.1)}
 """Kind of pose -> its range of absolute yaw: from, and below, in degrees."""
 PITCHES = {"down": (-90.0, -10.0), "level": (-10.0, 10.0), "up": (10.0, 90.1)}
 """Kind of pose -> its range of pitch: from, and below, in degrees."""
+OVERLAPS = {
+    "less than 0.5": (0.0, 0.5),
+    "0.5 to 0.6": (0.5, 0.6),
+    "0.6 to 0.7": (0.6, 0.7),
+    "0.7 or more": (0.7, 1.1),
+}
+"""Kind of box -> its range of intersection over union with the bounding box of the annotated landmarks."""
+SIZES = {
+    "less than 75 pixels": (0.0, 75.0),
+    "75 to 150 pixels": (75.0, 150.0),
+    "150 to 300 pixels": (150.0, 300.0),
+    "300 pixels or more": (300.0, float("inf")),
+}
+"""Kind of face -> its range of `face_size`: from, and below, in pixels."""
+RANGES = {"yaw": YAWS, "pitch": PITCHES, "box overlap": OVERLAPS, "face size": SIZES}
+"""What faces are divided by -> its kinds."""
+
+
+def face_size(points: FloatArray) -> float:
+    """Longer side of the bounding box of a face's landmarks (68, 2), in pixels.
+
+    >>> face_size(np.array([[0.0, 0.0], [30.0, 40.0]]))
+    40.0
+    """
+    return float(np.ptp(points, axis=0).max())
 
 
 def limits(errors: Sequence[Mapping[str, float] | None]) -> dict[str, list[float] | None]:
@@ -64,10 +91,12 @@ def limits(errors: Sequence[Mapping[str, float] | None]) -> dict[str, list[float
 
 
 def breakdown(samples: Sequence[Sample], measured: Measurement) -> list[dict[str, Any]]:
-    """Figures of parts of the measured faces: by data set, by group of landmarks, by yaw and by pitch.
+    """Figures of parts of the measured faces: by data set, group of landmarks, yaw, pitch, overlap of the box
+    with the landmarks', and size of the face.
 
     Each part is {"by": ..., "name": ..., figures}; parts without a face are left out. A group of landmarks
-    has only "images", "missed_detections", NME and its confidence interval.
+    has only "images", "missed_detections", NME and its confidence interval. A missed face has no box, and no
+    part by overlap.
     """
     members = [sample for sample in samples if sample.relative in measured.errors]
     rows: list[dict[str, Any]] = []
@@ -89,16 +118,20 @@ def breakdown(samples: Sequence[Sample], measured: Measurement) -> list[dict[str
         counts = {"images": len(members), "missed_detections": len(members) - len(found)}
         rows.append({"by": "landmarks", "name": group, **counts, **means, **limits(errors)})
     poses = {sample.relative: head_pose(sample.points) for sample in members}
-    for by, kinds in (("yaw", YAWS), ("pitch", PITCHES)):
+    values: dict[str, dict[str, float]] = {
+        "yaw": {name: abs(pose.yaw) for name, pose in poses.items() if pose is not None},
+        "pitch": {name: pose.pitch for name, pose in poses.items() if pose is not None},
+        "box overlap": {
+            sample.relative: float(overlap(face.box, landmark_box(sample.points)))
+            for sample in members
+            if (face := measured.faces.get(sample.relative)) is not None and face.box is not None
+        },
+        "face size": {sample.relative: face_size(sample.points) for sample in members},
+    }
+    for by, kinds in RANGES.items():
         for kind, (low, high) in kinds.items():
-            kept = []
-            for sample in members:
-                pose = poses[sample.relative]
-                if pose is not None:
-                    angle = abs(pose.yaw) if by == "yaw" else pose.pitch
-                    if low <= angle < high:
-                        kept.append(sample)
-            add(by, kind, kept)
+            inside = {name for name, value in values[by].items() if low <= value < high}
+            add(by, kind, [sample for sample in members if sample.relative in inside])
     return rows
 
 
@@ -162,7 +195,8 @@ def results(
     Returns "subsets": figures of those present; "breakdown": of the validation subset, or else of all faces;
     "absent": 300-W subsets without any image; "incomplete": subset -> images here and in the release (or
     in the whole validation or held-out part);
-    "errors": every face's errors in % (null: missed); and the settings.
+    "errors": every face's errors in % (null: missed); "faces": its annotated landmarks, predicted ones and
+    box, in pixels (null: missed); and the settings.
     """
     groups = subsets_of(samples, measured, validation)
     official = {**{name: sum(RELEASE[part] for part in parts) for name, parts in POOLED.items()}, **RELEASE}
@@ -197,4 +231,11 @@ def results(
             for path, error in measured.errors.items()
         },
         "members": groups,
+        "faces": {
+            path: {
+                name: None if values is None else values.round(2).tolist()
+                for name, values in (("truth", face.truth), ("predicted", face.predicted), ("box", face.box))
+            }
+            for path, face in measured.faces.items()
+        },
     }

@@ -26,17 +26,31 @@ Align = Callable[[Image, FloatArray], FloatArray]
 """Landmarks (n, 68, 2) for boxes (n, 4) of an image: `FaceAligner.landmarks_in`."""
 
 
+@dataclass(frozen=True)
+class MeasuredFace:
+    """What was compared, in 0-based pixels of the photo.
+
+    truth, predicted: landmarks (68, 2); box: (4,), the one that the landmarks were predicted in. A missed
+    face has neither prediction nor box.
+    """
+
+    truth: FloatArray
+    predicted: FloatArray | None = None
+    box: FloatArray | None = None
+
+
 @dataclass
 class Measurement:
     """Errors of measured samples, by `Sample.relative`.
 
     errors: normaliser name -> error as a fraction, or None for a missed detection; groups: the same for each
-    group of landmarks; skipped: (file, reason).
+    group of landmarks; skipped: (file, reason); faces: the landmarks that were compared.
     """
 
     errors: dict[str, dict[str, float] | None] = field(default_factory=dict)
     groups: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    faces: dict[str, MeasuredFace] = field(default_factory=dict)
 
 
 def box_of_annotation(sample: Sample, image: Image) -> FloatArray:
@@ -120,9 +134,11 @@ def _compared(
             if on_skip is not None:
                 on_skip(sample.relative, str(error))
             continue
-        if predicted is None:
+        if box is None or predicted is None:
             result.errors[sample.relative] = None
+            result.faces[sample.relative] = MeasuredFace(sample.points)
             continue
+        result.faces[sample.relative] = MeasuredFace(sample.points, predicted[0], np.asarray(box))
         truth = sample.points[None]
         result.errors[sample.relative] = {
             name: float(metrics.nme(predicted, truth, name)[0]) for name in NORMALISERS

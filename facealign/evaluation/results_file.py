@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from facealign.errors import FaceAlignError
 from facealign.evaluation.metrics import NORMALISERS
+from facealign.geometry.landmarks import N_LANDMARKS
 from facealign.io.atomic import replacing
 from facealign.io.reading import read_json
 from facealign.io.schema import (
@@ -36,13 +39,23 @@ FIGURES = (
 
 
 def write_results(path: Path, data: Mapping[str, Any]) -> None:
-    """Write an evaluation as JSON; the file appears only when it is complete."""
+    """Write an evaluation as JSON, one line per face; the file appears only when it is complete."""
+    text = json.dumps({name: data[name] for name in data if name != "faces"}, indent=1, allow_nan=False)
+    if "faces" in data:
+        faces = ",\n".join(
+            f"  {json.dumps(name)}: {json.dumps(face, allow_nan=False)}"
+            for name, face in data["faces"].items()
+        )
+        text = f'{text.removesuffix(chr(10) + "}")},\n "faces": {{\n{faces}\n }}\n}}'
     with replacing(path) as partial:
-        partial.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        partial.write_text(f"{text}\n", encoding="utf-8")
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """The evaluation in a file of `write_results`. Raises FaceAlignError when `path` is not one."""
+    """The evaluation in a file of `write_results`. Raises FaceAlignError when `path` is not one.
+
+    A file of an earlier version has no "faces".
+    """
     hint = "expected an evaluation, which `facealign evaluate` writes"
     data = read_json(path, hint)
     if not isinstance(data.get("subsets"), dict):
@@ -53,9 +66,23 @@ def read_results(path: Path) -> dict[str, Any]:
             for member in paths:
                 if member not in data["errors"]:
                     raise ValueError(f"members[{name!a}] has {member!a}, which errors lacks")
+        for name, face in data.get("faces", {}).items():
+            _check_face(name, face, data["errors"])
     except ValueError as error:
         raise FaceAlignError(f"{path}: a damaged evaluation ({error}); {hint}") from error
     return data
+
+
+def _check_face(name: str, face: Mapping[str, Any], errors: Mapping[str, Any]) -> None:
+    """Raise ValueError when a face is not one of those with errors, or has no size."""
+    if name not in errors:
+        raise ValueError(f"faces has {name!a}, which errors lacks")
+    found = errors[name] is not None
+    if (face["predicted"] is not None, face["box"] is not None) != (found, found):
+        raise ValueError(f"faces[{name!a}] and errors differ on whether it was found")
+    truth = np.array(face["truth"])
+    if any(distance(truth) <= 0 for distance in NORMALISERS.values()):
+        raise ValueError(f"faces[{name!a}].truth has its eyes in one place")
 
 
 def _figures(names: tuple[str, ...]) -> dict[str, Check]:
@@ -75,6 +102,7 @@ _ROW = either(
     record({"by": text("landmarks"), "name": text(), **_figures(FIGURES[:4])}, _INTERVALS),
     record({"by": text(), "name": text(), **_figures(FIGURES)}, _INTERVALS),
 )
+_LANDMARKS = list_of(list_of(number(-1e6, 1e6), 2, 2), N_LANDMARKS, N_LANDMARKS)
 _EVALUATION = record(
     {
         "settings": record(
@@ -97,5 +125,14 @@ _EVALUATION = record(
         "breakdown": list_of(_ROW),
         "incomplete": map_of(record({"images": whole(0), "in_release": whole(0)})),
         "interval": text(),
+        "faces": map_of(
+            record(
+                {
+                    "truth": _LANDMARKS,
+                    "predicted": maybe(_LANDMARKS),
+                    "box": maybe(list_of(number(-1e6, 1e6), 4, 4)),
+                }
+            )
+        ),
     },
 )

@@ -1,8 +1,11 @@
-"""A file that grows by whole lines while a program runs, so that a kill loses none of them."""
+"""Files that grow by whole lines while a program runs, so that a kill loses none of them."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Generic, TypeVar
+
+Result = TypeVar("Result")
 
 
 class GrowingFile:
@@ -57,3 +60,71 @@ class GrowingFile:
         """Remove the file."""
         self.close()
         self.path.unlink(missing_ok=True)
+
+
+class GrowingRecords(Generic[Result]):
+    """A file that grows by a line for each result of a long job.
+
+    Its first line is `head`, each other one a name and its result as JSON, in the order they were added.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        head: str,
+        parse: Callable[[Any, str], Result],
+        values_of: Callable[[Result], Any],
+    ) -> None:
+        """head: a line, such as the job's settings; results under another one are thrown away when one is
+        added. parse: a result of its JSON values and its name, ValueError if it is none; values_of: the
+        reverse.
+        """
+        self.path = path
+        self._file = GrowingFile(path)
+        self._head, self._parse, self._values_of = head, parse, values_of
+        self._empty: bool | None = None  # whether no line is to be kept; None before the file was read
+
+    @property
+    def is_of_another(self) -> bool:
+        """Whether the file is there, with another head, and a whole one."""
+        first = next(self._file.lines(), None)
+        return first is not None and first[1] != self._head.encode()
+
+    def read(self) -> dict[str, Result]:
+        """The results that an earlier process added under this head, by name."""
+        results: dict[str, Result] = {}
+        whole = 0
+        for offset, line in self._file.lines():
+            try:
+                if offset:
+                    name, values = json.loads(line)
+                    results[str(name)] = self._parse(values, str(name))
+                elif line != self._head.encode():
+                    break
+            except (ValueError, TypeError, RecursionError):
+                break
+            whole = offset + len(line) + 1
+        self._file.keep(whole)
+        self._empty = not whole
+        return results
+
+    def begin(self) -> None:
+        """Write the first line if need be: what follows is then known to be unfinished."""
+        if self._empty is None:
+            self.read()
+        if self._empty:
+            self._file.add(self._head)
+            self._empty = False
+
+    def add(self, name: str, result: Result) -> None:
+        """Append a result."""
+        self.begin()
+        self._file.add(json.dumps([name, self._values_of(result)]))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def remove(self) -> None:
+        """Remove the file: all is in the finished output."""
+        self._file.remove()

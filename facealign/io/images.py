@@ -1,11 +1,13 @@
 """Reading of images: complete files only, as BGR."""
 
+import importlib.util
 import io
 import os
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -18,13 +20,29 @@ from facealign.errors import FaceAlignError
 from facealign.io.reading import read_bytes
 
 _PILLOW = threading.Lock()
-BY_PILLOW = ("GIF", "AVIF", "JPEG2000")
+HEIF = importlib.util.find_spec("pillow_heif") is not None
+"""Whether HEIC images are read too: with the package pillow-heif, `pip install 'facealign[heic]'`."""
+BY_PILLOW = ("GIF", "AVIF", "JPEG2000", "HEIF")
 """Formats for which Pillow is asked where OpenCV cannot read them."""
+ISO_MEDIA = b"ftyp"
+"""At the fifth byte of AVIF and HEIC files. Of AVIF, OpenCV does not apply the orientation."""
 MAX_PIXELS = 200_000_000
 """Of an image, unless FACEALIGN_MAX_PIXELS in the environment says otherwise: 0.6 GB when it is decoded."""
 PNG_END = b"IEND\xaeB`\x82"
 """The last chunk's name and checksum."""
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".jp2")
+SUFFIXES: tuple[str, ...] = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".avif",
+    ".jp2",
+)
+SUFFIXES += (".heic", ".heif") if HEIF else ()
 """Suffixes of the files in a folder that count as images."""
 
 
@@ -32,7 +50,7 @@ def read_image(path: Path, orient: bool = True) -> Image:
     """The image in a file as BGR uint8 (h, w, 3); grey is repeated, transparency dropped, 16 bits cut to 8.
 
     orient: rotate it as its EXIF data says; annotations refer to the unrotated image. (OpenCV
-    rotates a TIFF in any case, and a WebP only in recent versions.)
+    rotates a TIFF in any case, a WebP only in recent versions; a HEIC is always upright.)
     Raises FaceAlignError on a file that is missing, not an image, or truncated (decoders would fill it up
     with grey).
     """
@@ -44,16 +62,21 @@ def decode_image(data: bytes, name: Path | str, orient: bool = True) -> Image:
     _check_size(name, data)
     if not _is_whole(data):
         raise FaceAlignError(f"{name}: the image is truncated; copy or fetch it again")
+    decoders = (_by_opencv, _by_pillow)
+    for decode in reversed(decoders) if data[4:8] == ISO_MEDIA else decoders:
+        image = decode(data, orient)
+        if image is not None:
+            return image
+    raise FaceAlignError(f"{name}: not an image that can be read")
+
+
+def _by_opencv(data: bytes, orient: bool) -> Image | None:
     flags = cv2.IMREAD_COLOR | (0 if orient else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
     except cv2.error:
-        image = None
-    if image is None:
-        image = _by_pillow(data, orient)
-    if image is None:
-        raise FaceAlignError(f"{name}: not an image that can be read")
-    return np.asarray(image, dtype=np.uint8)
+        return None
+    return None if image is None else np.asarray(image, dtype=np.uint8)
 
 
 def _check_size(name: Path | str, data: bytes) -> None:
@@ -97,13 +120,23 @@ def _unlimited() -> Iterator[None]:
 
 
 def _by_pillow(data: bytes, orient: bool) -> Image | None:
-    """An image in a format that OpenCV may not read: GIF, AVIF, JPEG 2000; of several frames the first."""
+    """An image in a format that OpenCV may not read, see BY_PILLOW; of several frames the first."""
+    _know_heif()
     try:
         with _unlimited(), PillowImage.open(io.BytesIO(data), formats=BY_PILLOW) as opened:
             shown = ImageOps.exif_transpose(opened) if orient else opened
             return np.ascontiguousarray(np.asarray(shown.convert("RGB"))[:, :, ::-1])
     except Exception:
         return None
+
+
+@cache
+def _know_heif() -> None:
+    """Have Pillow open HEIC images, where that is installed."""
+    if HEIF:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
 
 
 def _is_whole(data: bytes) -> bool:

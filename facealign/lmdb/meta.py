@@ -91,6 +91,15 @@ _AUGMENTATION = record(
     },
     others=False,
 )
+_BY_POINTS = record(
+    {
+        "points": record(
+            {"folder": string, "moved": whole(0), "kept": whole(0)},
+            {"description": WEIGHTS, "members": list_of(text())},
+        ),
+        "share": number(0, 1),
+    }
+)
 _META = record(
     {
         "spec": map_of(anything),
@@ -100,7 +109,7 @@ _META = record(
         "augmentation": maybe(_AUGMENTATION),
         "validation_faces": list_of(string),
         "after": WEIGHTS,
-        "teacher": record({"networks": list_of(WEIGHTS), "share": number(0, 1)}),
+        "teacher": either(_BY_POINTS, record({"networks": list_of(WEIGHTS), "share": number(0, 1)})),
         "seed": whole(0, 2**64),
         "fresh": maybe(either(truth, map_of(anything))),
         "copies": whole(0),

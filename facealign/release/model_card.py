@@ -8,7 +8,7 @@ from typing import Any
 
 from facealign.crops.model_spec import ModelSpec
 from facealign.datasets.validation_300w import FACES
-from facealign.networks.recipes import FIELDS_LEFT_OUT, NUMBERS, Recipe
+from facealign.networks.recipes import CHOICES, FIELDS_LEFT_OUT, NUMBERS, Recipe
 from facealign.training.lineage import runs_before
 from facealign.training.log import LogRow
 
@@ -98,7 +98,7 @@ def _changes(trained: Mapping[str, Any], recipe: Recipe) -> str:
     own = dataclasses.asdict(recipe)
     changes = [
         f"{name} {trained[name]} (the recipe's: {own[name]})"
-        for name in ("lr_policy", *NUMBERS)
+        for name in (*CHOICES, *NUMBERS)
         if name in trained and trained[name] != own[name]
     ]
     text = f"Trained with other settings: {', '.join(changes)}."
@@ -194,11 +194,25 @@ def _augmentation(data: Mapping[str, Any], on_the_fly: Mapping[str, Any] | None)
 
 
 def _teacher(teacher: Mapping[str, Any]) -> str:
-    networks = [f"`{file['weights']}` (sha256 {file['sha256']})" for file in teacher["networks"]]
+    distilled = f"landmarks distilled with weight {teacher['share']:g} from"
+    if "points" in teacher:
+        return f"{distilled} {_points(teacher['points'])}"
+    return f"{distilled} the predictions of {' and '.join(map(_file, teacher['networks']))}"
+
+
+def _points(points: Mapping[str, Any]) -> str:
+    """A folder of predicted landmarks: what made it, and for how many faces it has any."""
+    members = f" the predictions of {' and '.join(points['members'])} in" if points.get("members") else ""
+    described = f", described by {_file(points['description'])}" if "description" in points else ""
+    faces = points["moved"] + points["kept"]
     return (
-        f"landmarks distilled with weight {teacher['share']:g} from the predictions of "
-        f"{' and '.join(networks)}"
-    )
+        f"{members} a folder of landmarks{described}, which has {points['moved']} of the {faces} faces; the "
+        "others keep their annotation"
+    ).lstrip()
+
+
+def _file(file: Mapping[str, str]) -> str:
+    return f"`{file['weights']}` (sha256 {file['sha256']})"
 
 
 def _loss(recipe: Recipe) -> str:

@@ -4,12 +4,13 @@ The plan itself is data, in reproduction_plan.toml, which explains its keys.
 """
 
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from facealign.datasets.sample import Sample
+from facealign.datasets.sample import Sample, turned_name
+from facealign.datasets.split import split
 from facealign.datasets.validation_300w import in_validation
 from facealign.networks.recipes import recipe_named
 
@@ -49,6 +50,26 @@ class LmdbRow:
     options: str = ""
     after: str | None = None
     teacher: Sequence[str] = ()
+    points: str | None = None
+    turned: str | None = None
+
+
+@dataclass(frozen=True)
+class PointsRow:
+    """A row of the plan that annotates the photos; the plan's file explains its keys."""
+
+    points: str
+    cascade: tuple[str, str]
+    minutes: float
+
+
+@dataclass(frozen=True)
+class TurnedRow:
+    """A row of the plan that turns faces, and finds them; the plan's file explains its keys."""
+
+    turned: str
+    options: str
+    minutes: float
 
 
 @dataclass(frozen=True)
@@ -68,17 +89,34 @@ class RunRow:
     first: str | None = None
 
 
-def plan(photos: Path, work: Path, samples: Collection[Sample], scale: float = 1.0) -> list[PlannedStep]:
+Row = LmdbRow | PointsRow | TurnedRow | RunRow
+_KINDS: tuple[tuple[str, Callable[..., Row]], ...] = (
+    ("lmdb", LmdbRow),
+    ("run", RunRow),
+    ("points", PointsRow),
+    ("turned", TurnedRow),
+)
+"""What a row makes, and its class; the first of these keys that a row has tells it."""
+
+
+def plan(
+    photos: Path,
+    work: Path,
+    samples: Collection[Sample],
+    scale: float = 1.0,
+    mesh: Path | None = None,
+) -> list[PlannedStep]:
     """The steps in order, the best weights first; all results go to `work`.
 
-    samples: the faces in `photos`; scale: factor of all iterations, below 1 for a trial.
+    samples: the faces in `photos`; scale: factor of all iterations, below 1 for a trial; mesh: an interpreter
+    with mediapipe; without one no faces are turned, and the teacher's landmarks are the cascade's alone.
     """
     described = tomllib.loads(PLAN.read_text(encoding="utf-8"))
-    rows = [LmdbRow(**row) if "lmdb" in row else RunRow(**row) for row in described["step"]]
-    commands = _Commands(photos, work, samples, scale, described, rows)
+    rows: list[Row] = [next(kind for key, kind in _KINDS if key in row)(**row) for row in described["step"]]
+    commands = _Commands(photos, work, samples, scale, mesh, described, rows)
     steps = [commands.boxes()]
     for row in rows:
-        steps += [commands.lmdb(row)] if isinstance(row, LmdbRow) else commands.run(row)
+        steps += commands.steps(row)
     return steps
 
 
@@ -103,14 +141,20 @@ class _Commands:
         work: Path,
         samples: Collection[Sample],
         scale: float,
+        mesh: Path | None,
         described: Mapping[str, Any],
-        rows: Sequence[LmdbRow | RunRow],
+        rows: Sequence[Row],
     ) -> None:
-        self.photos, self.work, self.scale = photos, work, scale
+        self.photos, self.work, self.scale, self.mesh = photos, work, scale, mesh
         self.options: Mapping[str, str] = described["options"]
         self.weights: Mapping[str, float] = described["weights"]
         self.runs = {row.run: row for row in rows if isinstance(row, RunRow)}
         self.folders = {sample.subset for sample in samples if not sample.is_test}
+        trained_on = split(list(samples), 0.0, 0)[0] if mesh is not None else []
+        self.turned_folders = {
+            PurePosixPath(turned_name(sample.relative, 1)).parent.as_posix() for sample in trained_on
+        }
+        self.lmdbs = {row.lmdb: row for row in rows if isinstance(row, LmdbRow)}
         self.validation_is_fixed = any(map(in_validation, samples))
         self.share = len(samples) / FACES
         self.boxes_file = work / "boxes.json"
@@ -119,17 +163,61 @@ class _Commands:
         command = ("detect-faces", "--data", str(self.photos), "--output", str(self.boxes_file))
         return PlannedStep("boxes", command, 3 * self.share, self.boxes_file)
 
+    def steps(self, row: Row) -> list[PlannedStep]:
+        if isinstance(row, RunRow):
+            return self.run(row)
+        if isinstance(row, LmdbRow):
+            return [self.lmdb(row)]
+        return [self.points(row)] if isinstance(row, PointsRow) else self.turned(row)
+
+    def points(self, row: PointsRow) -> PlannedStep:
+        output = self.work / row.points
+        command = (
+            *("annotate", "--photos", str(self.photos), "--boxes", str(self.boxes_file)),
+            *("--output", str(output), "--cascade", *(str(self._released(run)) for run in row.cascade)),
+            *(("--no-mesh",) if self.mesh is None else ("--mesh", str(self.mesh))),
+        )
+        needs = ("boxes", *(f"{run}: release" for run in row.cascade))
+        return PlannedStep(row.points, command, row.minutes * self.share, output, needs)
+
+    def turned(self, row: TurnedRow) -> list[PlannedStep]:
+        """Turned faces, and the boxes of all faces with them; none without the face mesh."""
+        if self.mesh is None:
+            return []
+        output, boxes = self.work / row.turned, self._boxes_with(row.turned)
+        command = (
+            *("turn-faces", "--data", str(self.photos), "--output", str(output)),
+            *("--mesh", str(self.mesh), *self._words(row.options)),
+        )
+        found = ("detect-faces", "--data", str(self.photos), str(output), "--output", str(boxes))
+        return [
+            PlannedStep(row.turned, command, row.minutes * self.share, output),
+            PlannedStep(f"{row.turned}: boxes", found, 6 * self.share, boxes, (row.turned,)),
+        ]
+
     def lmdb(self, row: LmdbRow) -> PlannedStep:
         output = self.work / row.lmdb
         after = [row.after] if row.after else []
+        turned = [row.turned] if row.turned and self.mesh is not None else []
+        boxes = self._boxes_with(turned[0]) if turned else self.boxes_file
         command = (
-            *("make-lmdb", "--data", str(self.photos), "--boxes", str(self.boxes_file)),
-            *("--output", str(output), *self._words(row.options)),
+            *("make-lmdb", "--data", str(self.photos), *(str(self.work / name) for name in turned)),
+            *("--boxes", str(boxes), "--output", str(output), *self._words(row.options)),
             *(word for run in after for word in ("--after", str(self._released(run)))),
             *(("--teacher", *(str(self._released(run)) for run in row.teacher)) if row.teacher else ()),
+            *(("--teacher-points", str(self.work / row.points)) if row.points else ()),
         )
-        needs = ("boxes", *(f"{run}: release" for run in dict.fromkeys((*after, *row.teacher))))
+        needs = (
+            *(f"{name}: boxes" for name in turned or ()),
+            *(() if turned else ("boxes",)),
+            *((row.points,) if row.points else ()),
+            *(f"{run}: release" for run in dict.fromkeys((*after, *row.teacher))),
+        )
         return PlannedStep(row.lmdb, command, row.minutes * self.share, output, needs)
+
+    def _boxes_with(self, turned: str) -> Path:
+        """Boxes of the photos and of a folder of turned faces."""
+        return self.work / f"boxes_{turned}.json"
 
     def run(self, row: RunRow) -> list[PlannedStep]:
         """The training of a row and, if it says so, its figures and its release."""
@@ -176,6 +264,8 @@ class _Commands:
         if not row.folders:
             return ()
         present = self.folders.intersection(row.folders) or self.folders
+        if self.lmdbs[row.data].turned is not None:
+            present = present | (self.turned_folders & row.weights.keys())
         return ("--on-the-fly", "--weigh", *weights_of(present, {**self.weights, **row.weights}))
 
     def _directory(self, row: RunRow) -> Path:

@@ -500,7 +500,7 @@ def test_folders_are_searched_to_the_bottom_and_what_is_passed_over_is_named(pho
         (folder / name).mkdir(parents=True)
     for name in ("a.png", "more/a.png", "more/below/b.png"):
         cv2.imwrite(str(folder / name), photo)
-    for name in ("b.heic", "more/c.heic", "notes.txt", ".hidden", "none/d.xyz"):
+    for name in ("b.xcf", "more/c.xcf", "notes.txt", ".hidden", "none/d.xyz"):
         (folder / name).write_bytes(b"")
     arguments = ["--images", folder, tmp_path / "no*", folder / "none"]
     for _ in range(2):
@@ -514,7 +514,7 @@ def test_folders_are_searched_to_the_bottom_and_what_is_passed_over_is_named(pho
     assert [line.split(": ", 1)[1].split(";")[0] for line in lines] == [
         f"{tmp_path / 'no*'}: nothing has such a name",
         f"{folder / 'none'}: no image in it",
-        f"{folder / 'b.heic'} and 1 more of this kind: not a format that is read",
+        f"{folder / 'b.xcf'} and 1 more of this kind: not a format that is read",
         f"{folder / 'none' / 'd.xyz'} and 1 more of this kind: not a format that is read",
     ]
     nothing = demo(folder / "none", "--output", out)

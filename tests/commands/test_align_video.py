@@ -1,5 +1,6 @@
 """`facealign align --video` on videos whose motion is known."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,10 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
+from facealign.commands import align_video
 from facealign.errors import FaceAlignError
 from facealign.geometry.affine import apply
 from facealign.geometry.landmarks import inter_ocular
 from facealign.inference.face_aligner import FaceAligner
+from facealign.video.reading import Video
 from tests.commands.aligning import contents, images_of, run_align  # noqa: F401
 from tests.video.moving_face import frames, photo, slowly_to_the_right, turned, write_video
 
@@ -114,6 +117,38 @@ def test_a_turned_video_stays_turned(clip, tmp_path, run_align):  # noqa: F811
     assert {(entry["width"], entry["height"]) for entry in images_of(tmp_path / "out")} == {(320, 240)}
     images, _ = read(tmp_path / "out" / "phone.mp4")
     assert images[0].shape == (240, 320, 3)
+
+
+class Camera(Video):
+    """A camera that shows a file at half its rate, in front of which somebody presses Ctrl-C.
+
+    No camera is at hand: all but the device is as it is.
+    """
+
+    def __init__(self, source):
+        super().__init__(source)
+        self.is_camera, self.name, self.length = True, "camera 0", None
+
+    def frames(self):
+        for frame in super().frames():
+            yield dataclasses.replace(frame, time=2 * frame.number / self.rate)
+            if frame.number == 19:
+                raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_a_camera_s_recording(clip, tmp_path, run_align, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(align_video, "Video", Camera)
+    out = tmp_path / "out"
+    for _ in range(2):  # the second recording is a new one
+        printed = run_align("--video", clip, *OPTIONS, "--output", out).out
+        entries = images_of(out)
+        assert printed.startswith(f"{out / 'landmarks.json'}: {len(entries)} frames")
+        assert sorted(contents(out)) == ["camera_0.mp4", "landmarks.json"]
+        assert 5 < len(entries) <= 20
+        assert [entry["frame"] for entry in entries] == list(range(len(entries)))
+        assert {entry["file"] for entry in entries} == {"camera 0"}
+        images, rate = read(out / "camera_0.mp4")
+        assert len(images) / rate == pytest.approx(entries[-1]["time"], abs=2.5 / rate)
 
 
 def test_points_of_frames_lie_beside_them(clip, tmp_path, run_align):  # noqa: F811

@@ -34,6 +34,7 @@ from facealign.geometry.boxes import box_from_landmarks
 from facealign.inference.face_aligner import FaceAligner
 from facealign.io.images import read_image
 from facealign.lmdb.context_crop_writer import read_faces
+from facealign.lmdb.meta import read_meta
 from facealign.lmdb.pairs import pairs_bytes, read_part
 from tests.dotted_photos import ground_of, write_photo
 from tests.upright_face import upright_face
@@ -528,6 +529,7 @@ def test_faces_turned_away_are_not_trained_on_but_may_validate(tmp_path):
         ["--on-the-fly", "--copies-of", "afw=1"],
         ["--teacher"],
         ["--teacher", "one.onnx", "two.onnx", "three.onnx"],
+        ["--teacher", "one.onnx", "--teacher-points", "here"],
         ["--teacher", "one.onnx", "--distillation-weight", "1.5"],
         ["--teacher", "one.onnx", "--distillation-weight", "nan"],
     ],
@@ -666,8 +668,58 @@ def test_a_teacher_moves_the_landmarks_to_train_on_and_no_others(few, tmp_path):
     assert (np.abs(annotated - moved).max(axis=1) > 1e-3).all()
 
 
+def test_points_of_a_folder_move_the_landmarks_to_train_on_and_are_described(few, tmp_path):
+    """The folder lacks one training face; its description names two members."""
+    points, plain, output = tmp_path / "points", tmp_path / "plain", tmp_path / "out"
+    arguments = ("--on-the-fly", "--workers", 1, *COMMON)
+    assert tool("--data", few, "--output", plain, *arguments).returncode == 0
+    samples = {sample.relative: sample for sample in scan(few).samples}
+    trained = sorted(set(samples) - set(meta_of(plain)["validation_faces"]))
+    shift = np.array([3.0, -2.0])
+    for name in trained[1:]:
+        write_pts((points / name).with_suffix(".pts"), samples[name].points + shift)
+    files = [{"weights": "one.onnx", "sha256": "1a"}]
+    members = [{"name": "a cascade", "files": files}, {"name": "a mesh", "files": []}]
+    (points / "annotations.json").write_text(json.dumps({"settings": {"members": members}}))
+    distillation = ("--teacher-points", points, "--distillation-weight", 0.5)
+    result = tool("--data", few, "--output", output, *arguments, *distillation)
+    assert result.returncode == 0, result.stderr
+    assert f"1 faces without landmarks in {points} keep their annotation" in result.stdout
+    read = [
+        {ground_of(face.pixels): face.points for _, face in read_faces(made, "train")}
+        for made in (plain, output)
+    ]
+    for name in trained:
+        ground = ground_of(read_image(samples[name].path))
+        reduced = np.ptp(read[0][ground], axis=0) / np.ptp(samples[name].points, axis=0)
+        wanted = shift * 0 if name == trained[0] else shift * 0.5 * reduced
+        np.testing.assert_allclose(read[1][ground] - read[0][ground], wanted + np.zeros((68, 2)), atol=1e-3)
+    for name in ("val_images", "val_landmarks"):
+        assert entries(output, name) == entries(plain, name)
+    digest = hashlib.sha256((points / "annotations.json").read_bytes()).hexdigest()
+    assert meta_of(output)["teacher"] == {
+        "points": {
+            "folder": "points",
+            "moved": len(trained) - 1,
+            "kept": 1,
+            "description": {"weights": "annotations.json", "sha256": digest},
+            "members": ["a cascade", "a mesh"],
+        },
+        "share": 0.5,
+    }
+    read_meta(output)
+
+    shutil.move(points / trained[1].split("/")[0], points / "elsewhere")
+    none = failure(tool("--data", few, "--output", tmp_path / "none", *arguments, *distillation))
+    assert f"{points}: has the landmarks of no face, such as " in none
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_teacher_that_is_none_is_one_line(few, tmp_path):
     assert "nothing.onnx" in failure(small(few, tmp_path / "out", "--teacher", tmp_path / "nothing.onnx"))
+    assert "nowhere: no such" in failure(
+        small(few, tmp_path / "out", "--teacher-points", tmp_path / "nowhere")
+    )
     assert not (tmp_path / "out").exists()
 
 

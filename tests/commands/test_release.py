@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 
 from facealign.caffe_files.caffemodel import read_weights
 from facealign.caffe_files.proto import caffe_pb2
+from facealign.commands.release import rounded
 from facealign.datasets.sample import Sample
+from facealign.errors import FaceAlignError
 from facealign.evaluation.figures import results
 from facealign.evaluation.measure import Measurement
 from facealign.evaluation.results_file import write_results
@@ -172,6 +175,25 @@ def test_the_card_names_the_networks_that_moved_the_landmarks(run, data, tmp_pat
     ) in card
 
 
+def test_the_card_names_the_folder_of_points_that_moved_the_landmarks(run, data, tmp_path):
+    points = {
+        "folder": "teacher",
+        "moved": 90,
+        "kept": 10,
+        "description": {"weights": "annotations.json", "sha256": "1a"},
+        "members": ["a cascade", "a mesh"],
+    }
+    meta = data / "meta.json"
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "teacher": {"points": points, "share": 0.5}}))
+    assert release("--run", run, "--data", data, "--output", tmp_path / "models").returncode == 0
+    card = " ".join((tmp_path / "models" / "mobilenet_v2_stage2.md").read_text().split())
+    assert (
+        "landmarks distilled with weight 0.5 from the predictions of a cascade and a mesh in a folder of "
+        "landmarks, described by `annotations.json` (sha256 1a), which has 90 of the 100 faces; the others "
+        "keep their annotation"
+    ) in card
+
+
 def test_the_card_tells_the_runs_before(run, data, tmp_path):
     described = json.loads((run / "run.json").read_text())
     stage3 = dataclasses.asdict(recipe_named("mobilenet_v2/stage3"))
@@ -237,6 +259,25 @@ def test_the_same_run_is_released_to_the_same_bytes(run, data, tmp_path):
     for path in (tmp_path / "a").iterdir():
         if path.suffix != ".json":  # names the deploy net relative to its folder
             assert (tmp_path / "b" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_half_precision_is_11_bits_and_compresses(run, data, tmp_path):
+    for models, options in (("whole", ()), ("half", ("--half",))):
+        done = release("--run", run, "--data", data, "--output", tmp_path / models, *options)
+        assert done.returncode == 0, done.stderr
+    file = "mobilenet_v2_stage2.caffemodel"
+    rounded = read_weights(tmp_path / "half" / file)
+    for layer, arrays in read_weights(tmp_path / "whole" / file).items():
+        for ours, exact in zip(rounded[layer], arrays, strict=True):
+            np.testing.assert_allclose(ours, exact, rtol=2**-11, atol=2**-25)
+    sizes = [len(zlib.compress((tmp_path / models / file).read_bytes())) for models in ("whole", "half")]
+    assert sizes[1] < 0.65 * sizes[0]
+    assert "half precision" in (tmp_path / "half" / file).with_suffix(".md").read_text()
+
+
+def test_a_weight_beyond_half_precision_is_refused():
+    with pytest.raises(FaceAlignError, match="too large"):
+        rounded({"fc4": [np.array([1.0, 7e4], np.float32)]}, "run")
 
 
 def evaluated(path, subset="validation", **settings):

@@ -10,8 +10,8 @@ import pytest
 
 from facealign.datasets.folders_300w import FOLDERS_300W
 from facealign.datasets.pts import write_pts
-from facealign.datasets.sample import POOLED, Sample, eval_subsets, group_of
-from facealign.datasets.scan import scan
+from facealign.datasets.sample import POOLED, Sample, eval_subsets, group_of, turned_name
+from facealign.datasets.scan import faces_in, scan
 from facealign.errors import FaceAlignError
 
 POINTS = np.random.default_rng(0).uniform(10, 90, (68, 2))
@@ -300,50 +300,57 @@ def test_the_order_is_that_of_the_names(tmp_path):
     assert [relative for relative, _ in found(tmp_path)] == names
 
 
-@pytest.mark.parametrize(
-    ("relative", "group"),
-    [
-        # AFW and HELEN: number of the photo, number of the face.
-        ("300w/afw/134212_1.jpg", "photo 134212"),
-        ("300w/afw/134212_2.jpg", "photo 134212"),
-        ("300w/afw/1051618982_1.jpg", "photo 1051618982"),
-        ("300w/helen/trainset/100032540_1.jpg", "photo 100032540"),
-        ("300w/helen/testset/3266693323_1.jpg", "photo 3266693323"),
-        ("helen_256/2302987350_1.jpg", "photo 2302987350"),
-        # LFPW has a photo of each number in both its folders.
-        ("300w/lfpw/trainset/image_0001.png", "300w/lfpw/trainset image_0001"),
-        ("300w/lfpw/testset/image_0001.png", "300w/lfpw/testset image_0001"),
-        ("300w/ibug/image_003_1.jpg", "300w/ibug image_003"),
-        ("300w/ibug/image_004_1.jpg", "300w/ibug image_004"),
-        ("300w/ibug/image_018.jpg", "300w/ibug image_018"),
-        ("300w/ibug/image_092 _01.jpg", "300w/ibug image_092"),
-        # 300W-LP: the set, the name there, number of the view.
-        ("300W_LP/AFW/AFW_134212_1_0.jpg", "photo 134212"),
-        ("300W_LP/AFW/AFW_134212_2_13.jpg", "photo 134212"),
-        ("300W_LP/AFW_Flip/AFW_134212_1_4.jpg", "photo 134212"),
-        ("300W_LP/HELEN/HELEN_100032540_1_12.jpg", "photo 100032540"),
-        ("300W_LP/LFPW/LFPW_image_train_0001_0.jpg", "300w/lfpw/trainset image_0001"),
-        ("300W_LP/LFPW/LFPW_image_test_0001_16.jpg", "300w/lfpw/testset image_0001"),
-        ("300W_LP/IBUG/IBUG_image_003_1_7.jpg", "300w/ibug image_003"),
-        ("300W_LP/IBUG/IBUG_image_018_7.jpg", "300w/ibug image_018"),
-        ("300W_LP/IBUG/IBUG_image_092 _01_0.jpg", "300w/ibug image_092"),
-        # Persons, within their folder.
-        ("youtube_faces/Abdel_Aziz_Al-Hakim_00.jpg", "youtube_faces Abdel_Aziz_Al-Hakim"),
-        ("youtube_faces/Abdel_Aziz_Al-Hakim_41.jpg", "youtube_faces Abdel_Aziz_Al-Hakim"),
-        ("youtube_faces/Aaron_Eckhart_7.jpg", "youtube_faces Aaron_Eckhart"),
-        ("LFW/Aaron_Eckhart_0001.jpg", "LFW Aaron_Eckhart"),
-        # Names that tell nothing are groups of their own.
-        ("menpo/semifrontal/aflw__face_40049.jpg", "menpo/semifrontal/aflw__face_40049.jpg"),
-        ("mine/me.jpg", "mine/me.jpg"),
-        ("mine/face_001.jpg", "mine/face_001.jpg"),
-        ("mine/IMG_0001.jpg", "mine/IMG_0001.jpg"),
-        ("other/Aaron_Eckhart_7.jpg", "other/Aaron_Eckhart_7.jpg"),
-        ("mine/IMG_20240101.jpg", "mine/IMG_20240101.jpg"),
-        ("mine/0001.jpg", "mine/0001.jpg"),
-    ],
-)
+GROUPS = [
+    # AFW and HELEN: number of the photo, number of the face.
+    ("300w/afw/134212_1.jpg", "photo 134212"),
+    ("300w/afw/134212_2.jpg", "photo 134212"),
+    ("300w/afw/1051618982_1.jpg", "photo 1051618982"),
+    ("300w/helen/trainset/100032540_1.jpg", "photo 100032540"),
+    ("300w/helen/testset/3266693323_1.jpg", "photo 3266693323"),
+    ("helen_256/2302987350_1.jpg", "photo 2302987350"),
+    # LFPW has a photo of each number in both its folders.
+    ("300w/lfpw/trainset/image_0001.png", "300w/lfpw/trainset image_0001"),
+    ("300w/lfpw/testset/image_0001.png", "300w/lfpw/testset image_0001"),
+    ("300w/ibug/image_003_1.jpg", "300w/ibug image_003"),
+    ("300w/ibug/image_004_1.jpg", "300w/ibug image_004"),
+    ("300w/ibug/image_018.jpg", "300w/ibug image_018"),
+    ("300w/ibug/image_092 _01.jpg", "300w/ibug image_092"),
+    # 300W-LP: the set, the name there, number of the view.
+    ("300W_LP/AFW/AFW_134212_1_0.jpg", "photo 134212"),
+    ("300W_LP/AFW/AFW_134212_2_13.jpg", "photo 134212"),
+    ("300W_LP/AFW_Flip/AFW_134212_1_4.jpg", "photo 134212"),
+    ("300W_LP/HELEN/HELEN_100032540_1_12.jpg", "photo 100032540"),
+    ("300W_LP/LFPW/LFPW_image_train_0001_0.jpg", "300w/lfpw/trainset image_0001"),
+    ("300W_LP/LFPW/LFPW_image_test_0001_16.jpg", "300w/lfpw/testset image_0001"),
+    ("300W_LP/IBUG/IBUG_image_003_1_7.jpg", "300w/ibug image_003"),
+    ("300W_LP/IBUG/IBUG_image_018_7.jpg", "300w/ibug image_018"),
+    ("300W_LP/IBUG/IBUG_image_092 _01_0.jpg", "300w/ibug image_092"),
+    # Persons, within their folder.
+    ("youtube_faces/Abdel_Aziz_Al-Hakim_00.jpg", "youtube_faces Abdel_Aziz_Al-Hakim"),
+    ("youtube_faces/Abdel_Aziz_Al-Hakim_41.jpg", "youtube_faces Abdel_Aziz_Al-Hakim"),
+    ("youtube_faces/Aaron_Eckhart_7.jpg", "youtube_faces Aaron_Eckhart"),
+    ("LFW/Aaron_Eckhart_0001.jpg", "LFW Aaron_Eckhart"),
+    # Names that tell nothing are groups of their own.
+    ("menpo/semifrontal/aflw__face_40049.jpg", "menpo/semifrontal/aflw__face_40049.jpg"),
+    ("mine/me.jpg", "mine/me.jpg"),
+    ("mine/face_001.jpg", "mine/face_001.jpg"),
+    ("mine/IMG_0001.jpg", "mine/IMG_0001.jpg"),
+    ("other/Aaron_Eckhart_7.jpg", "other/Aaron_Eckhart_7.jpg"),
+    ("mine/IMG_20240101.jpg", "mine/IMG_20240101.jpg"),
+    ("mine/0001.jpg", "mine/0001.jpg"),
+]
+"""Path of an image, and its group."""
+
+
+@pytest.mark.parametrize(("relative", "group"), GROUPS)
 def test_the_group_that_a_name_tells(relative, group):
     assert group_of(relative) == group
+
+
+@pytest.mark.parametrize(("relative", "group"), GROUPS)
+def test_a_turned_face_belongs_to_the_group_of_the_face(relative, group):
+    assert group_of(turned_name(relative, 1)) == group
+    assert group_of(f"turned/{turned_name(relative, 12)}") == group
 
 
 def test_samples_know_their_group(release):
@@ -423,7 +430,12 @@ def test_the_folders_of_300_w_are_known_however_they_are_spelt(tmp_path, start):
 def test_sets_made_of_300_w_have_folders_of_the_same_names_and_are_not_it(tmp_path):
     put(tmp_path / "300W_LP" / "AFW", "AFW_134212_1_0")
     put(tmp_path / "300W-LP" / "IBUG", "IBUG_image_003_1_0")
-    assert not any(sample.is_300w for sample in scan(tmp_path).samples)
+    put(tmp_path / "300w_turned" / "helen" / "trainset", "100032540_1_turned1")
+    put(tmp_path / "300w_turned" / "ibug", "image_003_1_turned1")
+    samples = scan(tmp_path).samples
+    assert len(samples) == 4
+    assert not any(sample.is_300w for sample in samples)
+    assert sum(sample.is_test for sample in samples) == 2
 
 
 @pytest.mark.parametrize(
@@ -517,3 +529,31 @@ def test_two_images_that_would_be_known_by_one_name_are_told(tmp_path):
     assert [one.relative for one in result.samples] == ["300w/afw/134212_1.jpg"]
     ((_, reason),) = result.skipped
     assert "a second image known as 300w/afw/134212_1.jpg" in reason
+
+
+def test_several_roots_are_as_one_that_holds_their_folders(release, tmp_path):
+    together = [(sample.relative, sample.subset) for sample in scan(release).samples]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("300w", "menpo"):
+        (release / name).rename(elsewhere / name)
+    result = faces_in(release, elsewhere)
+    assert [(sample.relative, sample.subset) for sample in result.samples] == together
+    assert result.profiles == 2
+
+
+def test_two_roots_that_know_images_by_one_name_are_refused(tmp_path):
+    for root in ("a", "b"):
+        put(tmp_path / root / "mine", "me")
+    with pytest.raises(
+        FaceAlignError, match=r"b/mine/me\.jpg: known as mine/me\.jpg, as .*a/mine/me\.jpg is"
+    ):
+        faces_in(tmp_path / "a", tmp_path / "b")
+
+
+def test_of_several_roots_one_may_be_empty_but_not_all(release, tmp_path):
+    (tmp_path / "none").mkdir()
+    both = faces_in(tmp_path / "none", release)
+    assert [sample.relative for sample in both.samples] == [name for name, _ in found(release)]
+    with pytest.raises(FaceAlignError, match="none: no image with 68 points"):
+        faces_in(tmp_path / "none")

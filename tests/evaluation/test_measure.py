@@ -21,6 +21,7 @@ from facealign.evaluation.measure import (
     measure,
 )
 from facealign.evaluation.results_file import read_results, write_results
+from tests.upright_face import upright_face
 
 FOLDERS = {"helen/testset": 3, "lfpw/testset": 2, "ibug": 4, "afw": 1}
 SETTINGS = {"method": "oracle", "input": "64x64", "boxes": "landmarks"}
@@ -302,8 +303,41 @@ def test_errors_are_told_apart_by_group_and_pose(root):
             assert row[f"nme_{name}"] == pytest.approx(expected, abs=1e-9)
             low, high = row[f"nme_{name}_interval"]
             assert low - 1e-9 <= expected <= high + 1e-9
-    for by in ("yaw", "pitch"):
-        assert sum(row["images"] for (kind, _), row in rows.items() if kind == by) == 10
+    for by, faces in (("yaw", 10), ("pitch", 10), ("box overlap", 9), ("face size", 10)):
+        assert sum(row["images"] for (kind, _), row in rows.items() if kind == by) == faces
+
+
+def test_faces_are_told_apart_by_their_box_and_size(root):
+    points = 120 + 60 * upright_face()
+    tight = np.concatenate([points.min(axis=0), points.max(axis=0)])
+    cut = tight - np.array([0, 0, 0, 0.42 * (tight[3] - tight[1])])  # the rest has 0.58 of its area
+    samples = [dataclasses.replace(sample, points=points) for sample in scan(root).samples[:2]]
+    samples[1] = dataclasses.replace(samples[1], points=3 * points)
+    boxes = {samples[0].relative: tight, samples[1].relative: 3 * cut}
+    measured = measure(
+        samples, lambda sample, image: boxes[sample.relative], lambda image, boxes: points[None]
+    )
+    rows = {(row["by"], row["name"]): row["images"] for row in breakdown(samples, measured)}
+    assert {name: rows[by, name] for by, name in rows if by == "box overlap"} == {
+        "0.5 to 0.6": 1,
+        "0.7 or more": 1,
+    }
+    assert {name: rows[by, name] for by, name in rows if by == "face size"} == {
+        "less than 75 pixels": 1,
+        "150 to 300 pixels": 1,
+    }
+
+
+def test_what_was_compared_is_kept_for_every_face(root):
+    missed = scan(root).samples[0]
+    data = evaluate(root, Oracle(lambda points: points + np.array([3.0, 4.0]), missed=[missed.relative]))
+    assert list(data["faces"]) == list(data["errors"])
+    assert data["faces"][missed.relative]["predicted"] is data["faces"][missed.relative]["box"] is None
+    for sample in scan(root).samples[1:]:
+        face = data["faces"][sample.relative]
+        np.testing.assert_allclose(face["truth"], sample.points, atol=0.0051)
+        np.testing.assert_allclose(face["predicted"], sample.points + np.array([3.0, 4.0]), atol=0.0051)
+        np.testing.assert_allclose(face["box"], box_of_annotation(sample, None), atol=0.0051)
 
 
 @pytest.mark.parametrize(

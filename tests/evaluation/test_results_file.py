@@ -25,15 +25,19 @@ def data(tmp_path_factory):
 
 
 def places(value, path=()):
-    """The way to every part of nested dictionaries and lists."""
-    keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    """The way to every part of nested dictionaries and lists; of a long list, to its first and last."""
+    keys = value.keys() if isinstance(value, dict) else ends(value) if isinstance(value, list) else ()
     for key in keys:
         yield (*path, key)
         yield from places(value[key], (*path, key))
 
 
-def changed(data, path, how):
-    other = copy.deepcopy(data)
+def ends(values):
+    return range(len(values)) if len(values) < 20 else (0, len(values) - 1)
+
+
+def changed(text, path, how):
+    other = json.loads(text)
     part = other
     for key in path[:-1]:
         part = part[key]
@@ -47,10 +51,11 @@ def changed(data, path, how):
 def test_any_part_gone_or_of_another_type_is_no_traceback(data, tmp_path):
     path = tmp_path / "evaluation.json"
     refused = []
-    ways = list(places(json.loads(json.dumps(data))))
+    sound = json.dumps(data)
+    ways = list(places(json.loads(sound)))
     for place in ways:
         for how in ("gone", "text", None, [], {}, True, 1e300):
-            path.write_text(json.dumps(changed(data, place, how)))
+            path.write_text(json.dumps(changed(sound, place, how)))
             try:
                 read = read_results(path)
             except FaceAlignError as error:
@@ -67,3 +72,40 @@ def test_any_part_gone_or_of_another_type_is_no_traceback(data, tmp_path):
 def test_a_sound_one_comes_back(data, tmp_path):
     write_results(tmp_path / "evaluation.json", data)
     assert read_results(tmp_path / "evaluation.json") == json.loads(json.dumps(data))
+
+
+def test_a_file_of_an_earlier_version_has_no_faces(data, tmp_path):
+    earlier = {name: data[name] for name in data if name != "faces"}
+    write_results(tmp_path / "evaluation.json", earlier)
+    assert read_results(tmp_path / "evaluation.json") == json.loads(json.dumps(earlier))
+
+
+def test_a_face_is_one_line(data, tmp_path):
+    write_results(tmp_path / "evaluation.json", data)
+    lines = [line.strip().rstrip(",") for line in (tmp_path / "evaluation.json").read_text().splitlines()]
+    face = data["faces"]["300w/afw/image_0.png"]
+    assert f'"300w/afw/image_0.png": {json.dumps(face)}' in lines
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda face: face.update(predicted=None), "whether it was found"),
+        (lambda face: face.update(box=None), "whether it was found"),
+        (lambda face: face.update(truth=[[1.0, 2.0]] * 68), "eyes in one place"),
+    ],
+)
+def test_a_face_that_contradicts_itself_is_refused(data, tmp_path, change, said):
+    other = copy.deepcopy(data)
+    change(other["faces"]["300w/afw/image_0.png"])
+    write_results(tmp_path / "evaluation.json", other)
+    with pytest.raises(FaceAlignError, match=said):
+        read_results(tmp_path / "evaluation.json")
+
+
+def test_a_face_without_errors_is_refused(data, tmp_path):
+    other = copy.deepcopy(data)
+    del other["errors"]["300w/afw/image_0.png"], other["members"]["afw"]
+    write_results(tmp_path / "evaluation.json", other)
+    with pytest.raises(FaceAlignError, match="which errors lacks"):
+        read_results(tmp_path / "evaluation.json")

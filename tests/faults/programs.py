@@ -18,6 +18,7 @@ from tests.video.moving_face import frames, slowly_to_the_right, write_video
 MADE = "made"
 PROGRAMS = {
     "detect-faces": "detect-faces --data faces --output made/boxes.json --workers 1",
+    "annotate": "annotate --photos photos --output made/annotated --no-mesh --workers 1",
     "make-lmdb": "make-lmdb --data faces --boxes landmarks --output made/lmdb --copies 2 --validation 0.4 "
     "--workers 1 --keep-copies",
     "make-lmdb --on-the-fly": "make-lmdb --data faces --boxes landmarks --output made/lmdb --on-the-fly "
@@ -33,7 +34,8 @@ PROGRAMS = {
     "align, a video": "align --video clip.mp4 --weights weights.onnx --engine onnx --turns never "
     "--output made/aligned",
     "make-prototxt": "make-prototxt --output made/prototxt",
-    "report": "report evaluation.json --output made/report.md --plot made/report.png",
+    "report": "report evaluation.json --output made/report.md --plot made/report.png --html made/report.html "
+    "--data faces --log run",
 }
 OTHERWISE = {
     "detect-faces": "--min-face 60",

@@ -42,7 +42,7 @@ from facealign.errors import FaceAlignError
 from facealign.evaluation.ced_plot import curves
 from facealign.evaluation.figures import results
 from facealign.evaluation.markdown_report import markdown
-from facealign.evaluation.measure import Measurement
+from facealign.evaluation.measure import MeasuredFace, Measurement
 from facealign.evaluation.metrics import NORMALISERS
 from facealign.geometry.landmarks import LANDMARK_GROUPS
 from facealign.inference.given_boxes import read_box_file
@@ -58,6 +58,9 @@ from facealign.networks.recipes import RECIPES
 from facealign.release.model_card import model_card
 from facealign.release.progress import Progress
 from facealign.release.reproduction_plan import PlannedStep
+from facealign.report.faces import shown_faces
+from facealign.report.page import page
+from facealign.results.growing_results import GrowingResults, frame_key
 from facealign.training.lineage import origin, read_run, runs_before
 from facealign.training.log import LogRow, read_log, write_log
 from facealign.training.snapshots import Snapshot, fault_of
@@ -162,6 +165,7 @@ def evaluation():
         dict.fromkeys(paths, error) | {paths[2]: None},
         {path: dict.fromkeys(LANDMARK_GROUPS, error) for path in paths},
         [("a.jpg", "gone")],
+        {path: MeasuredFace(FACE, FACE + 1, FACE[[0, 16]].ravel()) for path in paths[:2]},
     )
     settings = {"method": "m", "input": "64x64", "weights": "w.onnx", "engine": "E", "boxes": "mtcnn"}
     return json.loads(json.dumps(results(samples, measured, settings, paths[:2])))
@@ -172,6 +176,7 @@ def _evaluation(path: Path) -> None:
     markdown([read, read])
     for normaliser in NORMALISERS:
         curves([read], normaliser)
+    page([read, read], shown_faces([read, read]))
     figures_of(path, RECIPE, {"w"})
 
 
@@ -194,6 +199,29 @@ def _log(path: Path) -> None:
 
 def _boxes_so_far(path: Path) -> None:
     BoxesSoFar(path.with_suffix(""), {"a": 1}).read()
+
+
+def _growing_results(path: Path) -> None:
+    """With a run's images, then with its frames; what is kept can be read."""
+    results = GrowingResults(path)
+    results.resume(frozenset(GROWN))
+    list(results.records([key for key in GROWN if key in results]))
+    frames, state = results.resume_frames("run")
+    assert frames in (0, 2, 4)
+    assert state == {0: None, 2: {"next": 2}, 4: {"next": 4}}[frames]
+    assert [record["frame"] for record in results.records(GROWN[:frames])] == list(range(frames))
+
+
+GROWN = [frame_key("run", number) for number in range(4)]
+
+
+def growing_results(folder: Path) -> str:
+    results = GrowingResults(folder / "landmarks.jsonl")
+    for number, key in enumerate(GROWN):
+        state = {"next": number + 1} if number % 2 else None
+        results.add(key, {"file": "a.mp4", "frame": number, "faces": []}, state)
+    results.close()
+    return (folder / "landmarks.jsonl").read_text()
 
 
 def boxes() -> dict[str, FaceBox]:
@@ -440,6 +468,7 @@ READERS = {
         "boxes.json", lambda: mutations.json_or_bytes(json.loads(_in_temporary(boxes_text))), read_boxes
     ),
     "boxes so far": Reader("boxes.json.found", text(boxes_so_far), _boxes_so_far),
+    "growing results": Reader("landmarks.jsonl", text(growing_results), _growing_results),
     "given boxes": Reader("a.txt", text(lambda folder: "1 2 30 40\n5,6,70,80 0.9\n"), read_box_file),
     "meta": Reader("meta.json", lambda: mutations.json_or_bytes(META), _meta),
     "run": Reader("run.json", lambda: mutations.json_or_bytes(RUN), _run),

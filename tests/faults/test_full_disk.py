@@ -10,7 +10,7 @@ from tests.faults.programs import MADE, PROGRAMS, command_of, made_in, make_inpu
 from tests.mounting import may_mount
 
 pytestmark = pytest.mark.faults
-SMALL = ("detect-faces", "evaluate", "report", "make-prototxt")
+SMALL = ("detect-faces", "annotate", "evaluate", "report", "make-prototxt")
 """Programs that write little: their disk is full to the last page."""
 mounts = pytest.mark.skipif(not may_mount(), reason="mounts a file system")
 
@@ -48,8 +48,8 @@ def test_a_full_disk(program, place, disk):
     assert f"{MADE}/" in done.error
     assert ".partial" not in done.error
     kept = {name for name in made_in(place) if not name.startswith("others")}
-    # A training keeps what it needs to go on, pictures and results that were finished stay.
-    if not program.startswith(("train", "align", "make-prototxt")):
+    # A training and an annotation keep what they need to go on, pictures and results that were finished stay.
+    if not program.startswith(("train", "annotate", "align", "make-prototxt")):
         assert kept <= {"", "models"}, kept
     assert not any(".partial" in name or ".complete" in name for name in kept)
 

@@ -7,13 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
+from facealign.datasets.pts import write_pts
 from facealign.datasets.scan import scan
 from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import box_from_landmarks
 from facealign.inference.face_aligner import FaceAligner
 from facealign.io.images import read_image
 from facealign.lmdb import distillation
-from facealign.lmdb.distillation import Teacher, distilled
+from facealign.lmdb.distillation import Teacher, TeacherPoints, distilled, distilled_from_points
 from facealign.lmdb.jobs import Job
 from tests.dotted_photos import write_photo
 
@@ -81,3 +82,39 @@ def test_a_face_whose_photo_cannot_be_read_stays_for_who_cuts_it(jobs, tmp_path)
 def test_what_is_no_first_network_is_refused(weights):
     with pytest.raises(FaceAlignError, match=weights.name):
         Teacher(weights).open()
+
+
+def test_landmarks_move_towards_the_points_of_a_folder_and_the_others_stay(jobs, tmp_path):
+    """The folder has the first two faces, and a file for the third that is broken."""
+    teacher = TeacherPoints(tmp_path / "points", 0.25)
+    predicted = np.random.default_rng(3).uniform(0, 100, (2, 68, 2))
+    for job, points in zip(jobs[:2], predicted, strict=True):
+        place = tmp_path / "points" / f"{job.sample.relative.rpartition('.')[0]}.pts"
+        write_pts(place, points)
+    (place.parent / "face2.pts").write_text("version: 1\n")
+    skipped = []
+    moved = list(distilled_from_points(jobs, teacher, skipped.append))
+    for before, after, points in zip(jobs, moved, predicted, strict=False):
+        wanted = 0.75 * before.sample.points + 0.25 * points
+        np.testing.assert_allclose(after.sample.points, wanted, atol=1e-6)
+        assert replace(after, sample=replace(after.sample, points=before.sample.points)) == before
+    assert all(after is before for before, after in zip(jobs[2:], moved[2:], strict=True))
+    assert [str(place.parent / "face2.pts") in str(error) for error in skipped] == [True]
+
+
+@pytest.mark.parametrize(
+    ("described", "said"),
+    [
+        (None, "no such folder"),
+        ("{", "not a JSON file"),
+        ('{"settings": {"members": [{"name": "one"}]}}', r"members\[0\]\.files is missing"),
+    ],
+)
+def test_a_folder_of_points_that_is_none_is_refused(tmp_path, described, said):
+    folder = tmp_path / "points"
+    if described is not None:
+        folder.mkdir()
+        (folder / "annotations.json").write_text(described)
+    with pytest.raises(FaceAlignError, match=said) as caught:
+        TeacherPoints(folder).check()
+    assert str(folder) in str(caught.value)

@@ -22,7 +22,7 @@ from facealign.release.reproduction_plan import PLAN, PlannedStep, plan, weights
 from tests.upright_face import upright_face
 
 ROOT = Path(__file__).parents[2]
-STEPS = 34
+STEPS = 45
 WEIGHTS = tomllib.loads(PLAN.read_text())["weights"]
 FOLDERS = [name for name in WEIGHTS if name != "*"]
 
@@ -33,10 +33,11 @@ def faces(*folders):
     return [Sample(Path(one) / "1.jpg", points, one, f"{one}/1.jpg", f"{one}/1") for one in folders]
 
 
-def test_each_step_finds_what_it_reads_made_before_it(tmp_path):
+@pytest.mark.parametrize(("mesh", "number"), [(None, STEPS), (Path("/python"), STEPS + 2)])
+def test_each_step_finds_what_it_reads_made_before_it(mesh, number, tmp_path):
     """A path in the work folder that a step names is its own result, or an earlier one's that it needs."""
     made = {}
-    for step in plan(Path("photos"), tmp_path, faces(*FOLDERS)):
+    for step in plan(Path("photos"), tmp_path, faces(*FOLDERS), mesh=mesh):
         assert set(step.needs) <= set(made)
         needed, ahead = set(), list(step.needs)
         while ahead:
@@ -51,7 +52,7 @@ def test_each_step_finds_what_it_reads_made_before_it(tmp_path):
                     word,
                 )
         made[step.name] = step
-    assert len(made) == STEPS
+    assert len(made) == number
     assert made["boxes"].needs == ()
 
 
@@ -60,6 +61,20 @@ def test_folders_that_are_not_there_are_not_named_and_others_share_a_weight():
     assert weights_of(["helen_256"], WEIGHTS) == ["helen_256=18"]
     commands = [step.command for step in plan(Path("photos"), Path("work"), faces("afw"))]
     assert not any("youtube_faces" in word for command in commands for word in command)
+
+
+def test_turned_faces_are_drawn_only_where_there_is_a_face_mesh():
+    samples = faces("lfw", *FOLDERS)
+    with_mesh = plan(Path("photos"), Path("work"), samples, mesh=Path("/python"))
+    drawn = [step.name for step in with_mesh if "lfw_turned=16" in step.command]
+    assert drawn == ["stage3_run4", "cascade_run3"]
+    (turned,) = (step for step in with_mesh if step.command[0] == "turn-faces")
+    (annotated,) = (step for step in with_mesh if step.command[0] == "annotate")
+    for step in (turned, annotated):
+        assert step.command[step.command.index("--mesh") + 1] == "/python"
+    without = [step.command for step in plan(Path("photos"), Path("work"), samples)]
+    assert not [step for step in without if "turn-faces" in step or "lfw_turned=16" in step]
+    assert [step for step in without if "--no-mesh" in step]
 
 
 def test_the_iterations_are_scaled_and_so_is_the_time(tmp_path):
@@ -132,7 +147,7 @@ def test_the_machine_s_speed_is_told(tmp_path):
 
 def reproduce(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "facealign", "reproduce", *map(str, arguments)],
+        [sys.executable, "-m", "facealign", "reproduce", "--mesh", "none", *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "GLOG_minloglevel": "2"},
         capture_output=True,
@@ -204,11 +219,11 @@ def test_all_of_it_on_a_few_photos_interrupted_once(tmp_path):
     stopped = reproduce(*command)
     assert stopped.returncode == 1
     assert "error: lmdb_reference: failed" in stopped.stderr
-    assert f"[23/{STEPS}] cascade: release: took" in stopped.stdout
+    assert f"[34/{STEPS}] cascade: release: took" in stopped.stdout
     (work / "lmdb_reference" / "in_the_way").unlink()
     ended = reproduce(*command)
     assert ended.returncode == 0, ended.stderr[-2000:]
-    assert ended.stdout.startswith(f"{STEPS - 23} of {STEPS} steps to do, in about ")
+    assert ended.stdout.startswith(f"{STEPS - 34} of {STEPS} steps to do, in about ")
     names = ["mobilenet_v2_stage1", "mobilenet_v2_stage2", "mobilenet_v2_stage3", "mobilenet_v2_cascade"]
     for name in (*names, "vgg_shadow"):
         for suffix in (".caffemodel", ".onnx", ".json", ".md"):

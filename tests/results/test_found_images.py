@@ -66,13 +66,13 @@ def test_a_pattern_stands_for_what_it_matches(pattern, expected, tree):
 
 def test_what_holds_no_image_is_noted(tree):
     (tree / "none").mkdir()
-    (tree / "in" / "x.heic").write_bytes(b"")
-    (tree / "in" / "y.heic").write_bytes(b"")
+    (tree / "in" / "x.xcf").write_bytes(b"")
+    (tree / "in" / "y.xcf").write_bytes(b"")
     found = find_images([tree / "none", tree / "no*.bmp", tree / "in"])
     assert [note.split("; ")[0] for note in found.notes] == [
         f"{tree / 'none'}: no image in it",
         f"{tree / 'no*.bmp'}: nothing has such a name",
-        f"{tree / 'in' / 'x.heic'} and 1 more of this kind: not a format that is read",
+        f"{tree / 'in' / 'x.xcf'} and 1 more of this kind: not a format that is read",
     ]
 
 

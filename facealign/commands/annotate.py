@@ -1,0 +1,345 @@
+"""Write the landmarks of photos as .pts files: the mean of several predictors, where these agree.
+
+The members are the released cascade, averaged with the mirrored crops, and mediapipe's face mesh if there is
+an environment with it (make mesh). A face on which they disagree, or that is doubtful, is left out. The
+output has the tree of the photos: NAME.pts, or NAME_1.pts, NAME_2.pts... where a photo shows several faces,
+and annotations.json, which names the members and tells how far they agree on each face. An interrupted run
+resumes, even a killed one.
+"""
+
+import argparse
+import math
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tqdm import tqdm
+
+from facealign.annotation.annotator import (
+    AnnotatedPhoto,
+    AnnotationSettings,
+    Annotator,
+    Photo,
+    annotated,
+    stamp_of,
+)
+from facealign.annotation.description import (
+    ANNOTATIONS,
+    Record,
+    is_unfinished,
+    photos_so_far,
+    pts_names,
+    read_description,
+    write_description,
+)
+from facealign.commands import program
+from facealign.concurrency.processes import cores
+from facealign.datasets.detected_boxes import boxes_for, read_boxes
+from facealign.datasets.pts import write_pts
+from facealign.datasets.scan import faces_in
+from facealign.engines.opening import KINDS
+from facealign.errors import FaceAlignError
+from facealign.inference.face_aligner import TURNS
+from facealign.io.atomic import replacing
+from facealign.io.images import SUFFIXES
+from facealign.io.lock import exclusive
+from facealign.io.outputs import check_outputs
+
+EXAMPLES = (
+    "annotate --photos photos --output data/mine --with-photos",
+    "annotate --photos photos --output data/mine --no-mesh --max-disagreement 4",
+    "annotate --photos data --boxes data/boxes.json --output data/teacher_points",
+)
+"""Command lines that its help shows."""
+MESH = Path(".venv-mesh/bin/python")
+"""The interpreter that `make mesh` makes."""
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = program(__doc__, EXAMPLES)
+    parser.add_argument(
+        "--photos", type=Path, required=True, metavar="ROOT", help="a folder of photos, searched to its depth"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the .pts files")
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="FILE",
+        help="of facealign detect-faces: annotate its faces, one for each annotated photo, instead of those "
+        "that are detected",
+    )
+    parser.add_argument(
+        "--mesh",
+        type=Path,
+        metavar="PYTHON",
+        help=f"an interpreter that has mediapipe (default: {MESH}, if it is there)",
+    )
+    parser.add_argument(
+        "--cascade",
+        type=Path,
+        nargs=2,
+        metavar=("FIRST", "SECOND"),
+        help="weights of the cascade's stages (default: the released ones)",
+    )
+    parser.add_argument("--no-mesh", action="store_true", help="the cascade alone")
+    parser.add_argument(
+        "--max-disagreement",
+        type=float,
+        default=10.0,
+        metavar="PERCENT",
+        help="of the inter-pupil distance: leave a face out when the members, or without the face mesh the "
+        "first cascade stage and both, are farther apart in the mean (default: 10)",
+    )
+    parser.add_argument(
+        "--with-photos",
+        action="store_true",
+        help="copy the photo of each face beside its .pts, under its name: the output can then be trained on",
+    )
+    parser.add_argument("--engine", choices=KINDS, default="onnx", help="default: onnx")
+    parser.add_argument(
+        "--turns",
+        choices=TURNS,
+        default="auto",
+        help="search each photo turned by quarters too (auto: when no face is found upright, or one is "
+        "doubtful)",
+    )
+    parser.add_argument("--min-face", type=float, default=40, metavar="PIXELS", help="default: 40")
+    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one per core")
+    parser.add_argument("--strict", action="store_true", help="stop at the first photo that cannot be used")
+    arguments = parser.parse_args(command)
+    if arguments.workers < 1:
+        parser.error("--workers: expected 1 or more")
+    if not (0 < arguments.max_disagreement < math.inf):
+        parser.error("--max-disagreement: expected more than 0")
+    if not (12 <= arguments.min_face < math.inf):
+        parser.error("--min-face: expected 12 or more")
+    if arguments.mesh is not None and arguments.no_mesh:
+        parser.error("--mesh, --no-mesh: one of them only")
+    if arguments.mesh is None and not arguments.no_mesh and MESH.exists():
+        arguments.mesh = MESH
+    return arguments
+
+
+def main() -> None:
+    arguments = arguments_of()
+    check_outputs(folders=[arguments.output])
+    check_output(arguments.output)
+    given, photos = photos_of(arguments)
+    settings = AnnotationSettings(
+        arguments.mesh,
+        arguments.max_disagreement,
+        arguments.engine,
+        arguments.turns,
+        arguments.min_face,
+        None if arguments.cascade is None else tuple(arguments.cascade),
+    )
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    with exclusive(arguments.output, "an annotation"):
+        opened = Annotator(settings)
+        try:
+            described = {**opened.describe(), "boxes": given, "with_photos": arguments.with_photos}
+            if arguments.workers > 1:
+                opened.close()
+            annotate(arguments, settings, described, photos, opened)
+        finally:
+            opened.close()
+
+
+def annotate(
+    arguments: argparse.Namespace,
+    settings: AnnotationSettings,
+    described: Mapping[str, Any],
+    photos: list[Photo],
+    opened: Annotator,
+) -> None:
+    """Annotate the photos that are not annotated yet, and write the description."""
+    output = arguments.output
+    so_far = photos_so_far(output, described)
+    before: dict[str, Record] = {}
+    if (output / ANNOTATIONS).exists():
+        written, before = read_description(output)
+        if written != described:
+            raise FaceAlignError(f"{output}: made with other settings; remove it, or give another --output")
+    if so_far.is_of_another:
+        raise FaceAlignError(f"{output}: begun with other settings; remove it, or give another --output")
+    entries = {**before, **so_far.read()}
+    todo = []
+    for photo in photos:
+        entry = entries.get(photo.name)
+        if not is_done(photo, entry, output) or (entry and entry["error"] and arguments.strict):
+            todo.append(photo)
+        elif entry and entry["error"]:
+            print(f"skipped: {entry['error']}; it has not changed since", file=sys.stderr)
+    if len(todo) < len(photos):
+        print(f"{output}: has {len(photos) - len(todo)} of {len(photos)} photos already", file=sys.stderr)
+    names = {str(PurePosixPath(photo.name).with_suffix("")) for photo in photos}
+    results = (
+        annotated(todo, settings, arguments.workers)
+        if arguments.workers > 1
+        else (opened.annotate(photo) for photo in todo)
+    )
+    try:
+        if todo:
+            so_far.begin()
+        with (
+            closing(results),
+            tqdm(results, total=len(todo), unit="photo", desc="annotate", disable=not todo) as bar,
+        ):
+            for photo, result in zip(todo, bar, strict=True):
+                entry = written_entry(photo, result, names, output, arguments.with_photos)
+                if entry["error"] and arguments.strict:
+                    raise FaceAlignError(entry["error"])
+                remove_others(photo, entries.get(photo.name), entry, output, arguments.with_photos)
+                entries[photo.name] = entry
+                so_far.add(photo.name, entry)
+                report(photo, entry)
+    finally:
+        so_far.close()
+    if todo or is_unfinished(output):
+        write_description(output, described, entries)
+        so_far.remove()
+    summarise(output, [entries[photo.name] for photo in photos])
+    print(f"{output}: by {' and '.join(member['name'] for member in described['members'])}")
+
+
+def check_output(output: Path) -> None:
+    """Raise FaceAlignError when `output` is a folder of something else, whose .pts might be replaced."""
+    ours = not output.exists() or (output / ANNOTATIONS).exists() or is_unfinished(output)
+    if not ours and any(not entry.name.startswith(".") for entry in output.iterdir()):
+        raise FaceAlignError(f"{output}: exists and holds no {ANNOTATIONS}; give another --output")
+
+
+def photos_of(arguments: argparse.Namespace) -> tuple[Any, list[Photo]]:
+    """Description of the boxes, None where faces are detected, and the photos, each name once.
+
+    Raises FaceAlignError when there is none.
+    """
+    if arguments.boxes is not None:
+        found = faces_in(arguments.photos, strict=arguments.strict)
+        for _, reason in found.skipped:
+            print(f"skipped: {reason}", file=sys.stderr)
+        given, faces = read_boxes(arguments.boxes)
+        boxes = boxes_for(found.samples, faces, str(arguments.boxes))
+        pairs = zip(found.samples, boxes, strict=True)
+        return given, [Photo(sample.path, sample.relative, face.box) for sample, face in pairs]
+    if not arguments.photos.is_dir():
+        raise FaceAlignError(f"{arguments.photos}: no such folder")
+    photos = []
+    same = Counter(file.with_suffix("") for file in images_in(arguments.photos, arguments.output))
+    for file in images_in(arguments.photos, arguments.output):
+        if same[file.with_suffix("")] > 1:
+            reason = f"{file}: another image beside it has the same name; leave one of them there"
+            if arguments.strict:
+                raise FaceAlignError(reason)
+            print(f"skipped: {reason}", file=sys.stderr)
+        else:
+            photos.append(Photo(file, file.relative_to(arguments.photos).as_posix()))
+    if not photos:
+        raise FaceAlignError(f"{arguments.photos}: no image in it; expected {', '.join(SUFFIXES)}")
+    return None, photos
+
+
+def images_in(root: Path, output: Path) -> Iterable[Path]:
+    """Image files of a folder and the folders in it, but for hidden ones and `output`, sorted."""
+
+    def failed(error: OSError) -> None:
+        raise FaceAlignError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+    away = output.resolve()
+    for name, folders, files in os.walk(root, onerror=failed):
+        folder = Path(name)
+        folders[:] = sorted(
+            inner
+            for inner in folders
+            if not inner.startswith((".", "__MACOSX")) and (folder / inner).resolve() != away
+        )
+        for file in sorted(files):
+            if Path(file).suffix.lower() in SUFFIXES and not file.startswith("."):
+                yield folder / file
+
+
+def is_done(photo: Photo, entry: Record | None, output: Path) -> bool:
+    """Whether the photo is as it was when it was annotated, and its landmarks are still there."""
+    if entry is None or entry["stamp"] != stamp_of(photo):
+        return False
+    names = pts_names(photo.name, len(entry["faces"]))
+    kept = zip(names, entry["faces"], strict=True)
+    return all(face["left_out"] or (output / name).exists() for name, face in kept)
+
+
+def written_entry(
+    photo: Photo, result: AnnotatedPhoto, names: set[str], output: Path, with_photos: bool
+) -> Record:
+    """Write the landmarks of a photo's faces; its entry in the description.
+
+    names: of all photos, without suffix, whose files those of this photo must not replace.
+    """
+    files = pts_names(photo.name, len(result.faces))
+    taken = [file for file in files if len(files) > 1 and file.removesuffix(".pts") in names]
+    if taken:
+        error = f"{photo.path}: shows several faces, one of which would be named as another photo: {taken[0]}"
+        return {"stamp": result.stamp, "error": f"{error}; rename one", "faces": []}
+    faces = []
+    for file, face in zip(files, result.faces, strict=True):
+        path = output / file
+        if not face.left_out:
+            if with_photos:
+                with replacing(path.with_suffix(photo.path.suffix)) as partial:
+                    shutil.copyfile(photo.path, partial)
+            write_pts(path, face.landmarks)
+        faces.append(
+            {
+                "file": file,
+                "box": face.box.round(3).tolist(),
+                "score": None if face.score is None else round(face.score, 5),
+                "confidence": round(face.confidence, 3),
+                "disagreement": round(face.disagreement, 3) if math.isfinite(face.disagreement) else None,
+                "left_out": face.left_out,
+            }
+        )
+    return {"stamp": result.stamp, "error": result.error, "faces": faces}
+
+
+def remove_others(
+    photo: Photo, before: Record | None, entry: Record, output: Path, with_photos: bool
+) -> None:
+    """Remove what an earlier version of a photo left: landmarks of faces that are no longer used."""
+    known = 0 if before is None else len(before["faces"])
+    used = {face["file"] for face in entry["faces"] if not face["left_out"]}
+    for name in {*pts_names(photo.name, known), *pts_names(photo.name, len(entry["faces"]))} - used:
+        path = output / name
+        path.unlink(missing_ok=True)
+        if with_photos:
+            path.with_suffix(photo.path.suffix).unlink(missing_ok=True)
+
+
+def report(photo: Photo, entry: Record) -> None:
+    """Name a photo that could not be used, and faces that are left out."""
+    if entry["error"]:
+        tqdm.write(f"skipped: {entry['error']}", file=sys.stderr)
+    for face in entry["faces"]:
+        if face["left_out"]:
+            apart = "" if face["disagreement"] is None else f" by {face['disagreement']:.1f} %"
+            tqdm.write(f"left out: {photo.path}: {face['left_out']}{apart}", file=sys.stderr)
+
+
+def summarise(output: Path, entries: list[Record]) -> None:
+    """Print the numbers of photos and faces. Raises FaceAlignError when no photo could be used."""
+    failed = sum(bool(entry["error"]) for entry in entries)
+    if failed == len(entries):
+        raise FaceAlignError(f"none of the {failed} photos could be used: {entries[0]['error']}")
+    faces = [face for entry in entries for face in entry["faces"]]
+    used = [face["disagreement"] for face in faces if not face["left_out"]]
+    empty = sum(not entry["faces"] and not entry["error"] for entry in entries)
+    print(f"{output}: {len(used)} faces of {len(entries)} photos; {empty} show none, {failed} skipped")
+    if used:
+        print(f"{output}: disagreement {sorted(used)[len(used) // 2]:.2f} % (median)")
+    for reason, count in sorted(Counter(face["left_out"] for face in faces).items()):
+        if reason:
+            print(f"{output}: {count} faces left out: {reason}")

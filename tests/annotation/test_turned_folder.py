@@ -1,0 +1,103 @@
+"""The folder of turned faces: what is written there can be scanned, trained on, and made again."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from facealign.annotation.turned_faces import TurnedFace, TurnSettings
+from facealign.annotation.turned_folder import (
+    DESCRIPTION,
+    Turn,
+    check_description,
+    described,
+    trainable,
+    turned_faces,
+    write_description,
+    write_turned,
+)
+from facealign.annotation.turned_mesh import CORNERS, surface
+from facealign.datasets.pts import write_pts
+from facealign.datasets.scan import scan
+from facealign.errors import FaceAlignError
+from tests.made_up_mesh import made_up_mesh
+from tests.upright_face import upright_face
+
+
+def put(path, image, points=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), image)
+    write_pts(path.with_suffix(".pts"), upright_face((100, 100), 80) if points is None else points)
+
+
+@pytest.fixture
+def noise():
+    rng = np.random.default_rng(0)
+    return lambda: cv2.GaussianBlur(rng.integers(0, 256, (200, 200, 3), dtype=np.uint8), (0, 0), 3)
+
+
+class NoMesh:
+    def mesh(self, image, box):
+        return None
+
+
+class Mesh:
+    """Finds one mesh, whatever the image: the turned image then has another yaw than intended."""
+
+    def mesh(self, image, box):
+        return made_up_mesh()
+
+    def landmarks(self, mesh):
+        chosen = np.concatenate([surface().outline[::2][:17], np.arange(CORNERS)[::9][:51]])
+        return mesh[chosen, :2]
+
+
+def test_what_is_written_is_read_again(tmp_path, noise):
+    put(tmp_path / "data" / "300w" / "helen" / "trainset" / "100032540_1.png", noise())
+    (sample,) = scan(tmp_path / "data").samples
+    face = TurnedFace(noise(), upright_face((90, 100), 70), 0.0, 30.0)
+    turn = Turn(sample, 2, TurnSettings(), 0)
+    write_turned(tmp_path / "turned", turn, face)
+    (again,) = scan(tmp_path / "turned").samples
+    assert again.relative == "300w_turned/helen/trainset/100032540_1_turned2.png" == turn.name
+    assert again.group == sample.group
+    assert not again.is_300w
+    np.testing.assert_allclose(again.points, face.points, atol=1e-6)
+    np.testing.assert_array_equal(cv2.imread(str(again.path)), face.image)
+
+
+def test_photos_that_are_never_trained_on_are_not_turned_nor_copies_of_them(tmp_path, noise):
+    held, free = noise(), noise()
+    root = tmp_path / "300w" / "helen" / "trainset"
+    put(root / "1691766_1.png", held)  # of the validation part
+    put(root / "10406776_1.png", noise())  # held out
+    put(root / "100032540_1.png", free)
+    put(tmp_path / "300w" / "ibug" / "image_003_1.png", noise())
+    put(tmp_path / "mine" / "a.png", held)
+    put(tmp_path / "mine" / "b.png", noise())
+    left = [sample.relative for sample in trainable(scan(tmp_path).samples, 1)]
+    assert left == ["300w/helen/trainset/100032540_1.png", "mine/b.png"]
+
+
+def test_each_turn_ends_in_a_face_a_reason_or_an_error(tmp_path, noise):
+    put(tmp_path / "mine" / "a.png", noise(), Mesh().landmarks(made_up_mesh()))
+    put(tmp_path / "mine" / "b.png", noise())
+    samples = scan(tmp_path).samples
+    (tmp_path / "mine" / "b.png").write_bytes(b"no image")
+    turns = [Turn(sample, 1, TurnSettings(yaw=(30.0, 30.0)), 0) for sample in samples]
+    first, second = turned_faces(turns, 1, Mesh, ())
+    assert first == "another yaw than intended"
+    assert isinstance(second, FaceAlignError)
+    assert "b.png" in str(second)
+    assert list(turned_faces(turns[:1], 1, NoMesh, ())) == ["no mesh"]
+
+
+def test_a_folder_of_other_settings_is_refused(tmp_path):
+    settings = described(TurnSettings(), 0, {"mediapipe": "0.10.14"})
+    check_description(tmp_path, settings)
+    write_description(tmp_path, settings, {"turned": 3, "no mesh": 1})
+    check_description(tmp_path, json.loads(json.dumps(settings)))
+    assert json.loads((tmp_path / DESCRIPTION).read_text())["counts"] == {"turned": 3, "no mesh": 1}
+    with pytest.raises(FaceAlignError, match=r"turned\.json.*other settings"):
+        check_description(tmp_path, described(TurnSettings(), 1, {"mediapipe": "0.10.14"}))
