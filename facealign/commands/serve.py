@@ -1,6 +1,5 @@
 """Serve a page to try the aligner in a browser, and an HTTP API: photos in, boxes, landmarks and pose out.
 
-    facealign serve                                             # then open http://127.0.0.1:8000
     curl --form photo=@photo.jpg http://127.0.0.1:8000/align
 
 No photo is written to disk or sent anywhere else. Ctrl-C stops it when the running requests are answered.
@@ -11,18 +10,23 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from facealign.commands import add_network_options
+from facealign.commands import add_network_options, program
 from facealign.concurrency.processes import cores
 from facealign.errors import FaceAlignError
 from facealign.inference.model_zoo import default_weights, second_of
 from facealign.serve.limits import Limits
 
+EXAMPLES = (
+    "serve                                        # then open http://127.0.0.1:8000",
+    "serve --cascade --flip --port 8080           # the most exact",
+    "serve --host 0.0.0.0 --max-client-requests 8 # for others on the network",
+)
+"""Command lines that its help shows."""
+
 
 def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program(__doc__, EXAMPLES)
     parser.add_argument(
         "--host",
         default="127.0.0.1",
@@ -51,7 +55,6 @@ def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
     for field in dataclasses.fields(Limits):
         kind, text = of_limits[field.name]
         option = "--" + field.name.replace("_", "-")
-        text = f"{text} (default: {field.default})"
         limits.add_argument(option, type=kind, default=field.default, metavar="N", help=text)
     return parser.parse_args(command)
 
