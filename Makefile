@@ -74,6 +74,10 @@ demo: $(STAMPS)/demo ## align the face in a sample photo with the released weigh
 	$(BIN)/python tools/fetch_demo_photos.py --output build/demo/photos
 	$(BIN)/python demo.py --images build/demo/photos --output "$(OUT)/demo" $(ARGS)
 
+.PHONY: serve
+serve: $(STAMPS)/serve ## a page to try it in a browser, and an HTTP API, until Ctrl-C; docs/serve.md [ARGS="--port 8000"]
+	$(BIN)/facealign serve $(ARGS)
+
 .PHONY: lmdb
 lmdb: check-data $(STAMPS)/train ## make lmdb [DATA=data] [COPIES=30|ON_THE_FLY=1] [SEED=0]: find the faces, write the LMDBs for training
 	$(BIN)/facealign detect-faces --data "$(DATA)" --output "$(BOXES)"

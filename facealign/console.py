@@ -14,6 +14,7 @@ from facealign.errors import FaceAlignError
 
 VERBS = {
     "align": "find faces in images or a video: landmarks and head pose, as images and JSON",
+    "serve": "a page to try it in a browser, and an HTTP API",
     "detect-faces": "find the annotated faces of data sets, for make-lmdb and evaluate",
     "annotate": "write the landmarks of photos, to train on",
     "turn-faces": "turn training faces farther away, as further ones",

@@ -63,6 +63,7 @@ def test_it_has_what_the_package_index_shows_and_no_stranger(wheel):
         "facealign/report/templates/page.html.jinja",
         "facealign/report/vendor/uPlot.iife.min.js",
         "facealign/report/vendor/uPlot.LICENSE",
+        "facealign/serve/page/index.html",
     ):
         assert wanted in names
 

@@ -50,6 +50,19 @@ def read_pts(path: Path, expected: int | None = N_LANDMARKS) -> FloatArray:
 
 def write_pts(path: Path, points: FloatArray) -> None:
     """Write points (n, 2), 0-based pixels, as a 1-based .pts file, to a millionth of a pixel."""
-    rows = "".join(f"{x:.6f} {y:.6f}\n" for x, y in np.asarray(points) + 1.0)
     with replacing(path) as partial:
-        partial.write_text(f"version: 1\nn_points: {len(points)}\n{{\n{rows}}}\n", encoding="utf-8")
+        partial.write_text(pts_text(points), encoding="utf-8")
+
+
+def pts_text(points: FloatArray) -> str:
+    """Contents of a 1-based .pts file of points (n, 2), 0-based pixels, to a millionth of a pixel.
+
+    >>> print(pts_text(np.array([[0.0, 9.5]])), end="")
+    version: 1
+    n_points: 1
+    {
+    1.000000 10.500000
+    }
+    """
+    rows = "".join(f"{x:.6f} {y:.6f}\n" for x, y in np.asarray(points) + 1.0)
+    return f"version: 1\nn_points: {len(points)}\n{{\n{rows}}}\n"

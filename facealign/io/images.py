@@ -54,16 +54,20 @@ def read_image(path: Path, orient: bool = True) -> Image:
     Raises FaceAlignError on a file that is missing, not an image, or truncated (decoders would fill it up
     with grey).
     """
-    data = read_bytes(path, "expected an image")
-    _check_size(path, data)
+    return decode_image(read_bytes(path, "expected an image"), path, orient)
+
+
+def decode_image(data: bytes, name: Path | str, orient: bool = True) -> Image:
+    """The image in the bytes of a file, as `read_image` has it; `name` is that of the errors."""
+    _check_size(name, data)
     if not _is_whole(data):
-        raise FaceAlignError(f"{path}: the image is truncated; copy or fetch it again")
+        raise FaceAlignError(f"{name}: the image is truncated; copy or fetch it again")
     decoders = (_by_opencv, _by_pillow)
     for decode in reversed(decoders) if data[4:8] == ISO_MEDIA else decoders:
         image = decode(data, orient)
         if image is not None:
             return image
-    raise FaceAlignError(f"{path}: not an image that can be read")
+    raise FaceAlignError(f"{name}: not an image that can be read")
 
 
 def _by_opencv(data: bytes, orient: bool) -> Image | None:
@@ -75,7 +79,7 @@ def _by_opencv(data: bytes, orient: bool) -> Image | None:
     return None if image is None else np.asarray(image, dtype=np.uint8)
 
 
-def _check_size(path: Path, data: bytes) -> None:
+def _check_size(name: Path | str, data: bytes) -> None:
     """Raises FaceAlignError when the header of an image announces more pixels than the limit."""
     size = image_size(io.BytesIO(data))
     given = os.environ.get("FACEALIGN_MAX_PIXELS", str(MAX_PIXELS))
@@ -84,7 +88,7 @@ def _check_size(path: Path, data: bytes) -> None:
     most = int(given)
     if size is not None and size[0] * size[1] > most:
         raise FaceAlignError(
-            f"{path}: {size[1]}x{size[0]} pixels are more than the limit of {most}; set FACEALIGN_MAX_PIXELS "
+            f"{name}: {size[1]}x{size[0]} pixels are more than the limit of {most}; set FACEALIGN_MAX_PIXELS "
             "to read it all the same"
         )
 

@@ -7,6 +7,7 @@ import os
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import cv2
 import numpy as np
@@ -46,6 +47,15 @@ def write_jsonl(path: Path, records: Iterable[Record]) -> None:
 
 
 def write_csv(path: Path, records: Iterable[Record]) -> None:
+    """The file of `csv_lines`."""
+    with (
+        replacing(path) as partial,
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+    ):
+        csv_lines(stream, records)
+
+
+def csv_lines(stream: TextIO, records: Iterable[Record]) -> None:
     """In long form: a line for each landmark of each face, with the columns above.
 
     face: from 0, in the order of the entry; landmark: from 0; of a video also frame, time and track. Images
@@ -55,20 +65,16 @@ def write_csv(path: Path, records: Iterable[Record]) -> None:
     first = next(coming, None)
     frames = first is not None and "frame" in first
     columns = (*(FRAME_COLUMNS if frames else IMAGE_COLUMNS), *FACE_COLUMNS, *POINT_COLUMNS)
-    with (
-        replacing(path) as partial,
-        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        for record in itertools.chain([] if first is None else [first], coming):
-            for number, face in enumerate(record["faces"]):
-                whole = [record["file"]]
-                if frames:
-                    whole += [record["frame"], record["time"], face["track"]]
-                pose = face["pose"] or dict.fromkeys(("yaw", "pitch", "roll"))
-                whole += [number, *face["box"], face["score"], face["confidence"], *pose.values()]
-                writer.writerows([*whole, index, x, y] for index, (x, y) in enumerate(face["landmarks"]))
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    for record in itertools.chain([] if first is None else [first], coming):
+        for number, face in enumerate(record["faces"]):
+            whole = [record["file"]]
+            if frames:
+                whole += [record["frame"], record["time"], face["track"]]
+            pose = face["pose"] or dict.fromkeys(("yaw", "pitch", "roll"))
+            whole += [number, *face["box"], face["score"], face["confidence"], *pose.values()]
+            writer.writerows([*whole, index, x, y] for index, (x, y) in enumerate(face["landmarks"]))
 
 
 WRITERS: dict[str, Callable[[Path, Iterable[Record]], None]] = {

@@ -1,0 +1,300 @@
+// The page: photos from a file, a drop, the clipboard or the camera go to POST /align; the answer is drawn.
+
+import { draw } from "./overlay.js";
+
+const by = (id) => document.getElementById(id);
+const [stage, photo, video, overlay] = ["stage", "photo", "video", "overlay"].map(by);
+const state = { blob: null, name: "", text: "", found: null, chosen: 0, stream: null, request: null };
+let limits = null;
+
+// --- messages -------------------------------------------------------------------------------------------------
+
+function say(text) {
+  by("status").textContent = text;
+}
+
+function complain(error, remedy = "") {
+  by("error").textContent = [error, remedy].filter(Boolean).join(" ");
+  by("error").hidden = !error;
+  if (error) say("");
+}
+
+// --- the server -----------------------------------------------------------------------------------------------
+
+class Refused extends Error {
+  constructor({ status, error, remedy }) {
+    super(error);
+    Object.assign(this, { status, remedy });
+  }
+}
+
+async function align(blob, name, query = "", signal = undefined) {
+  const form = new FormData();
+  form.append("photo", blob, name);
+  let response;
+  try {
+    response = await fetch(`align${query}`, { method: "POST", body: form, signal });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused({ error: "The server does not answer.", remedy: "Is it still running?" });
+  }
+  const text = await response.text();
+  if (response.ok) return text;
+  let refusal = { error: `The server answered ${response.status}.`, remedy: "" };
+  try {
+    refusal = JSON.parse(text);
+  } catch {
+    // Not ours: a proxy's perhaps.
+  }
+  throw new Refused({ ...refusal, status: response.status });
+}
+
+// --- what is shown --------------------------------------------------------------------------------------------
+
+const degrees = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)}°`;
+
+function figure([name, value]) {
+  const span = document.createElement("span");
+  span.append(`${name} `, Object.assign(document.createElement("b"), { textContent: value }));
+  return span;
+}
+
+function faceCard(face, index) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "face";
+  const title = document.createElement("strong");
+  title.textContent = `Face ${index + 1}`;
+  if (face.doubtful) {
+    const doubt = document.createElement("em");
+    doubt.className = "doubt";
+    doubt.textContent = " doubtful";
+    title.append(doubt);
+  }
+  button.append(title);
+  const numbers = face.score === null ? [] : [["score", face.score.toFixed(3)]];
+  numbers.push(["confidence", face.confidence.toFixed(2)]);
+  button.append(...numbers.map(figure), document.createElement("i"));
+  if (face.pose) button.append(...["yaw", "pitch", "roll"].map((name) => figure([name, degrees(face.pose[name])])));
+  button.addEventListener("click", () => choose(index));
+  const item = document.createElement("li");
+  item.append(button);
+  return item;
+}
+
+function countText(number) {
+  return number === 0 ? "No face found" : number === 1 ? "1 face" : `${number} faces`;
+}
+
+function show(found) {
+  state.found = found;
+  state.chosen = 0;
+  by("result").hidden = false;
+  by("count").textContent = countText(found.faces.length);
+  by("faces").replaceChildren(...found.faces.map(faceCard));
+  choose(0);
+}
+
+function choose(index) {
+  state.chosen = index;
+  by("faces").querySelectorAll(".face").forEach((button, at) => {
+    button.setAttribute("aria-pressed", String(at === index));
+  });
+  const several = state.found.faces.length > 1;
+  by("pts-note").textContent = several ? `A .pts file holds one face: face ${index + 1}, the one chosen.` : "";
+  redraw();
+}
+
+const MOST_ZOOM = 12;
+
+// The scale, and the point of the photo (0 to 1) that comes to the upper left.
+function zoomOf({ width, height, faces }) {
+  const face = faces[state.chosen];
+  if (!by("zoom").checked || !face) return [1, 0, 0];
+  const [x1, y1, x2, y2] = face.box;
+  const side = 1.7 * Math.max((x2 - x1) / width, (y2 - y1) / height);
+  const zoom = Math.min(MOST_ZOOM, Math.max(1, 1 / side));
+  const start = (middle) => Math.min(1 - 1 / zoom, Math.max(0, middle - 0.5 / zoom));
+  return [zoom, start((x1 + x2) / 2 / width), start((y1 + y2) / 2 / height)];
+}
+
+function redraw() {
+  if (!state.found) return;
+  const { width, height } = state.found;
+  stage.style.setProperty("--ratio", width / height);
+  const [zoom, left, top] = zoomOf(state.found);
+  stage.style.setProperty("--zoom", zoom);
+  by("zoomed").style.transform = `scale(${zoom}) translate(${-100 * left}%, ${-100 * top}%)`;
+  draw(overlay, state.found, (zoom * (stage.clientWidth || width)) / width, state.chosen, choose);
+}
+
+function showDownloads(ready) {
+  for (const button of document.querySelectorAll("[data-format]")) {
+    button.disabled = !ready || (button.dataset.format === "pts" && !state.found.faces.length);
+  }
+}
+
+function showPicture(blob) {
+  URL.revokeObjectURL(photo.src);
+  video.hidden = true;
+  return new Promise((resolve) => {
+    photo.onload = () => resolve(true);
+    photo.onerror = () => resolve(false);
+    photo.src = URL.createObjectURL(blob);
+  });
+}
+
+// --- a photo --------------------------------------------------------------------------------------------------
+
+async function open(blob, name) {
+  stopCamera();
+  state.request?.abort();
+  state.request = new AbortController();
+  complain("");
+  if (limits && blob.size > limits.max_bytes) {
+    const size = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+    by("result").hidden = true;
+    complain(`${name} has ${size(blob.size)}, more than the limit of ${size(limits.max_bytes)}.`, "Scale it down.");
+    return;
+  }
+  say(`Looking for faces in ${name} …`);
+  try {
+    const text = await align(blob, name, "", state.request.signal);
+    const readable = await showPicture(blob);
+    Object.assign(state, { blob, name, text });
+    photo.hidden = !readable;
+    show(JSON.parse(text));
+    photo.alt = `${name}: ${countText(state.found.faces.length)}`;
+    showDownloads(true);
+    say(`${name}: ${countText(state.found.faces.length)}.${readable ? "" : " This browser cannot show the photo."}`);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    by("result").hidden = true;
+    complain(error.message, error.remedy);
+  }
+}
+
+function openFirst(files) {
+  const file = [...files].find((one) => one.type.startsWith("image/")) ?? files[0];
+  if (file) open(file, file.name || "photo");
+}
+
+async function download(format) {
+  const forms = { json: "application/json", csv: "text/csv", pts: "text/plain" };
+  try {
+    let text = state.text;
+    if (format !== "json") text = await align(state.blob, state.name, `?format=${format}&face=${state.chosen}`);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: forms[format] }));
+    const suffix = format === "pts" && state.chosen > 0 ? `_face${state.chosen + 1}` : "";
+    link.download = `${state.name.replace(/\.[^.]*$/, "")}${suffix}.${format}`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  } catch (error) {
+    complain(error.message, error.remedy);
+  }
+}
+
+// --- the camera -----------------------------------------------------------------------------------------------
+
+async function startCamera() {
+  complain("");
+  if (!navigator.mediaDevices) {
+    complain("The browser gives the camera to https and localhost addresses only.", "Choose a photo instead.");
+    return;
+  }
+  state.request?.abort();
+  try {
+    state.stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } }, audio: false });
+  } catch (error) {
+    complain(`The camera cannot be used (${error.message}).`, "Allow it for this page, or choose a photo.");
+    return;
+  }
+  video.srcObject = state.stream;
+  await video.play();
+  photo.hidden = true;
+  video.hidden = by("camera-buttons").hidden = false;
+  show({ width: video.videoWidth, height: video.videoHeight, faces: [] });
+  showDownloads(false);
+  say("The camera is on: each picture goes to the server while you see it.");
+  by("take").focus();
+  follow(state.stream);
+}
+
+function frame() {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.95));
+}
+
+// One picture after the other, for as long as this stream runs.
+async function follow(stream) {
+  while (state.stream === stream) {
+    try {
+      const text = await align(await frame(), "camera.jpg", "?turns=never");
+      if (state.stream === stream) show(JSON.parse(text));
+      complain("");
+      await new Promise(requestAnimationFrame);
+    } catch (error) {
+      if (state.stream !== stream) return;
+      complain(error.message, error.remedy);
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+  }
+}
+
+async function take() {
+  const blob = await frame();
+  open(blob, "camera.jpg");
+}
+
+function stopCamera() {
+  state.stream?.getTracks().forEach((track) => track.stop());
+  state.stream = null;
+  by("camera-buttons").hidden = true;
+}
+
+// --- start ----------------------------------------------------------------------------------------------------
+
+by("file").addEventListener("change", (event) => {
+  openFirst(event.target.files);
+  event.target.value = ""; // the same file again is a change too
+});
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    document.body.classList.toggle("over", kind === "dragover");
+    if (kind === "drop") openFirst(event.dataTransfer.files);
+  });
+}
+document.addEventListener("paste", (event) => openFirst(event.clipboardData.files));
+by("camera").addEventListener("click", startCamera);
+by("take").addEventListener("click", take);
+by("stop").addEventListener("click", () => {
+  stopCamera();
+  by("result").hidden = true;
+  say("");
+  by("camera").focus();
+});
+for (const button of document.querySelectorAll("[data-format]")) {
+  button.addEventListener("click", () => download(button.dataset.format));
+}
+for (const box of document.querySelectorAll("[data-layer]")) {
+  const update = () => overlay.classList.toggle(box.dataset.layer, box.checked);
+  box.addEventListener("change", update);
+  update();
+}
+for (const place of document.querySelectorAll(".origin")) {
+  place.textContent = new URL(".", location.href).href.replace(/\/$/, "");
+}
+by("zoom").addEventListener("change", redraw);
+new ResizeObserver(redraw).observe(stage);
+fetch("health")
+  .then((response) => response.json())
+  .then((health) => {
+    limits = health.limits;
+    const megapixels = Math.floor(limits.max_pixels / 1e6);
+    by("limits").textContent = `At most ${Math.floor(limits.max_bytes / 1e6)} MB and ${megapixels} megapixels.`;
+  })
+  .catch(() => complain("The server does not answer.", "Is it still running?"));

@@ -1,0 +1,195 @@
+"""The page in headless Chromium, with the real server: what it shows lies where the API says."""
+
+import base64
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+from skimage.data import astronaut
+
+from tests.chromium import chromium, opened_page
+from tests.serve.running import astronaut_bytes, turned_by_exif
+
+PHOTO = astronaut_bytes()
+INKS = {"contour": 0x3CC8FF, "brows": 0xFADC5A, "nose": 0x78FA78, "eyes": 0xFF7850, "mouth": 0xFA78E6}
+DROP = """data => {
+    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([bytes], "dropped.png", { type: "image/png" }));
+    return transfer;
+}"""
+LARGE = """() => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(20_100_000)], "large.png", { type: "image/png" }));
+    return transfer;
+}"""
+CENTRES = """circles => circles.map(circle => {
+    const [at, photo] = [circle, document.getElementById("photo")].map(one => one.getBoundingClientRect());
+    return [at.x + at.width / 2 - photo.x, at.y + at.height / 2 - photo.y];
+})"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A browser whose camera sees the astronaut."""
+    frame = cv2.cvtColor(np.ascontiguousarray(astronaut()[:480, :, ::-1]), cv2.COLOR_BGR2YUV_I420)
+    film = tmp_path_factory.mktemp("camera") / "astronaut.y4m"
+    film.write_bytes(b"YUV4MPEG2 W512 H480 F10:1 Ip A0:0 C420\n" + (b"FRAME\n" + frame.tobytes()) * 10)
+    fake = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    with chromium(*fake, f"--use-file-for-fake-video-capture={film}") as started:
+        yield started
+
+
+def choose(page, data, name="photo.png"):
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": data})
+    page.locator("#result:not([hidden]), #error:not([hidden])").first.wait_for()
+
+
+def two_faces():
+    image = np.hstack([astronaut()[:, :, ::-1], astronaut()[:, ::-1, ::-1]])
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def shown_points(page, width):
+    """Centres of the circles over the photo, in 0-based pixels of the photo, which is `width` pixels wide."""
+    on_screen = np.array(page.eval_on_selector_all("#overlay circle", CENTRES))
+    return on_screen * (width / page.locator("#photo").bounding_box()["width"]) - 0.5
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_points_of_a_dropped_photo_are_drawn_where_the_api_says(browser, server, width):
+    (face,) = server.post(PHOTO).json()["faces"]
+    with opened_page(browser, server.url, width) as (page, complaints):
+        transfer = page.evaluate_handle(DROP, base64.b64encode(PHOTO).decode())
+        page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+        page.locator(".face").wait_for()
+        assert page.inner_text("#status") == "dropped.png: 1 face."
+        np.testing.assert_allclose(shown_points(page, 512), face["landmarks"], atol=0.1)
+        page.set_checked("[data-layer=lines]", False)
+        page.set_checked("[data-layer=pose]", False)
+        colours_are_those_of_the_groups(page, face["landmarks"])
+        assert page.evaluate("document.documentElement.scrollWidth") == width  # nothing sticks out
+        assert complaints == []
+
+
+def colours_are_those_of_the_groups(page, landmarks):
+    """In a screenshot of the stage, at the landmarks."""
+    shot = cv2.imdecode(np.frombuffer(page.locator("#stage").screenshot(), np.uint8), cv2.IMREAD_COLOR)
+    groups = page.eval_on_selector_all("#overlay circle", "all => all.map(one => one.getAttribute('class'))")
+    assert groups == ["contour"] * 17 + ["brows"] * 10 + ["nose"] * 9 + ["eyes"] * 12 + ["mouth"] * 20
+    scale = shot.shape[1] / 512
+    seen = []
+    for group, (x, y) in zip(groups, landmarks, strict=True):
+        column, row = int((x + 0.5) * scale), int((y + 0.5) * scale)
+        around = shot[row - 1 : row + 2, column - 1 : column + 2, ::-1].reshape(-1, 3).astype(int)
+        ink = np.array(list(INKS[group].to_bytes(3, "big")))
+        seen.append(np.abs(around - ink).max(axis=1).min() < 40)
+    assert np.mean(seen) > 0.9  # neighbours may cover one another
+
+
+def test_a_photo_that_lies_on_its_side_is_shown_upright(browser, server):
+    with opened_page(browser, server.url) as (page, _):
+        choose(page, turned_by_exif())
+        (face,) = server.post(turned_by_exif()).json()["faces"]
+        box = page.locator("#photo").bounding_box()
+        assert box["width"] / box["height"] == pytest.approx(512 / 300, abs=0.01)
+        np.testing.assert_allclose(shown_points(page, 512), face["landmarks"], atol=0.1)
+
+
+def test_downloads_are_the_answers_of_the_api(browser, server):
+    data = two_faces()
+    with opened_page(browser, server.url) as (page, complaints):
+        choose(page, data, "two.png")
+        page.click(".face >> nth=1")
+        for form, name in (("json", "two.json"), ("csv", "two.csv"), ("pts", "two_face2.pts")):
+            with page.expect_download() as coming:
+                page.click(f"[data-format={form}]")
+            assert coming.value.suggested_filename == name
+            expected = server.post(data, f"?format={form}&face=1").text
+            with open(coming.value.path(), newline="") as file:
+                text = file.read()
+            if form == "json":
+                assert json.loads(text) == {**json.loads(expected), "file": "two.png"}
+            elif form == "csv":
+                assert text == re.sub("^,", "two.png,", expected, flags=re.MULTILINE)
+            else:
+                assert text == expected
+        assert complaints == []
+
+
+def test_the_keyboard_is_enough(browser, server):
+    with opened_page(browser, server.url) as (page, complaints):
+        file = {"name": "two.png", "mimeType": "image/png", "buffer": two_faces()}
+        page.on("filechooser", lambda chooser: chooser.set_files(file))
+        page.keyboard.press("Tab")
+        expect(page.locator("#file")).to_be_focused()
+        page.keyboard.press("Enter")
+        page.locator(".face >> nth=1").wait_for()
+        page.keyboard.press("Tab")
+        expect(page.locator("#camera")).to_be_focused()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        pressed = page.eval_on_selector_all(".face", "all => all.map(one => one.ariaPressed)")
+        assert pressed == ["false", "true"]
+        assert page.locator("#overlay .chosen").count() == 1
+        assert complaints == []
+
+
+def test_zoom_brings_the_chosen_face_to_the_middle(browser, server):
+    with opened_page(browser, server.url) as (page, _):
+        choose(page, PHOTO)
+        before = page.locator("#overlay .box rect, #overlay rect").bounding_box()
+        page.set_checked("#zoom", True)
+        page.wait_for_timeout(400)  # the transition
+        after, stage = page.locator("#overlay rect").bounding_box(), page.locator("#stage").bounding_box()
+        assert after["width"] > 2 * before["width"]
+        for at, side in (("x", "width"), ("y", "height")):
+            middle = after[at] + after[side] / 2
+            assert stage[at] + 0.4 * stage[side] < middle < stage[at] + 0.6 * stage[side]
+
+
+def test_a_refusal_is_shown_with_its_remedy(browser, server):
+    with opened_page(browser, server.url) as (page, _):
+        choose(page, PHOTO[:9000])
+        assert "truncated" in page.inner_text("#error")
+        assert "Send the whole file" in page.inner_text("#error")
+        choose(page, PHOTO)
+        page.locator(".face").wait_for()
+        assert page.locator("#error").is_hidden()
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_sent(browser, server):
+    with opened_page(browser, server.url) as (page, complaints):
+        page.locator("#limits", has_text="At most 20 MB and 50 megapixels.").wait_for()
+        page.dispatch_event("#drop", "drop", {"dataTransfer": page.evaluate_handle(LARGE)})
+        page.locator("#error", has_text="20.1 MB, more than the limit of 20.0 MB").wait_for()
+        assert complaints == []
+
+
+def test_the_camera_is_followed_and_a_photo_taken(browser, server):
+    with opened_page(browser, server.url) as (page, complaints):
+        page.click("#camera")
+        page.locator(".face").wait_for()
+        assert page.locator("#video").is_visible()
+        page.click("#take")
+        page.locator("[data-format=pts]:enabled").wait_for()
+        assert page.inner_text("#status") == "camera.jpg: 1 face."
+        assert page.locator("#video").is_hidden()
+        assert shown_points(page, page.evaluate("photo.naturalWidth")).shape == (68, 2)
+        assert complaints == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (400, "light")])
+def test_the_page_keeps_the_rules_of_accessibility(browser, server, width, scheme):
+    """Those of axe: labels, order of headings, contrast and more."""
+    with opened_page(browser, server.url, width, scheme=scheme) as (page, _):
+        choose(page, two_faces())
+        page.locator(".face >> nth=1").wait_for()
+        page.click("summary")
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
