@@ -46,7 +46,7 @@ def model_card(
     train, val = data["parts"]["train"], data["parts"]["val"]
     seconds = max(row.seconds for row in rows if row.iteration <= iteration)
     folders = "".join(
-        f"| {folder} | {count} | {val['faces'].get(folder, 0)} | {SOURCES.get(folder, '')} |\n"
+        f"| {folder} | {count} | {val['faces'].get(folder, 0)} | {_source(folder)} |\n"
         for folder, count in train["faces"].items()
     )
     digests = "".join(f"- `{file}`: sha256 {digest}\n" for file, digest in sorted(files.items()))
@@ -85,6 +85,14 @@ The faces of 300-W and of the other sets are for research, not for commercial us
 They were trained on photos of mostly adult, well-lit faces; expect larger errors on children, on faces turned
 far away or covered, and on groups of people that such photos show less often.
 """
+
+
+def _source(folder: str) -> str:
+    """What a folder of training faces is; "" if nothing is known of it."""
+    first, *others = folder.split("/")
+    if first.endswith("_turned"):
+        return f"faces of {'/'.join([first.removesuffix('_turned'), *others])}, turned by a face mesh"
+    return SOURCES.get(folder, "")
 
 
 def _validated(data: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import zlib
@@ -259,6 +260,26 @@ def test_the_same_run_is_released_to_the_same_bytes(run, data, tmp_path):
     for path in (tmp_path / "a").iterdir():
         if path.suffix != ".json":  # names the deploy net relative to its folder
             assert (tmp_path / "b" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    ("folder", "source"),
+    [
+        ("lfw_turned", "faces of lfw, turned by a face mesh"),
+        ("300w_turned/helen/trainset", "faces of 300w/helen/trainset, turned by a face mesh"),
+        ("afw", "AFW, annotated by 300-W"),
+        ("mine", ""),
+    ],
+)
+def test_the_card_says_what_a_folder_is(folder, source, run, data, tmp_path):
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    meta = json.loads((copy / "meta.json").read_text())
+    meta["parts"]["train"]["faces"] = {folder: 7}
+    (copy / "meta.json").write_text(json.dumps(meta))
+    done = release("--run", run, "--data", copy, "--output", tmp_path / "models")
+    assert done.returncode == 0, done.stderr
+    assert f"| {folder} | 7 | 0 | {source} |" in (tmp_path / "models" / "mobilenet_v2_stage2.md").read_text()
 
 
 def test_half_precision_is_11_bits_and_compresses(run, data, tmp_path):
