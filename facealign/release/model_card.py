@@ -105,7 +105,7 @@ def _changes(trained: Mapping[str, Any], recipe: Recipe) -> str:
     """A sentence on the settings of a training, of run.json, that are not the recipe's; "" if none."""
     own = dataclasses.asdict(recipe)
     changes = [
-        f"{name} {trained[name]} (the recipe's: {own[name]})"
+        f"{name} {trained[name]} (the recipe's: {'none' if own[name] is None else own[name]})"
         for name in (*CHOICES, *NUMBERS)
         if name in trained and trained[name] != own[name]
     ]
