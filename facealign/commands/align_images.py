@@ -60,10 +60,10 @@ class Done:
 def align_images(arguments: argparse.Namespace) -> None:
     """Align the faces of images, and write what was found."""
     found = find_images(arguments.images, arguments.output)
+    if not found.files:
+        raise FaceAlignError("; ".join(found.notes))
     for note in found.notes:
         print(f"passed over: {note}", file=sys.stderr)
-    if not found.files:
-        raise FaceAlignError(f"{', '.join(map(str, arguments.images))}: no image there")
     names = _names(arguments, found)
     check_outputs(
         [arguments.output / name for name in ([] if arguments.no_pictures else names)]

@@ -27,16 +27,18 @@ def exclusive(directory: Path, use: str) -> Iterator[None]:
         raise FaceAlignError(f"{directory}: cannot be written ({error.strerror})") from error
     stream = _locked(path)
     if stream is None:
-        holder = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+        process, _, held_for = (
+            (path.read_text(encoding="utf-8") if path.is_file() else "").strip().partition(" ")
+        )
         raise FaceAlignError(
-            f"{directory}: {use} is at work in it (process {holder or '?'}); wait for its end, or give "
-            "another folder"
+            f"{directory}: {held_for or use} is at work in it (process {process or '?'}); wait for its end, "
+            "or give another folder"
         )
     with stream:
         try:
             try:
                 os.truncate(stream.fileno(), 0)
-                os.write(stream.fileno(), f"{os.getpid()}\n".encode())
+                os.write(stream.fileno(), f"{os.getpid()} {use}\n".encode())
             except OSError as error:
                 raise FaceAlignError(f"{directory}: cannot be written ({error.strerror})") from error
             yield

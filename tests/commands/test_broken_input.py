@@ -41,8 +41,8 @@ COMMANDS = {
     "evaluate onnx": "evaluate --data faces --weights weights.onnx --engine onnx --boxes boxes.json "
     "--strict --json new/evaluation.json",
     "export": "export-onnx --weights weights.caffemodel --output new/weights.onnx",
-    "demo": "align --images photos --boxes boxes --weights weights.caffemodel --engine caffe --output new",
-    "demo onnx": "align --images photos --boxes boxes --weights weights.onnx --engine onnx --output new",
+    "demo": "align --images photos --boxes boxes --weights weights.caffemodel --engine caffe --output drawn",
+    "demo onnx": "align --images photos --boxes boxes --weights weights.onnx --engine onnx --output drawn",
 }
 DEPLOY = ("evaluate", "export", "demo")
 ONNX = ("evaluate onnx", "demo onnx")
@@ -474,9 +474,16 @@ TABLE = [
     Row("a picture that is not there", nothing, "b.jpg: no such file", ("demo",), "--images b.jpg"),
     Row("a picture in the way", nothing, "photos/a.jpg: the output would", ("demo",), "--output photos"),
     Row("weights of another kind", nothing, "w.pth: expected a .caffemodel", PICTURE, "--weights w.pth"),
-    Row("a full disk", nothing, "new", ("train", "evaluate", "export", "demo"), file_limit=100),
-    Row("a disk that fills up", nothing, "new/(a.jpg|weights.onnx)", ("export", "demo"), file_limit=20_000),
-    Row("an output below a file", file_instead("new", b"x"), "new", ("train", *DEPLOY)),
+    Row("a full disk", nothing, "(new|drawn)", ("train", "evaluate", "export", "demo"), file_limit=100),
+    Row(
+        "a disk that fills up",
+        nothing,
+        "(drawn/a.jpg|new/weights.onnx)",
+        ("export", "demo"),
+        file_limit=20_000,
+    ),
+    Row("an output below a file", file_instead("new", b"x"), "new", ("train", "evaluate", "export")),
+    Row("an output that is a file", file_instead("drawn", b"x"), "drawn", ("demo",)),
     Row("a run where none may write", nothing, "/proc/new: ", ("train",), "--run /proc/new"),
     Row(
         "figures where none may write",

@@ -33,7 +33,7 @@ def holder(tmp_path):
 def test_another_process_is_refused_with_the_holder_s_number(holder, tmp_path):
     with (
         pytest.raises(FaceAlignError, match=rf"run: a training is at work in it \(process {holder.pid}\)"),
-        exclusive(tmp_path / "run", "a training"),
+        exclusive(tmp_path / "run", "an alignment"),
     ):
         pass
     with exclusive(tmp_path / "other", "a training"):
