@@ -15,7 +15,7 @@ from facealign.arrays import Image
 from facealign.concurrency.processes import ordered_map
 from facealign.datasets.duplicates import find_copies
 from facealign.datasets.pts import write_pts
-from facealign.datasets.sample import Sample, turned_name
+from facealign.datasets.sample import Sample, is_turned, turned_name
 from facealign.datasets.split import split
 from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import box_from_landmarks
@@ -45,13 +45,15 @@ class Turn:
 
 
 def trainable(samples: Sequence[Sample], workers: int) -> list[Sample]:
-    """The faces that may be trained on, in order: no test, validation or held-out photo, nor a copy of one.
+    """The faces that may be trained on, in order: no test, validation or held-out photo, nor a copy of one,
+    nor a face that was turned already, as where an earlier output is among the data.
 
     Turned, a copy would not be recognised by its looks any more. Raises FaceAlignError when none is left.
     """
-    training, _ = split(samples, 0.0, 0)
+    photos = [sample for sample in samples if not is_turned(sample.relative)]
+    training, _ = split(photos, 0.0, 0)
     kept = {sample.relative for sample in training}
-    apart = [sample for sample in samples if sample.relative not in kept]
+    apart = [sample for sample in photos if sample.relative not in kept]
     copies = {copy.sample.relative for copy in find_copies(training, apart, workers)}
     return [sample for sample in training if sample.relative not in copies]
 

@@ -295,10 +295,12 @@ def main() -> None:
         elif points is not None:
             to_cut = list(distilled_from_points(train_jobs, points, skip))
             kept = sum(job is before for job, before in zip(to_cut, train_jobs, strict=True))
-            if kept == len(to_cut):
+            if kept == len(to_cut) and any(points.folder.rglob("*.pts")):
                 raise FaceAlignError(
                     f"{points.folder}: has the landmarks of no face, such as {points.path_of(facing[0])}"
                 )
+            if kept == len(to_cut):
+                tqdm.write(f"{points.folder}: holds no landmarks: all were left out", file=sys.stderr)
             taught = {"teacher": points.describe(len(to_cut) - kept, kept)}
         request = PartRequest(partial, "train", to_cut, settings, arguments.workers, wrap, skip)
         if arguments.on_the_fly:

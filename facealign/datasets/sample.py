@@ -82,6 +82,16 @@ def _original_of(path: PurePosixPath) -> PurePosixPath:
     return PurePosixPath(first.removesuffix(_TURNED_FOLDER), *others, turned[1] + path.suffix)
 
 
+def is_turned(relative: str) -> bool:
+    """Whether an image, by its path (`Sample.relative`), is one of a turned face.
+
+    >>> is_turned("lfw_turned/Aaron_Eckhart_01_turned1.jpg"), is_turned("lfw/Aaron_Eckhart_01.jpg")
+    (True, False)
+    """
+    path = PurePosixPath(relative)
+    return _original_of(path) != path
+
+
 def group_of(relative: str) -> str:
     """The photo or person named by an image's path, as "photo 134212" for "300w/afw/134212_2.jpg".
 

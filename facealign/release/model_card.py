@@ -176,10 +176,8 @@ def _schedule(run: Mapping[str, Any], start: str | None) -> str:
 
 
 def _start(recipe: Recipe, start: Mapping[str, Any] | str | None) -> str:
-    if recipe.starts_from is not None:
-        return f"the weights of {recipe.starts_from}"
     if start is None:
-        return "random weights"
+        return "random weights" if recipe.starts_from is None else f"the weights of {recipe.starts_from}"
     if isinstance(start, str):  # older versions kept the path only
         return f"`{PurePath(start).name}`"
     return f"`{start['weights']}` (sha256 {start['sha256']})"

@@ -76,6 +76,8 @@ def test_photos_that_are_never_trained_on_are_not_turned_nor_copies_of_them(tmp_
     put(tmp_path / "300w" / "ibug" / "image_003_1.png", noise())
     put(tmp_path / "mine" / "a.png", held)
     put(tmp_path / "mine" / "b.png", noise())
+    # A former output among the data: neither turned again, nor taken for the original of the face.
+    put(tmp_path / "out" / "300w_turned" / "helen" / "trainset" / "100032540_1_turned1.png", free)
     left = [sample.relative for sample in trainable(scan(tmp_path).samples, 1)]
     assert left == ["300w/helen/trainset/100032540_1.png", "mine/b.png"]
 

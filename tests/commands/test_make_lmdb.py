@@ -714,6 +714,12 @@ def test_points_of_a_folder_move_the_landmarks_to_train_on_and_are_described(few
     assert f"{points}: has the landmarks of no face, such as " in none
     assert not (tmp_path / "none").exists()
 
+    for path in points.rglob("*.pts"):
+        path.unlink()
+    result = tool("--data", few, "--output", tmp_path / "none", *arguments, *distillation)
+    assert result.returncode == 0, result.stderr
+    assert f"{points}: holds no landmarks: all were left out" in result.stderr
+
 
 def test_a_teacher_that_is_none_is_one_line(few, tmp_path):
     assert "nothing.onnx" in failure(small(few, tmp_path / "out", "--teacher", tmp_path / "nothing.onnx"))

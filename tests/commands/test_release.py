@@ -196,6 +196,20 @@ def test_the_card_names_the_folder_of_points_that_moved_the_landmarks(run, data,
     ) in card
 
 
+def test_the_card_names_the_weights_that_a_run_started_from(run, data, tmp_path):
+    """Also those of a recipe that usually starts from another's."""
+    described = json.loads((run / "run.json").read_text())
+    for start, said in (
+        (None, "from the weights of mobilenet_v2/stage1: batch"),
+        ({"weights": "w.caffemodel", "sha256": "1a"}, "from `w.caffemodel` (sha256 1a): batch"),
+    ):
+        (run / "run.json").write_text(json.dumps({**described, "start": start}))
+        done = release("--run", run, "--data", data, "--output", tmp_path / "models")
+        assert done.returncode == 0, done.stderr
+        card = (tmp_path / "models" / "mobilenet_v2_stage2.md").read_text()
+        assert said in " ".join(card.split())
+
+
 def test_the_card_tells_the_runs_before(run, data, tmp_path):
     described = json.loads((run / "run.json").read_text())
     stage3 = dataclasses.asdict(recipe_named("mobilenet_v2/stage3"))
