@@ -95,6 +95,8 @@ def faces_in(*roots: Path, strict: bool = False) -> Scan:
         one = scan(root, strict)
         for sample in one.samples:
             other = found.setdefault(sample.relative, sample)
+            if other is not sample and sample.path.resolve() == other.path.resolve():
+                raise FaceAlignError(f"{sample.path}: is in two of the roots; leave one of them out")
             if other is not sample:
                 raise FaceAlignError(
                     f"{sample.path}: known as {sample.relative}, as {other.path} is; rename its folder"

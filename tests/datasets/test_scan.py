@@ -551,6 +551,11 @@ def test_two_roots_that_know_images_by_one_name_are_refused(tmp_path):
         faces_in(tmp_path / "a", tmp_path / "b")
 
 
+def test_a_root_given_twice_is_named_so(release):
+    with pytest.raises(FaceAlignError, match="is in two of the roots; leave one of them out"):
+        faces_in(release, release)
+
+
 def test_of_several_roots_one_may_be_empty_but_not_all(release, tmp_path):
     (tmp_path / "none").mkdir()
     both = faces_in(tmp_path / "none", release)
