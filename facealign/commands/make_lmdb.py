@@ -161,7 +161,6 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--distillation-weight",
         type=float,
-        default=0.5,
         metavar="WEIGHT",
         help="with --teacher or --teacher-points: from the annotated landmarks (0) to the predicted ones (1) "
         "(default: 0.5)",
@@ -185,6 +184,10 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         parser.error("--teacher: expected one network, or the two of a cascade")
     if arguments.teacher and arguments.teacher_points is not None:
         parser.error("--teacher, --teacher-points: one of them only")
+    if arguments.distillation_weight is None:
+        arguments.distillation_weight = 0.5
+    elif not arguments.teacher and arguments.teacher_points is None:
+        parser.error("--distillation-weight: only with --teacher or --teacher-points")
     if not 0 <= arguments.distillation_weight <= 1:
         parser.error("--distillation-weight: expected 0 to 1")
     arguments.copies = COPIES if arguments.copies is None else arguments.copies

@@ -58,7 +58,9 @@ def listening_socket(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         number = getattr(error, "errno", None) or 0
         reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
-        raise FaceAlignError(f"{host}:{port}: cannot listen ({reason}); give another --port") from error
+        raise FaceAlignError(
+            f"{host}:{port}: cannot listen ({reason}); give another --host or --port"
+        ) from error
 
 
 def serve(app: ASGIApp, listening: socket.socket, seconds: float, started: Callable[[], None]) -> None:

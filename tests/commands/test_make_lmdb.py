@@ -532,6 +532,7 @@ def test_faces_turned_away_are_not_trained_on_but_may_validate(tmp_path):
         ["--teacher", "one.onnx", "--teacher-points", "here"],
         ["--teacher", "one.onnx", "--distillation-weight", "1.5"],
         ["--teacher", "one.onnx", "--distillation-weight", "nan"],
+        ["--distillation-weight", "0.3"],
     ],
     ids=" ".join,
 )

@@ -199,7 +199,7 @@ def test_what_keeps_it_from_starting_is_one_line():
     assert (done.returncode, done.stdout) == (1, "")
     assert (
         done.stderr
-        == f"error: 127.0.0.1:{port}: cannot listen (Address already in use); give another --port\n"
+        == f"error: 127.0.0.1:{port}: cannot listen (Address already in use); give another --host or --port\n"
     )
     assert serve("--max-bytes", "0").returncode == 2
 
