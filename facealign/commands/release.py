@@ -38,7 +38,6 @@ EXAMPLES = (
     "release --run runs/mobilenet_v2_stage3 --data data/lmdb_on_the_fly --evaluation out/stage3.json",
 )
 """Command lines that its help shows."""
-ROUNDED = "The weights are rounded to half precision, which an archive compresses to about half."
 
 
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
@@ -102,9 +101,10 @@ def main() -> None:
     try:
         rows = read_log(arguments.run / LOG)
         iteration = found[0].iteration
-        card = model_card(name, recipe, described, data.values, rows, iteration, spec, digests, measured)
-        if arguments.half:
-            card = card.replace("## Files\n", f"## Files\n\n{ROUNDED}\n", 1)
+        card = model_card(
+            *(name, recipe, described, data.values, rows, iteration, spec, digests, measured),
+            rounded=arguments.half,
+        )
     except ValueError as error:
         raise FaceAlignError(f"{arguments.run / LOG}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:

@@ -22,6 +22,7 @@ SOURCES = {
     "youtube_faces": "YouTube Faces, points from a tracker",
 }
 """Descriptions of known folders of training faces; others are only named."""
+ROUNDED = "\nThe weights are rounded to half precision, which an archive compresses to about half.\n"
 
 
 def model_card(
@@ -34,12 +35,13 @@ def model_card(
     spec: ModelSpec,
     files: Mapping[str, str],
     measured: str | None = None,
+    rounded: bool = False,
 ) -> str:
     """A model card in Markdown.
 
     run, data: run.json of the training and meta.json of its LMDBs; rows: the training's log; files: name ->
     SHA-256 of the released files; measured: figures of an evaluation, in Markdown; without them, the log's
-    last validation up to `iteration` is quoted.
+    last validation up to `iteration` is quoted; rounded: whether the weights are, to half precision.
     Raises ValueError when there are no figures and no validation.
     """
     figures = _quoted(rows, iteration, "after" in data) if measured is None else measured
@@ -74,7 +76,7 @@ of the validation samples: {val["sha256"]},
 of photos, annotations and boxes: {data["source_sha256"]}.
 
 ## Files
-
+{ROUNDED if rounded else ""}
 {digests}
 The JSON file and the ONNX file's metadata describe how to crop for these weights and how to read their
 output.

@@ -96,7 +96,7 @@ _KINDS: tuple[tuple[str, Callable[..., Row]], ...] = (
     ("points", PointsRow),
     ("turned", TurnedRow),
 )
-"""What a row makes, and its class; the first of these keys that a row has tells it."""
+"""Key of what a row makes, and the class of such rows: the first of these keys that a row has counts."""
 
 
 def plan(
@@ -208,8 +208,7 @@ class _Commands:
             *(("--teacher-points", str(self.work / row.points)) if row.points else ()),
         )
         needs = (
-            *(f"{name}: boxes" for name in turned or ()),
-            *(() if turned else ("boxes",)),
+            f"{turned[0]}: boxes" if turned else "boxes",
             *((row.points,) if row.points else ()),
             *(f"{run}: release" for run in dict.fromkeys((*after, *row.teacher))),
         )
