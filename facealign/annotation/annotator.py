@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from facealign.annotation.face_mesh import SCALES, FaceMesh
-from facealign.annotation.mesh_map import MESH_MAP, percent_apart, read_mesh_map
+from facealign.annotation.mesh_map import percent_apart, read_mesh_map
 from facealign.arrays import FloatArray, Image
 from facealign.caffe_files.caffemodel import named
 from facealign.concurrency.processes import ordered_map
@@ -116,11 +116,10 @@ class Annotator:
             }
         ]
         if self._mesh is not None:
-            networks = [{"weights": name, "sha256": digest} for name, digest in self._mesh.files.items()]
             members.append(
                 {
                     "name": f"the face mesh of mediapipe {self._mesh.version}, mapped to the 68 landmarks",
-                    "files": [*networks, named(MESH_MAP)],
+                    "files": self._mesh.described_files(),
                     "crops": list(SCALES),
                 }
             )

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from facealign.annotation.face_mesh import SCALES, FaceMesh
-from facealign.annotation.mesh_map import MESH_MAP, read_mesh_map
+from facealign.annotation.mesh_map import read_mesh_map
 from facealign.annotation.turned_mesh import DEPTH
 from facealign.arrays import FloatArray, Image
-from facealign.caffe_files.caffemodel import named
 
 
 class DepthMesh:
@@ -24,8 +23,7 @@ class DepthMesh:
 
     def describe(self) -> dict[str, Any]:
         """Version of mediapipe, and the files, as they are stored with what was made."""
-        networks = [{"weights": name, "sha256": digest} for name, digest in self._faces.files.items()]
-        return {"mediapipe": self._faces.version, "files": [*networks, named(MESH_MAP)]}
+        return {"mediapipe": self._faces.version, "files": self._faces.described_files()}
 
     def mesh(self, image: Image, box: FloatArray) -> FloatArray | None:
         """The mesh (478, 3) of `turned_mesh` of the face in a box (4,) of an image; None: no face.

@@ -16,8 +16,9 @@ from typing import IO, Any
 import numpy as np
 
 from facealign.annotation import face_mesh_worker
-from facealign.annotation.mesh_map import MESH_POINTS, MeshMap
+from facealign.annotation.mesh_map import MESH_MAP, MESH_POINTS, MeshMap
 from facealign.arrays import FloatArray, Image
+from facealign.caffe_files.caffemodel import named
 from facealign.crops.square import crop_transform
 from facealign.errors import FaceAlignError
 from facealign.geometry.affine import apply, compose, invert, shrinking, warp
@@ -80,6 +81,11 @@ class FaceMesh:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def described_files(self) -> list[dict[str, str]]:
+        """Name and SHA-256 of mediapipe's networks and of the map to the landmarks, as they are stored."""
+        networks = [{"weights": name, "sha256": digest} for name, digest in self.files.items()]
+        return [*networks, named(MESH_MAP)]
 
     def close(self) -> None:
         """End the process."""

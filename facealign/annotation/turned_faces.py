@@ -10,10 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
+from facealign.annotation.mesh_map import percent_apart
 from facealign.annotation.turned_mesh import CORNERS, TurnedMesh, head_yaw, turn_mesh
 from facealign.arrays import FloatArray, Image
 from facealign.geometry.boxes import landmark_box
-from facealign.geometry.landmarks import LANDMARK_GROUPS, inter_pupil
+from facealign.geometry.landmarks import LANDMARK_GROUPS
 
 OUTLINE = LANDMARK_GROUPS["contour"]
 INSIDE = slice(OUTLINE.stop, None)
@@ -94,7 +95,7 @@ def turned_face(
     points: (68, 2), its annotation; mesh: (478, 3), of `predictor` on the image.
     """
     of_mesh = predictor.landmarks(mesh)
-    if 100 * _mean_distance(of_mesh, points) > FAR_FROM_ANNOTATION * inter_pupil(points):
+    if percent_apart(of_mesh, points) > FAR_FROM_ANNOTATION:
         return "mesh and annotation differ"
     yaw = head_yaw(mesh)
     degrees = drawn_turn(yaw, settings, rng)
