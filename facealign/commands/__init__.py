@@ -2,8 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import facealign
+
+MESH = Path(".venv-mesh/bin/python")
+"""The interpreter with mediapipe that `make mesh` makes."""
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):

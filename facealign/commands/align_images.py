@@ -29,7 +29,7 @@ from facealign.io.atomic import replacing
 from facealign.io.images import read_image
 from facealign.io.outputs import check_outputs
 from facealign.results.formats import PTS_FOLDER, write_pts_beside
-from facealign.results.found_images import FoundImages, find_images, picture_names
+from facealign.results.found_images import FoundImages, find_images, picture_names, real_path
 from facealign.results.growing_results import GrowingResults, fingerprint, stamp
 from facealign.results.montage import MONTAGE_FOLDER, sheets, small_copy, write_sheets
 from facealign.results.record import Record, faces_of, image_record
@@ -91,20 +91,13 @@ def align_images(arguments: argparse.Namespace) -> None:
 def _names(arguments: argparse.Namespace, found: FoundImages) -> list[str]:
     """Names of the outputs. Raises FaceAlignError when one would replace an input."""
     names = picture_names(found.files, found.places, arguments.format == "pts", (PTS_FOLDER, MONTAGE_FOLDER))
-    originals = {_real(file) for file in found.files}
+    originals = {real_path(file) for file in found.files}
     for name in [] if arguments.no_pictures else names:
         if (arguments.output / name).resolve() in originals:
             raise FaceAlignError(
                 f"{arguments.output / name}: the output would replace an input image; change --output"
             )
     return names
-
-
-def _real(file: Path) -> Path:
-    try:
-        return file.resolve()
-    except (OSError, RuntimeError):  # a loop of links
-        return file.absolute()
 
 
 def _box_file(arguments: argparse.Namespace, file: Path) -> Path | None:

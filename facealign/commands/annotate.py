@@ -3,7 +3,7 @@
 The members are the released cascade, averaged with the mirrored crops, and mediapipe's face mesh if there is
 an environment with it (make mesh). A face on which they disagree, or that is doubtful, is left out. The
 output has the tree of the photos: NAME.pts, or NAME_1.pts, NAME_2.pts... where a photo shows several faces,
-and annotations.json, which names the members and tells how far they agree on each face. An interrupted run
+and annotations.json, with the members and how far they agree on each face. An interrupted run
 resumes, even a killed one.
 """
 
@@ -37,7 +37,7 @@ from facealign.annotation.description import (
     read_description,
     write_description,
 )
-from facealign.commands import program
+from facealign.commands import MESH, program
 from facealign.concurrency.processes import cores
 from facealign.datasets.detected_boxes import boxes_for, read_boxes
 from facealign.datasets.pts import write_pts
@@ -56,8 +56,6 @@ EXAMPLES = (
     "annotate --photos data --boxes data/boxes.json --output data/teacher_points",
 )
 """Command lines that its help shows."""
-MESH = Path(".venv-mesh/bin/python")
-"""The interpreter that `make mesh` makes."""
 
 
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
@@ -231,8 +229,9 @@ def photos_of(arguments: argparse.Namespace) -> tuple[Any, list[Photo]]:
     if not arguments.photos.is_dir():
         raise FaceAlignError(f"{arguments.photos}: no such folder")
     photos = []
-    same = Counter(file.with_suffix("") for file in images_in(arguments.photos, arguments.output))
-    for file in images_in(arguments.photos, arguments.output):
+    images = list(images_in(arguments.photos, arguments.output))
+    same = Counter(file.with_suffix("") for file in images)
+    for file in images:
         if same[file.with_suffix("")] > 1:
             reason = f"{file}: another image beside it has the same name; leave one of them there"
             if arguments.strict:

@@ -14,8 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from facealign.commands import program
-from facealign.commands.annotate import MESH
+from facealign.commands import MESH, program
 from facealign.concurrency.processes import ENDING
 from facealign.datasets.scan import faces_in
 from facealign.engines.pycaffe import single_threaded_blas

@@ -24,8 +24,7 @@ from facealign.annotation.turned_folder import (
     write_description,
     write_turned,
 )
-from facealign.commands import program
-from facealign.commands.annotate import MESH
+from facealign.commands import MESH, program
 from facealign.concurrency.processes import cores
 from facealign.datasets.scan import faces_in
 from facealign.errors import FaceAlignError

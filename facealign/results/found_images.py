@@ -54,8 +54,8 @@ def find_images(arguments: Sequence[Path], output: Path | None = None) -> FoundI
                 if not inside:
                     found.notes.append(f"{path}: no image in it; expected {', '.join(SUFFIXES)}")
             for file, place in inside:
-                if _real(file) not in known:
-                    known.add(_real(file))
+                if real_path(file) not in known:
+                    known.add(real_path(file))
                     found.files.append(file)
                     found.places.append(place)
     for suffix, paths in others.items():
@@ -76,14 +76,14 @@ def _below(
     folder: Path, output: Path | None, others: dict[str, list[Path]]
 ) -> Iterator[tuple[Path, PurePath]]:
     """(file, its place below the folder) of every image; other files are put into `others` by suffix."""
-    seen = set() if output is None else {_real(output)}
-    seen.discard(_real(folder))  # when it is named itself
+    seen = set() if output is None else {real_path(output)}
+    seen.discard(real_path(folder))  # when it is named itself
     for name, folders, files in os.walk(folder, followlinks=True):
         here = Path(name)
-        if _real(here) in seen:  # the output, or reached before through a link
+        if real_path(here) in seen:  # the output, or reached before through a link
             folders.clear()
             continue
-        seen.add(_real(here))
+        seen.add(real_path(here))
         folders[:] = sorted(one for one in folders if not one.startswith("."))
         for file in sorted(files):
             path = here / file
@@ -95,7 +95,7 @@ def _below(
                 others.setdefault(path.suffix.lower(), []).append(path)
 
 
-def _real(path: Path) -> Path:
+def real_path(path: Path) -> Path:
     """Where a file is, links followed; a loop of links is taken as it is, to be reported when it is read."""
     try:
         return path.resolve()
