@@ -5,6 +5,9 @@ import shutil
 
 from playwright.sync_api import sync_playwright
 
+PATIENCE = 300_000
+"""Milliseconds to start, for a machine with much else to do."""
+
 
 @contextlib.contextmanager
 def chromium(*arguments):
@@ -12,7 +15,7 @@ def chromium(*arguments):
     program = shutil.which("chromium")
     assert program, "chromium is missing; make deps FOR=dev"
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=arguments)
+        started = playwright.chromium.launch(executable_path=program, args=arguments, timeout=PATIENCE)
         try:
             yield started
         finally:

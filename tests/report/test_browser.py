@@ -1,32 +1,19 @@
 """The page in headless Chromium as a person uses it, by mouse and keys: no error, no network."""
 
-import shutil
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from facealign.datasets.scan import scan
 from facealign.io.images import read_image
 from facealign.report.charts import ced_charts, training_charts
 from facealign.report.faces import crop, shown_faces
 from facealign.report.page import page
-from tests.report.made_evaluations import ASTRONAUT, evaluation, make_faces, training_rows
+from tests.chromium import PATIENCE, chromium
+from tests.report.made_evaluations import ASTRONAUT, training_rows
 
-PATIENCE = 300_000
-"""Milliseconds, for a machine with much else to do."""
 MISSED = "300w/afw/image_2.png"
 WORST = 6
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    root = make_faces(tmp_path_factory.mktemp("faces"))
-    evaluations = (
-        evaluation(root, "one", (3.0, 4.0), [MISSED]),
-        evaluation(root, "other", (0.0, 6.0), seed=1),
-    )
-    return root, evaluations
 
 
 @pytest.fixture(scope="module")
@@ -35,25 +22,20 @@ def logs():
 
 
 @pytest.fixture(scope="module")
-def file(both, logs, tmp_path_factory):
-    root, evaluations = both
-    faces = shown_faces(evaluations, WORST)
+def file(root, both, logs, tmp_path_factory):
+    faces = shown_faces(both, WORST)
     samples = {sample.relative: sample for sample in scan(root).samples}
     photos = {face.path: crop(read_image(samples[face.path].path), face.frame) for face in faces}
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(page(evaluations, faces, photos, logs), encoding="utf-8")
+    path.write_text(page(both, faces, photos, logs), encoding="utf-8")
     return path
 
 
 @pytest.fixture(scope="module")
 def browser():
     expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium") or "chromium", timeout=PATIENCE
-        )
-        yield browser
-        browser.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture
@@ -108,7 +90,7 @@ def test_it_renders_within_the_window_and_without_a_fault_of_accessibility(visit
 def test_curves_are_read_by_the_mouse_and_by_keys(visit, both, logs):
     window = visit()
     plot = window.locator(".plot").first
-    chart = ced_charts(both[1])[0]
+    chart = ced_charts(both)[0]
     plot.scroll_into_view_if_needed()
     area = plot.locator(".u-over").bounding_box()
     window.mouse.move(area["x"] + area["width"] / 2, area["y"] + 30)
@@ -174,7 +156,7 @@ def test_tables_are_sorted_by_their_headers(visit):
 
 def test_faces_are_filtered_and_sorted(visit, both):
     window = visit()
-    one, other = both[1]
+    one, other = both
     assert shown(window) == by_error(one)[:WORST]
     expect(window.locator(".count")).to_have_text(f"{WORST} faces")
     window.get_by_label("Method").select_option("other")
@@ -191,7 +173,7 @@ def test_faces_are_filtered_and_sorted(visit, both):
     assert shown(window) == sorted(path for path in everything if "helen" in path)
     window.get_by_role("button", name="Reset").click()
     window.get_by_label("Show").select_option("the random ones")
-    random = [face.path for face in shown_faces(both[1], WORST) if face.random]
+    random = [face.path for face in shown_faces(both, WORST) if face.random]
     assert shown(window) == [path for path in by_error(one) if path in random]
     window.get_by_label("Show").select_option("all of these")
     window.get_by_label("Name contains").fill(" ASTRO")
@@ -213,7 +195,7 @@ def test_a_missed_face_is_first_and_has_no_prediction(visit):
 def test_truth_and_prediction_are_drawn_where_they_are_and_can_be_hidden(visit, both):
     window = visit()
     window.get_by_label("Show").select_option("all of these")
-    (face,) = [face for face in shown_faces(both[1], WORST) if face.path == ASTRONAUT]
+    (face,) = [face for face in shown_faces(both, WORST) if face.path == ASTRONAUT]
     svg = window.locator(f".face[data-path='{ASTRONAUT}'] svg")
     side = face.frame[2] - face.frame[0]
     for name, points in (("truth", face.truth), ("predicted", face.predicted[0])):
@@ -231,7 +213,7 @@ def test_truth_and_prediction_are_drawn_where_they_are_and_can_be_hidden(visit, 
 
 def test_a_face_is_enlarged_and_the_keys_lead_on(visit, both):
     window = visit()
-    paths = by_error(both[1][0])[:WORST]
+    paths = by_error(both[0])[:WORST]
     window.locator(".enlarge:visible").nth(0).focus()
     window.keyboard.press("Enter")
     zoom, title = window.locator("#zoom"), window.locator("#zoom-title")
@@ -294,7 +276,7 @@ def test_without_scripts_all_but_the_curves_is_there(visit):
 
 def test_faces_without_photos_and_names_like_markup_are_shown(visit, both, tmp_path):
     evil = "<img src=x onerror=document.title='evil'>"
-    first = both[1][0]
+    first = both[0]
     other = {**first, "settings": {**first["settings"], "method": evil}}
     path = tmp_path / "evil.html"
     path.write_text(page([other], shown_faces([other], 3)), encoding="utf-8")

@@ -7,20 +7,7 @@ from facealign.report.charts import ced_charts, ced_table, training_charts, trai
 from facealign.report.landmark_errors import landmark_errors
 from facealign.report.parts import parts
 from facealign.training.log import LogRow
-from tests.report.made_evaluations import evaluation, make_faces, training_rows
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return make_faces(tmp_path_factory.mktemp("faces"))
-
-
-@pytest.fixture(scope="module")
-def both(root):
-    return (
-        evaluation(root, "one", (3.0, 4.0), missed=["300w/afw/image_2.png"]),
-        evaluation(root, "other", (0.0, 6.0), seed=1),
-    )
+from tests.report.made_evaluations import evaluation, training_rows
 
 
 def test_a_curve_counts_the_faces_within_each_error(both):

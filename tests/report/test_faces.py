@@ -5,21 +5,8 @@ import numpy as np
 import pytest
 
 from facealign.report.faces import LARGEST_CROP, crop, frame, shown_faces
-from tests.report.made_evaluations import ASTRONAUT, evaluation, make_faces
+from tests.report.made_evaluations import ASTRONAUT
 from tests.upright_face import upright_face
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return make_faces(tmp_path_factory.mktemp("faces"))
-
-
-@pytest.fixture(scope="module")
-def both(root):
-    return (
-        evaluation(root, "one", (3.0, 4.0), missed=["300w/afw/image_2.png"]),
-        evaluation(root, "other", (0.0, 6.0), seed=1),
-    )
 
 
 def test_the_worst_of_each_evaluation_come_first_missed_ones_before_all(both):

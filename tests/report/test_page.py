@@ -5,22 +5,12 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
-import pytest
 
 from facealign.report.faces import crop, shown_faces
 from facealign.report.page import method_names, page
-from tests.report.made_evaluations import evaluation, make_faces, training_rows
+from tests.report.made_evaluations import training_rows
 
 VOID = {"meta", "input", "br", "link", "img"}
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    root = make_faces(tmp_path_factory.mktemp("faces"))
-    return (
-        evaluation(root, "one", (3.0, 4.0), missed=["300w/afw/image_2.png"]),
-        evaluation(root, "other", (0.0, 6.0), seed=1),
-    )
 
 
 class Parsed(HTMLParser):
