@@ -290,21 +290,17 @@ def main() -> None:
     # Bars are closed before an error is printed, which would otherwise appear in the middle of one.
     with ExitStack() as bars, replacing(output) as partial:
         partial.mkdir()
-        to_cut, kept, taught = train_jobs, 0, {}
+        to_cut, kept, distillation = train_jobs, 0, {}
         if teacher is not None:
             moved = distilled(train_jobs, teacher, arguments.workers)
             to_cut = list(wrap(moved, len(train_jobs), "distilled"))
-            taught = {"teacher": teacher.describe()}
+            distillation = {"teacher": teacher.describe()}
         elif points is not None:
             to_cut = list(distilled_from_points(train_jobs, points, skip))
             kept = sum(job is before for job, before in zip(to_cut, train_jobs, strict=True))
-            if kept == len(to_cut) and any(points.folder.rglob("*.pts")):
-                raise FaceAlignError(
-                    f"{points.folder}: has the landmarks of no face, such as {points.path_of(facing[0])}"
-                )
             if kept == len(to_cut):
-                tqdm.write(f"{points.folder}: holds no landmarks: all were left out", file=sys.stderr)
-            taught = {"teacher": points.describe(len(to_cut) - kept, kept)}
+                check_left_out(points, facing[0])
+            distillation = {"teacher": points.describe(len(to_cut) - kept, kept)}
         request = PartRequest(partial, "train", to_cut, settings, arguments.workers, wrap, skip)
         if arguments.on_the_fly:
             train = write_faces(request)
@@ -319,7 +315,7 @@ def main() -> None:
             partial,
             {
                 **described_settings(settings),
-                **taught,
+                **distillation,
                 "fresh": arguments.on_the_fly,
                 "copies": 1 if arguments.on_the_fly else arguments.copies,
                 "copies_of": arguments.copies_of,
@@ -359,6 +355,16 @@ def main() -> None:
         print(f"{output}: {name}: {part.samples} {kind} of {sum(part.faces.values())} faces")
     if val_jobs and fixed and parts["val"].samples < FACES:
         print(f"{output}: val: not the whole validation part of 300-W, which has {FACES} faces")
+
+
+def check_left_out(points: TeacherPoints, face: Sample) -> None:
+    """Say that a teacher's folder has the landmarks of no face, as all were left out.
+
+    Raises FaceAlignError when it has some, of others than the faces of this data; face: one of these.
+    """
+    if any(points.folder.rglob("*.pts")):
+        raise FaceAlignError(f"{points.folder}: has the landmarks of no face, such as {points.path_of(face)}")
+    tqdm.write(f"{points.folder}: holds no landmarks: all were left out", file=sys.stderr)
 
 
 def copies_in(
