@@ -102,7 +102,7 @@ def test_a_stopped_run_goes_on_and_ends_as_an_undisturbed_one(photos, tmp_path, 
     (photos / "b.png").write_bytes(whole)
     changed = (tmp_path / "out" / "a.png").stat().st_mtime_ns
     errors = run_align(*options).err
-    assert "landmarks.jsonl: has 1 images already" in errors
+    assert "landmarks.jsonl: has 1 image already" in errors
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == changed
     assert contents(tmp_path / "out") == undisturbed
 
@@ -126,7 +126,7 @@ def test_what_has_changed_since_is_done_again(change, photos, tmp_path, run_alig
         (out / "a.png").unlink()
     errors = run_align(*options).err
     known = 0 if change in ("options", "weights") else 1
-    assert ("has 1 images already" in errors) == bool(known)
+    assert ("has 1 image already" in errors) == bool(known)
     assert "already" in errors or not known
     run_align(*options[:-1], tmp_path / "again") if change != "options" else run_align(
         *options[:-2], tmp_path / "again", "--flip"
@@ -143,9 +143,9 @@ def test_what_has_changed_since_is_done_again(change, photos, tmp_path, run_alig
         (["a.png", "--boxes", "c", "--min-face", "50"], "--min-face"),
         (["--video", "a.mp4", "--boxes", "c"], "--video"),
         (["a.png", "--max-faces", "0"], "--max-faces"),
-        (["a.png", "--min-face", "3"], "min_face"),
-        (["a.png", "--min-score", "2"], "thresholds"),
-        (["--video", "a.mp4", "--min-cutoff", "0"], "min_cutoff"),
+        (["a.png", "--min-face", "3"], "--min-face is 3.0, expected 12"),
+        (["a.png", "--min-score", "2"], "--min-score is 2.0, expected a number from 0 to 1"),
+        (["--video", "a.mp4", "--min-cutoff", "0"], "--min-cutoff is 0.0, expected a frequency"),
         (["--video", "a.mp4", "--beta", "-1"], "beta"),
         (["--video", "a.mp4", "--detect-every", "0"], "--detect-every"),
     ],

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -99,7 +100,7 @@ def test_what_it_writes(first):
     assert [len(entry["faces"]) for entry in entries.values()] == [0, 0, 2, 1]
     assert 0 < entries["one.png"]["faces"][0]["disagreement"] < 10
     assert str(root / "inner" / "bad.jpg") in entries["inner/bad.jpg"]["error"]
-    assert result.stdout.splitlines()[0] == f"{output}: 3 faces of 4 photos; 1 show none, 1 skipped"
+    assert result.stdout.splitlines()[0] == f"{output}: 3 faces of 4 photos; 1 without a face, 1 skipped"
     assert result.stderr.count(f"skipped: {root / 'inner' / 'bad.jpg'}: ") == 1
     last = result.stdout.splitlines()[-1]
     assert last == f"{output}: by the released cascade, each stage averaged with the mirrored crop"
@@ -141,13 +142,16 @@ def test_killed_or_interrupted_it_goes_on_to_the_same_end(first, tmp_path):
     made = tmp_path / "made"
     for number in (signal.SIGKILL, signal.SIGINT):
         running = subprocess.Popen(
-            command("--photos", root, "--output", made, *PLAIN), cwd=ROOT, stderr=subprocess.PIPE
+            command("--photos", root, "--output", made, *PLAIN), cwd=ROOT, stderr=subprocess.PIPE, text=True
         )
-        for part in iter(lambda stream=running.stderr: stream.read(1), b""):
-            if part == b"%" and list(made.rglob("*.found")):
-                break
+        found = made / "annotations.json.found"
+        before = found.read_text().count("\n") if found.exists() else 1  # the settings
+        while running.poll() is None and not (found.exists() and found.read_text().count("\n") > before):
+            time.sleep(0.005)
         running.send_signal(number)
-        running.communicate()
+        _, errors = running.communicate()
+        if number == signal.SIGINT:
+            assert f"stopped: {made}: the same command goes on where it was\ninterrupted\n" in errors
         if number == signal.SIGKILL:
             assert not (made / "annotations.json").exists()
             line = lmdb_failure(root, made, tmp_path / "lmdb")
@@ -286,7 +290,7 @@ def test_no_photo_is_one_line(tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.jpg").write_bytes(b"?")
     line = failure("--photos", tmp_path / "bad", "--output", tmp_path / "made", *PLAIN)
-    assert "none of the 1 photos could be used" in line
+    assert "none of 1 photo could be used" in line
     assert os.listdir(tmp_path / "made") == ["annotations.json"]
 
 

@@ -138,7 +138,7 @@ def test_there_are_four_databases_and_a_description(made):
     assert result.stdout.splitlines() == [
         f"{output}: 6 faces of 300-W's test sets left out",
         f"{output}: 1 profile faces with 39 points left out",
-        f"{output}: 1 annotations that cannot be used skipped",
+        f"{output}: 1 annotation that cannot be used skipped",
         f"{output}: train: 39 samples of 13 faces",
         f"{output}: val: 4 samples of 4 faces",
     ]
@@ -685,7 +685,7 @@ def test_points_of_a_folder_move_the_landmarks_to_train_on_and_are_described(few
     distillation = ("--teacher-points", points, "--distillation-weight", 0.5)
     result = tool("--data", few, "--output", output, *arguments, *distillation)
     assert result.returncode == 0, result.stderr
-    assert f"1 faces without landmarks in {points} keep their annotation" in result.stdout
+    assert f"1 face without landmarks in {points}, trained on as annotated" in result.stdout
     read = [
         {ground_of(face.pixels): face.points for _, face in read_faces(made, "train")}
         for made in (plain, output)
@@ -778,4 +778,4 @@ def test_copies_of_test_and_validation_photos_are_left_out_named_and_counted(tmp
         assert re.search(rf"left out: \S*mine/{copy}\.jpg: a copy of \S*{original}\.jpg\n", done.stderr)
     assert "2 faces of 300-W's test sets left out" in done.stdout
     assert "val: not the whole validation part of 300-W, which has 300 faces\n" in done.stdout
-    assert "1 copies of test or validation photos, by their names" in done.stdout
+    assert "1 copy of test or validation photos, by their names" in done.stdout

@@ -197,7 +197,7 @@ def test_it_runs_the_code_of_its_first_start(tmp_path):
     (copy.parent / "progress.py").open("a").write("\n")
     again = reproduce(*command)
     assert again.stdout.startswith(f"{STEPS - 3} of {STEPS - 3} steps to do")
-    assert "1 files have changed since (release/progress.py...): --update takes them" in again.stderr
+    assert "1 file changed since (release/progress.py...): --update takes what changed" in again.stderr
     assert reproduce(*command, "--update").stdout.startswith(f"{STEPS} of {STEPS} steps to do")
 
 
