@@ -236,3 +236,18 @@ def test_an_unknown_verb_is_wrong_usage_and_the_nearest_one_is_named(words, line
     done = facealign(*words)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1] == f"facealign: error: {line}"
+
+
+@pytest.mark.parametrize("options", [[], ["--quiet"]])
+def test_progress_is_a_bar_on_a_terminal_but_not_with_quiet(options):
+    body = (
+        "from facealign.commands import messages, program\n"
+        f"program('Try.', ['try']).parse_args({options})\n"
+        "with messages.progress(range(3), total=3, unit='image', what='align') as bar:\n"
+        "    for number in bar:\n"
+        "        bar.set_postfix_str('loss 5', refresh=False)\n"
+    )
+    shown = on_a_terminal(body)
+    assert ("\ralign: 100%|" in shown) == (not options)
+    assert ("loss 5]" in shown) == (not options)
+    assert bool(shown) == (not options)

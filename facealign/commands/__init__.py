@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Any
 
 import facealign
-from facealign.commands.messages import STANDARD_OUTPUT, choose_manner
 
 MESH = Path(".venv-mesh/bin/python")
 """The interpreter with mediapipe that `make mesh` makes."""
@@ -63,6 +62,8 @@ class Program(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
+        from facealign.commands.messages import choose_manner  # here, as tqdm takes longer than the rest
+
         parsed, others = super().parse_known_args(args, namespace)
         choose_manner(parsed.quiet, getattr(parsed, "json", None))
         return parsed, others
@@ -95,7 +96,7 @@ def program(description: str | None, examples: Sequence[str], json: str = "") ->
             "--json",
             type=Path,
             metavar="FILE",
-            help=f"write {json} as JSON; {STANDARD_OUTPUT}: to standard output, all else to standard error",
+            help=f"write {json} as JSON; -: to standard output, all else to standard error",
         )
     return parser
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from facealign.commands import program
-from facealign.commands.messages import figures, json_files, number_of, problem, result, write_json
+from facealign.commands.messages import figures, json_files, note, number_of, problem, result, write_json
 from facealign.datasets.sample import Sample
 from facealign.datasets.scan import faces_in
 from facealign.errors import FaceAlignError
@@ -117,8 +117,10 @@ def main() -> None:
             html, encoding="utf-8", errors="backslashreplace"
         )
     write_together(writers)
+    # Not among the Markdown on standard output, which may be piped into a file.
+    say = result if arguments.output or arguments.html else note
     for path in writers:
-        result(f"{path}: {path.stat().st_size} bytes")
+        say(f"{path}: {path.stat().st_size} bytes")
     write_json(
         {
             "evaluations": [

@@ -332,9 +332,10 @@ def _same_run(settings: Settings, description: Mapping[str, Any]) -> dict[str, A
     )
     for name, what in same:
         if before.get(name) != now[name]:
+            other = _difference(before.get(name), now[name], what)
             raise FaceAlignError(
-                f"{settings.directory}: holds a run with {_difference(before.get(name), now[name], what)}; use "
-                "--restart to replace it, or another --run"
+                f"{settings.directory}: holds a run with {other}; use --restart to replace it, or another "
+                "--run"
             )
     return before
 

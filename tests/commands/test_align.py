@@ -466,6 +466,9 @@ def test_evaluate_measures_the_validation_part_and_names_what_was_averaged(photo
     assert "| mine, flip-averaged | 64x64 | 2 of 300 | 0 |" in result.stdout
     assert "| landmarks | brows | 2 | 0 |" in result.stdout
 
+    again = evaluate(*arguments, "--json", "-", "--name", "mine", "--flip", "--quiet")
+    assert (again.returncode, again.stdout, again.stderr) == (0, out.read_text(), "")
+
     nothing = evaluate(*arguments, "--json", out, "--held-out")
     assert nothing.returncode == 1
     assert "none of 300-W's held-out faces" in nothing.stderr

@@ -61,6 +61,22 @@ def test_each_format_has_the_same_landmarks(photos, tmp_path, run_align):  # noq
         assert samples[name].path.resolve().as_posix() == file
 
 
+def test_json_has_the_numbers_alone_on_standard_output(photos, tmp_path, run_align):  # noqa: F811
+    (photos / "c.png").write_bytes(b"not an image")
+    out = tmp_path / "out"
+    said, errors = run_align(photos, *ENGINE, "--no-pictures", "--output", out, "--json", "-", "--quiet")
+    faces = [face for entry in images_of(out) for face in entry["faces"]]
+    assert json.loads(said) == {
+        "output": str(out / "landmarks.json"),
+        "images": len(images_of(out)),
+        "faces": len(faces),
+        "doubtful": sum(face["doubtful"] for face in faces),
+        "skipped": 1,
+    }
+    assert errors.startswith(f"skipped: {photos / 'c.png'}: ")
+    assert errors.count("\n") == 1
+
+
 def test_a_montage_shows_all_images(photos, tmp_path, run_align):  # noqa: F811
     run_align(photos, *ENGINE, "--montage", "--output", tmp_path / "out")
     assert sorted(contents(tmp_path / "out")) == [

@@ -74,7 +74,7 @@ def first(tmp_path_factory):
     """Photos, the folder made of them by one process, and what the program said."""
     root = make_photos(tmp_path_factory.mktemp("data") / "photos")
     output = tmp_path_factory.mktemp("output") / "made"
-    result = run("--photos", root, "--output", output, *PLAIN)
+    result = run("--photos", root, "--output", output, "--json", output.parent / "numbers.json", *PLAIN)
     assert result.returncode == 0, result.stderr
     return root, output, result
 
@@ -102,6 +102,18 @@ def test_what_it_writes(first):
     assert str(root / "inner" / "bad.jpg") in entries["inner/bad.jpg"]["error"]
     assert result.stdout.splitlines()[0] == f"{output}: 3 faces of 4 photos; 1 without a face, 1 skipped"
     assert result.stderr.count(f"skipped: {root / 'inner' / 'bad.jpg'}: ") == 1
+    faces = [face for entry in entries.values() for face in entry["faces"]]
+    assert json.loads((output.parent / "numbers.json").read_text()) == {
+        "output": str(output),
+        "photos": 4,
+        "faces": 3,
+        "photos_without_faces": 1,
+        "skipped": 1,
+        "left_out": {},
+        "median_disagreement_percent": sorted(face["disagreement"] for face in faces)[1],
+        "photos_gone": 0,
+        "members": ["the released cascade, each stage averaged with the mirrored crop"],
+    }
     last = result.stdout.splitlines()[-1]
     assert last == f"{output}: by the released cascade, each stage averaged with the mirrored crop"
 
@@ -134,6 +146,20 @@ def test_only_what_changed_is_annotated_again_and_what_is_no_more_is_removed(mad
     assert "has 2 of 5 photos already" in result.stderr
     assert list(files_of(output)) == ["annotations.json", "inner/two.pts", "new.pts", "one.pts"]
     assert (output / "one.pts").read_bytes() == (output / "new.pts").read_bytes() == lost
+
+
+def test_landmarks_of_a_photo_that_is_gone_are_kept_and_named(made):
+    root, output = made
+    (root / "inner" / "two.png").unlink()
+    before = files_of(output)
+    result = run("--photos", root, "--output", output, "--quiet", "--json", "-", *PLAIN)
+    assert result.returncode == 0
+    assert files_of(output) == before
+    numbers = json.loads(result.stdout)
+    assert (numbers["photos"], numbers["faces"], numbers["photos_gone"]) == (3, 1, 1)
+    warning = f"warning: {output}: keeps what was made of 1 photo no longer in {root}, such as inner/two.png"
+    skipped = [line for line in result.stderr.splitlines() if not line.startswith("skipped: ")]
+    assert skipped == [warning]
 
 
 def test_killed_or_interrupted_it_goes_on_to_the_same_end(first, tmp_path):

@@ -60,8 +60,10 @@ def first(tmp_path_factory):
     """A tree, the file made of it by one process, and what the program said."""
     root = make_tree(tmp_path_factory.mktemp("data"))
     path = tmp_path_factory.mktemp("output") / "boxes.json"
-    result = detect("--data", root, "--output", path, "--workers", 1)
+    numbers = tmp_path_factory.mktemp("numbers") / "numbers.json"
+    result = detect("--data", root, "--output", path, "--workers", 1, "--json", numbers)
     assert result.returncode == 0, result.stderr
+    result.numbers = json.loads(numbers.read_text())
     return root, path, result
 
 
@@ -109,6 +111,11 @@ def test_what_it_says(first):
         "ibug": ["2", "50.00"],
         "mine": ["2", "100.00"],
     }
+    counts = {"output": str(path), "faces": 5, "profiles_left_out": 1, "skipped": 0}
+    assert {key: value for key, value in result.numbers.items() if key != "folders"} == counts
+    assert [[row["folder"], str(row["faces"])] for row in result.numbers["folders"]] == [
+        [name, cells[0]] for name, cells in rows.items()
+    ]
     # How the boxes lie, against the boxes themselves.
     _, faces = read_boxes(path)
     low, high = FACE.min(0), FACE.max(0)
@@ -117,6 +124,8 @@ def test_what_it_says(first):
     size = (box[2:] - box[:2]) / (high - low)
     np.testing.assert_allclose([float(word) for word in rows["afw"][3].split()], centre, atol=0.002)
     np.testing.assert_allclose([float(word) for word in rows["afw"][4].split()], size, atol=0.002)
+    (afw,) = (row for row in result.numbers["folders"] if row["folder"] == "afw")
+    np.testing.assert_allclose([*afw["centre_off"], *afw["size_ratio"]], [*centre, *size], atol=1e-4)
 
 
 def test_a_second_run_computes_nothing_and_leaves_the_file(tree):

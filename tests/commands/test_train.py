@@ -1,5 +1,6 @@
 """facealign train as it is run: stage 1 on a few made-up faces, in batches of 64 as in earnest."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -77,9 +78,11 @@ def data(tmp_path_factory):
 def finished(data, tmp_path_factory):
     """(folder, the finished process) of a run of 3 iterations."""
     directory = tmp_path_factory.mktemp("finished") / "run"
+    numbers = directory.parent / "numbers.json"
     arguments = ("--iterations", 3, "--snapshot-every", 2, "--validate-every", 2, "--seed", 3)
-    result = tool("--stage", 1, "--data", data, "--run", directory, *arguments)
+    result = tool("--stage", 1, "--data", data, "--run", directory, *arguments, "--json", numbers)
     assert result.returncode == 0, result.stderr
+    result.numbers = json.loads(numbers.read_text())
     return directory, result
 
 
@@ -101,7 +104,13 @@ def test_a_run_leaves_weights_a_log_and_its_plot(finished):
     assert f"{rows[0].nme_inter_pupil:.3f} % inter-pupil" in lines[0]
     assert "3 iterations" in lines[2]
     assert "starting from random weights" in result.stderr
-    assert "3/3" in result.stderr
+    assert result.numbers == {
+        "run": str(directory),
+        "recipe": "mobilenet_v2/stage1",
+        "iterations": 3,
+        "weights": str(directory / "stage1_iter_3.caffemodel"),
+        "last": dataclasses.asdict(rows[-1]),
+    }
     assert not (directory / "unfinished").exists()
 
 
@@ -124,6 +133,14 @@ def test_so_it_does_with_more_threads(threads, finished, data, tmp_path):
     assert result.returncode == 0, result.stderr
     last = "stage1_iter_3.caffemodel"
     assert same_weights(tmp_path / "run" / last, directory / last)
+
+
+def test_a_folder_of_something_else_is_refused(data, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    line = failure(tool("--stage", 1, "--data", data, "--run", tmp_path, "--iterations", 3))
+    reason = "holds notes.txt and no run.json: a folder of something else; give another --run"
+    assert line == f"error: {tmp_path}: {reason}\n"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_finished_run_says_so(finished, data):

@@ -15,7 +15,7 @@ CARDS = sorted(MODELS.glob("*.md"))
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.stem)
 def test_released_weights_are_listed_just_when_their_card_names_earlier_weights(card):
-    """The cards that name weights without their run, by SHA-256, are of those from before the part was held out."""
+    """A card that names earlier weights by SHA-256 only is of a run from before the part was held out."""
     text = " ".join(card.read_text().split())
     earlier = re.findall(r"iterations of Adam from `[^`]*` \(sha256 (\w{64})\)", text)
     assert all(digest in TRAINED_ON_THEM for digest in earlier)
