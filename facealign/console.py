@@ -1,59 +1,53 @@
 """The command line `facealign VERB`, and the exit codes and one-line errors of every program."""
 
+import difflib
 import importlib
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import NoReturn
 
 import facealign
+from facealign.commands.verbs import TASKS, VERBS
 from facealign.errors import FaceAlignError
+from facealign.io.terminal import RED, escape_on_terminals, write_labelled
 
-VERBS = {
-    "align": "find faces in images or a video: landmarks and head pose, as images and JSON",
-    "serve": "a page to try it in a browser, and an HTTP API",
-    "detect-faces": "find the annotated faces of data sets, for make-lmdb and evaluate",
-    "annotate": "write the landmarks of photos, to train on",
-    "turn-faces": "turn training faces farther away, as further ones",
-    "make-lmdb": "write the LMDBs for training",
-    "train": "train a stage of a network in Caffe",
-    "evaluate": "measure weights on annotated photos",
-    "report": "compare evaluations side by side, as Markdown or as a page",
-    "export-onnx": "write the ONNX file of a caffemodel",
-    "make-prototxt": "write the prototxt of every network and stage",
-    "release": "package a run's weights with their description and model card",
-    "reproduce": "redo all released weights and their figures from the photos",
-}
-"""Verb -> what it does; its program is the module of that name in `commands`."""
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters but tab and line end, and those that turn the direction of writing."""
-_MOVES = re.compile(r"(?:\r|\n|\x1b\[A)*")
-"""How tqdm gets to the line of one of several bars."""
 OPENCV_FATAL = 1
 """LOG_LEVEL_FATAL, for which OpenCV 4 has no name and another function."""
 
 
 def main() -> None:
     """Entry point of `facealign VERB ...`."""
+    if sys.argv[1:2] == ["help"] and len(sys.argv) > 2:
+        sys.argv[1:] = [sys.argv[2], "--help"]
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb in VERBS:
         sys.argv[:2] = [f"facealign {verb}"]
         run_verb(verb)
-    verbs = "".join(f"  {name:14} {what}\n" for name, what in VERBS.items())
-    help_text = f"usage: facealign VERB [options]\n\n{verbs}\n`facealign VERB --help` has the options.\n"
-    if verb in ("-h", "--help"):
-        print(help_text, end="")
+    if verb in ("-h", "--help", "help"):
+        print(overview(), end="")
         sys.exit(0)
     if verb == "--version":
         print(f"facealign {facealign.__version__}")
         sys.exit(0)
-    wrong = f"unknown verb {verb!r}" if verb else "no verb given"
-    print(f"{help_text}facealign: error: {wrong}", file=sys.stderr)
+    if not verb:
+        print(f"{overview()}facealign: error: no verb given", file=sys.stderr)
+        sys.exit(2)
+    near = difflib.get_close_matches(verb, VERBS, n=1)
+    remedy = f"did you mean {near[0]!r}?" if near else "`facealign help` lists them"
+    print(f"facealign: error: no verb {verb!r}; {remedy}", file=sys.stderr)
     sys.exit(2)
+
+
+def overview() -> str:
+    """The verbs, by what one wants to do."""
+    tasks = "".join(
+        f"{task}:\n" + "".join(f"  {verb:14} {what}\n" for verb, what in verbs.items()) + "\n"
+        for task, verbs in TASKS.items()
+    )
+    return f"usage: facealign VERB [options]\n\n{tasks}`facealign VERB --help`: its options, with examples\n"
 
 
 def run_verb(verb: str) -> NoReturn:
@@ -70,31 +64,6 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise Ended
 
 
-class _Escaping:
-    """A terminal's stream, on which control characters in what is printed, such as in a file's name, are
-    shown instead of obeyed. Line ends and the moves of progress bars, which are written alone, are obeyed.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        inner = "" if _MOVES.fullmatch(text) else text.removeprefix("\r").removesuffix("\r")
-        shown = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), inner)
-        self._stream.write(text.replace(inner, shown, 1) if inner else text)
-        return len(text)
-
-
-def _escape_on_terminals() -> None:
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is not None and stream.isatty():
-            setattr(sys, name, _Escaping(stream))
-
-
 def run(main: Callable[[], None]) -> NoReturn:
     """Call `main` and exit: 0 done, 1 an expected error (one line), 130 interrupted by Ctrl-C, 143 ended by
     SIGTERM or SIGHUP.
@@ -104,7 +73,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     os.environ.setdefault("GLOG_minloglevel", "2")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
-    _escape_on_terminals()
+    escape_on_terminals()
     try:
         if "OPENCV_LOG_LEVEL" not in os.environ:
             _silence_opencv()
@@ -137,7 +106,7 @@ def _silence_opencv() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    print("error:", " ".join(message.splitlines()), file=sys.stderr)
+    write_labelled(sys.stderr, "error", " ".join(message.splitlines()), RED)
     try:
         sys.stdout.flush()
     except OSError:

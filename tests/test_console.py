@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from facealign.commands.verbs import TASKS, VERBS
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -144,12 +146,12 @@ def test_a_signal_while_a_program_is_imported_is_one_line(name, code):
     assert done.stderr in ("interrupted\n", "ended by a signal\n")
 
 
-def on_a_terminal(body):
+def on_a_terminal(body, **options):
     """What a program writes to a terminal, standard output and error together."""
     ours, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     try:
-        program(body, stdout=terminal, stderr=terminal)
+        program(body, stdout=terminal, stderr=terminal, **options)
     finally:
         os.close(terminal)
     shown = b""
@@ -173,7 +175,7 @@ def test_control_characters_in_names_are_shown_on_a_terminal_and_not_obeyed(body
     name = "a\x1b[2J\x07b\rc\x9bd\u202ee.jpg"
     shown = on_a_terminal(f"NAME = {name!r}\n{body}")
     start, end = r"a\x1b[2J\x07b", r"c\x9bd\u202ee.jpg" + "\n"
-    assert shown.removeprefix("error: ") in (rf"{start}\r{end}", f"{start} {end}")
+    assert shown.removeprefix("\x1b[31merror:\x1b[0m ") in (rf"{start}\r{end}", f"{start} {end}")
     assert program(f"NAME = {name!r}\nprint(NAME)").stdout.startswith("a\x1b[2J")  # no terminal: as it is
 
 
@@ -183,3 +185,69 @@ def test_progress_bars_move_on_a_terminal():
     assert "\x1b[A" in shown
     assert "\ra: 100%" in shown
     assert "\\" not in shown
+
+
+def test_labels_are_in_colour_on_a_terminal_only():
+    body = (
+        "from facealign.commands.messages import problem\n"
+        "problem('skipped', 'a.jpg: broken')\n"
+        "raise FaceAlignError('b.jpg: broken')"
+    )
+    coloured = "\x1b[33mskipped:\x1b[0m a.jpg: broken\n\x1b[31merror:\x1b[0m b.jpg: broken\n"
+    plain = "skipped: a.jpg: broken\nerror: b.jpg: broken\n"
+    assert on_a_terminal(body, env={**os.environ, "TERM": "xterm"}) == coloured
+    assert on_a_terminal(body, env={**os.environ, "TERM": "xterm", "NO_COLOR": "1"}) == plain
+    assert on_a_terminal(body, env={**os.environ, "TERM": "dumb"}) == plain
+    assert program(body).stderr == plain
+
+
+def facealign(*words):
+    """Run `facealign WORDS`."""
+    return subprocess.run(
+        [sys.executable, "-m", "facealign", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("words", [("--help",), ("-h",), ("help",)])
+def test_the_verbs_are_listed_by_task(words):
+    done = facealign(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    tasks = done.stdout.split("\n\n")[1:-1]
+    assert [task.splitlines()[0] for task in tasks] == [f"{task}:" for task in TASKS]
+    assert [line.split()[0] for task in tasks for line in task.splitlines()[1:]] == list(VERBS)
+
+
+def test_help_of_a_verb_is_that_of_its_option():
+    one, other = facealign("help", "make-prototxt"), facealign("make-prototxt", "--help")
+    assert one.stdout == other.stdout
+    assert one.stdout.startswith("usage: facealign make-prototxt ")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("alin", "photo.jpg"), "no verb 'alin'; did you mean 'align'?"),
+        (("help", "makelmdb"), "no verb 'makelmdb'; did you mean 'make-lmdb'?"),
+        (("frobnicate",), "no verb 'frobnicate'; `facealign help` lists them"),
+        ((), "no verb given"),
+    ],
+)
+def test_an_unknown_verb_is_wrong_usage_and_the_nearest_one_is_named(words, line):
+    done = facealign(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == f"facealign: error: {line}"
+
+
+@pytest.mark.parametrize("options", [[], ["--quiet"]])
+def test_progress_is_a_bar_on_a_terminal_but_not_with_quiet(options):
+    body = (
+        "from facealign.commands import messages, program\n"
+        f"program('Try.', ['try']).parse_args({options})\n"
+        "with messages.progress(range(3), total=3, unit='image', what='align') as bar:\n"
+        "    for number in bar:\n"
+        "        bar.set_postfix_str('loss 5', refresh=False)\n"
+    )
+    shown = on_a_terminal(body)
+    assert ("\ralign: 100%|" in shown) == (not options)
+    assert ("loss 5]" in shown) == (not options)
+    assert bool(shown) == (not options)

@@ -94,7 +94,10 @@ class Annotator:
     def __init__(self, settings: AnnotationSettings) -> None:
         """Raises FaceAlignError when a member cannot be opened."""
         self.settings = settings
-        self._mesh = None if settings.mesh is None else FaceMesh(settings.mesh, read_mesh_map())
+        try:
+            self._mesh = None if settings.mesh is None else FaceMesh(settings.mesh, read_mesh_map())
+        except FaceAlignError as error:
+            raise FaceAlignError(f"{error}, or do without: --no-mesh") from error
         engine = settings.engine
         self._weights = settings.cascade or (default_weights(engine), default_cascade(engine))
         first, second = self._weights

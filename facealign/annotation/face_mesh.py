@@ -36,7 +36,7 @@ Chosen by cross-validation on training faces, see docs/data.md: wider ones find 
 """
 START, ANSWER = 300.0, 60.0
 """Seconds after which a process is given up: until it is ready, and for a face."""
-REMEDY = "make its environment with `make mesh` (annotate can do without: --no-mesh)"
+REMEDY = "make its environment with `make mesh`"
 _READY = record({"mediapipe": text(), "files": map_of(text())})
 _FACE = record({"points": maybe(list_of(list_of(number(), 3, 3), MESH_POINTS, MESH_POINTS))})
 

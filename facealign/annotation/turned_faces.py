@@ -55,7 +55,9 @@ class TurnSettings:
     def __post_init__(self) -> None:
         for name, (low, high) in (("yaw", self.yaw), ("turn", self.turn)):
             if not 0 <= low <= high <= FARTHEST:
-                raise ValueError(f"{name}: {low:g} {high:g}, expected rising angles from 0 to {FARTHEST:g}")
+                raise ValueError(
+                    f"{name} is {low:g} to {high:g}, expected rising angles from 0 to {FARTHEST:g}"
+                )
 
 
 @dataclass(frozen=True)

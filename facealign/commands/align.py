@@ -7,13 +7,15 @@ kill -9, the same command goes on where it was.
 
 import argparse
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from facealign.commands import add_network_options, program
+from facealign.commands import add_network_options, add_strict, name_options, program
 from facealign.commands.align_images import align_images
 from facealign.commands.align_setup import detector_settings, smoothing_of
 from facealign.commands.align_video import align_video
+from facealign.commands.messages import resumable
 from facealign.errors import FaceAlignError
 from facealign.inference.face_aligner import TURNS
 from facealign.io.lock import exclusive
@@ -30,15 +32,20 @@ EXAMPLES = (
 """Command lines that its help shows."""
 
 
-def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = program(__doc__, EXAMPLES)
+def options() -> argparse.ArgumentParser:
+    """The parser of its command line."""
+    parser = program(__doc__, EXAMPLES, json="the numbers of images or frames, and of faces,")
     _add_inputs(parser.add_argument_group("input"))
     _add_outputs(parser.add_argument_group("output"))
     _add_faces(parser.add_argument_group("faces"))
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the newest stage in models/")
-    add_network_options(parser)
+    add_network_options(parser.add_argument_group("network"))
     _add_video(parser.add_argument_group("video"))
+    return parser
+
+
+def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = options()
     arguments = parser.parse_args(command)
     arguments.images = [*arguments.paths, *arguments.images]
     _check(parser, arguments)
@@ -68,7 +75,7 @@ def _add_inputs(group: Any) -> None:
         metavar="DIR",
         help="take boxes from DIR/NAME.txt (1-based `x1 y1 x2 y2`, one face per line) instead of detecting",
     )
-    group.add_argument("--strict", action="store_true", help="stop at the first image that fails")
+    add_strict(group, "image")
 
 
 def _add_outputs(group: Any) -> None:
@@ -79,7 +86,7 @@ def _add_outputs(group: Any) -> None:
         "--format",
         choices=FORMATS,
         default="json",
-        help="of the results: landmarks.json (default), landmarks.jsonl, landmarks.csv with a line for each "
+        help="of the results: landmarks.json, landmarks.jsonl, landmarks.csv with a line for each "
         "landmark, or pts/ with 300-W's .pts files beside links to the images, for make-lmdb",
     )
     group.add_argument("--no-pictures", action="store_true", help="draw nothing: results only, and faster")
@@ -103,8 +110,8 @@ def _add_faces(group: Any) -> None:
         "--turns",
         choices=TURNS,
         default="auto",
-        help="search each image turned by quarters too, for faces on their side or upside down (auto: when "
-        "no face is found upright, or one is doubtful)",
+        help="search each image turned by quarters too, for faces on their side or upside down; auto: when "
+        "no face is found upright, or one is doubtful",
     )
 
 
@@ -115,7 +122,7 @@ def _add_video(group: Any) -> None:
         type=int,
         default=10,
         metavar="N",
-        help="frames between two runs of the detector, which also runs when a face is lost (default: 10)",
+        help="frames between two runs of the detector, which also runs when a face is lost",
     )
     group.add_argument("--no-smoothing", action="store_true", help="landmarks as predicted in each frame")
     group.add_argument(
@@ -123,22 +130,21 @@ def _add_video(group: Any) -> None:
         type=float,
         default=usual.min_cutoff,
         metavar="HZ",
-        help=f"one-euro filter: cutoff at rest; lower: less jitter (default: {usual.min_cutoff:g})",
+        help="one-euro filter: cutoff at rest; lower: less jitter",
     )
     group.add_argument(
         "--beta",
         type=float,
         default=usual.beta,
         metavar="B",
-        help="rise of the cutoff with the speed in face sizes a second; higher: less lag "
-        f"(default: {usual.beta:g})",
+        help="rise of the cutoff with the speed in face sizes a second; higher: less lag",
     )
     group.add_argument(
         "--derivative-cutoff",
         type=float,
         default=usual.derivative_cutoff,
         metavar="HZ",
-        help=f"cutoff for the speed (default: {usual.derivative_cutoff:g})",
+        help="cutoff for the speed",
     )
 
 
@@ -162,14 +168,16 @@ def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
         smoothing_of(arguments)
         detector_settings(arguments)
     except ValueError as error:
-        parser.error(str(error))
+        parser.error(name_options(error))
 
 
 def main() -> None:
     arguments = arguments_of()
     if arguments.boxes is not None and not arguments.boxes.is_dir():
         raise FaceAlignError(f"{arguments.boxes}: no such folder; --boxes takes a folder of NAME.txt")
-    with exclusive(arguments.output, "an alignment"):
+    lost = arguments.video is not None and arguments.video.isdecimal()
+    goes_on = nullcontext() if lost else resumable(arguments.output)
+    with goes_on, exclusive(arguments.output, "an alignment"):
         if arguments.video is None:
             align_images(arguments)
         else:

@@ -1,14 +1,12 @@
 """`facealign align` on images."""
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-from tqdm import tqdm
 
 from facealign.arrays import Image
 from facealign.commands.align_setup import (
@@ -19,6 +17,7 @@ from facealign.commands.align_setup import (
     output_of,
     results_of,
 )
+from facealign.commands.messages import json_files, note, number_of, problem, progress
 from facealign.concurrency.processes import cores
 from facealign.concurrency.threads import ThreadedStep, overlapped
 from facealign.errors import FaceAlignError
@@ -62,12 +61,13 @@ def align_images(arguments: argparse.Namespace) -> None:
     found = find_images(arguments.images, arguments.output)
     if not found.files:
         raise FaceAlignError("; ".join(found.notes))
-    for note in found.notes:
-        print(f"passed over: {note}", file=sys.stderr)
+    for reason in found.notes:
+        problem("passed over", reason)
     names = _names(arguments, found)
     check_outputs(
         [arguments.output / name for name in ([] if arguments.no_pictures else names)]
-        + [output_of(arguments) for _ in range(arguments.format != "pts")],
+        + [output_of(arguments) for _ in range(arguments.format != "pts")]
+        + json_files(),
         [arguments.output],
     )
     setup = opened(arguments)
@@ -78,14 +78,15 @@ def align_images(arguments: argparse.Namespace) -> None:
         results.resume({work.key for work in works})
         todo = [work for work in works if not _is_done(arguments, work, results)]
         if len(todo) < len(works):
-            print(f"{results_of(arguments)}: has {len(works) - len(todo)} images already", file=sys.stderr)
+            kept = number_of(len(works) - len(todo), "image")
+            note(f"{results_of(arguments)}: has {kept} already")
         failures = _run(setup, todo, len(works), results, window)
         keys = [work.key for work in works if work.key in results]
         if not keys:
-            raise FaceAlignError(f"none of the {len(works)} images could be used")
+            raise FaceAlignError(f"none of the {number_of(len(works), 'image')} could be used")
         if arguments.montage:
             _write_montage(arguments, works, results)
-        close_results(setup, results, keys, "images", failures)
+        close_results(setup, results, keys, "image", failures)
 
 
 def _names(arguments: argparse.Namespace, found: FoundImages) -> list[str]:
@@ -124,7 +125,7 @@ def _run(
     arguments, failures = setup.arguments, 0
     with (
         closing(overlapped(todo, *_steps(setup, window is not None))) as coming,
-        tqdm(coming, total=total, initial=total - len(todo), unit="image", desc="align") as bar,
+        progress(coming, total=total, done=total - len(todo), unit="image", what="align") as bar,
     ):
         for work, future in bar:
             try:
@@ -133,7 +134,7 @@ def _run(
                 if arguments.strict or total == 1:
                     raise
                 failures += 1
-                tqdm.write(f"skipped: {error}", file=sys.stderr)
+                problem("skipped", str(error))
                 continue
             # Written here, in order, so that nothing after an image at which --strict stops is written.
             if done.data is not None:
@@ -200,7 +201,7 @@ def _write_montage(arguments: argparse.Namespace, works: Sequence[Work], results
         records = results.records([work.key for work in shown])
         with (
             closing(overlapped(zip(shown, records, strict=True), (small, cores()))) as coming,
-            tqdm(coming, total=len(shown), unit="image", desc="montage") as bar,
+            progress(coming, total=len(shown), unit="image", what="montage") as bar,
         ):
             for _, future in bar:
                 yield future.result()

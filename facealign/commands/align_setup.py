@@ -1,13 +1,13 @@
 """What `facealign align` on images and on a video have in common."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import facealign
+from facealign.commands.messages import number_of, problem, result, write_json
 from facealign.detection.mtcnn import MtcnnSettings
 from facealign.errors import FaceAlignError
 from facealign.inference.face_aligner import FaceAligner
@@ -41,6 +41,8 @@ def detector_settings(arguments: argparse.Namespace) -> MtcnnSettings:
     if arguments.min_face is not None:
         settings = replace(settings, min_face=arguments.min_face)
     if arguments.min_score is not None:
+        if not 0 <= arguments.min_score <= 1:
+            raise ValueError(f"min_score is {arguments.min_score}, expected a number from 0 to 1")
         settings = replace(settings, thresholds=(*settings.thresholds[:2], arguments.min_score))
     return settings
 
@@ -60,7 +62,7 @@ def opened(arguments: argparse.Namespace) -> Setup:
         cascade=second,
     )
     if aligner.cascade_mismatch:
-        print(f"warning: {second}: {aligner.cascade_mismatch}", file=sys.stderr)
+        problem("warning", f"{second}: {aligner.cascade_mismatch}")
     settings = {
         "version": facealign.__version__,
         "weights": [_checksum(path) for path in (weights, second) if path is not None],
@@ -81,7 +83,10 @@ def _checksum(weights: Path) -> str:
 def close_results(
     setup: Setup, results: GrowingResults, keys: Sequence[str], noun: str, skipped: int = 0
 ) -> None:
-    """Write the results of these keys, in this order, in their format; say what was found."""
+    """Write the results of these keys, in this order, in their format; say what was found.
+
+    noun: what each is of, "image" or "frame".
+    """
     counts = {"faces": 0, "doubtful": 0}
 
     def counted(record: Record) -> Record:
@@ -102,7 +107,8 @@ def close_results(
         results.remove()
     doubtful = f" ({counts['doubtful']} of them doubtful)" if counts["doubtful"] else ""
     not_used = f", {skipped} skipped" if skipped else ""
-    print(f"{path}: {len(keys)} {noun}, {counts['faces']} faces{doubtful}{not_used}")
+    result(f"{path}: {number_of(len(keys), noun)}, {number_of(counts['faces'], 'face')}{doubtful}{not_used}")
+    write_json({"output": str(path), f"{noun}s": len(keys), **counts, "skipped": skipped})
 
 
 def results_of(arguments: argparse.Namespace) -> Path:
@@ -123,5 +129,5 @@ def opened_window() -> Window:
     try:
         return Window()
     except FaceAlignError as error:
-        print(f"warning: --show: {error}", file=sys.stderr)
+        problem("warning", f"--show: {error}")
         return Window(shut=True)

@@ -1,14 +1,11 @@
 """`facealign align --video`: a video file or a camera."""
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from facealign.arrays import Image
 from facealign.commands.align_setup import (
@@ -20,6 +17,7 @@ from facealign.commands.align_setup import (
     results_of,
     smoothing_of,
 )
+from facealign.commands.messages import json_files, note, number_of, problem, progress
 from facealign.concurrency.processes import cores
 from facealign.concurrency.threads import ThreadedStep, overlapped
 from facealign.errors import FaceAlignError
@@ -56,7 +54,8 @@ def align_video(arguments: argparse.Namespace) -> None:
     with Video(arguments.video) as video, ExitStack() as stack:
         target = None if arguments.no_pictures else _target(arguments, video)
         check_outputs(
-            [path for path in (target, output_of(arguments)) if path is not None and path.suffix],
+            [path for path in (target, output_of(arguments)) if path is not None and path.suffix]
+            + json_files(),
             [arguments.output],
         )
         setup = opened(arguments)
@@ -69,19 +68,16 @@ def align_video(arguments: argparse.Namespace) -> None:
             known, state = results.resume_frames(run)
             if known:
                 tracker.restore(state)
-                print(f"{results_of(arguments)}: has {known} frames already", file=sys.stderr)
+                note(f"{results_of(arguments)}: has {number_of(known, 'frame')} already")
         frames = _Run(setup, video, tracker, results, run, known).frames(target, window)
         if frames == 0:
             raise FaceAlignError(f"{video.name}: no frame in it can be read")
         if video.length is not None and frames < WHOLE * video.length:
-            print(
-                f"warning: {video.name}: ended after {frames} of {video.length} frames; damaged?",
-                file=sys.stderr,
-            )
+            problem("warning", f"{video.name}: ended after {frames} of {video.length} frames; damaged?")
         keys = [frame_key(run, number) for number in range(frames)]
         if arguments.montage:
             _write_montage(arguments, results, keys)
-        close_results(setup, results, keys, "frames")
+        close_results(setup, results, keys, "frame")
 
 
 def tracker_settings(arguments: argparse.Namespace) -> TrackerSettings:
@@ -130,7 +126,7 @@ class _Run:
             draw = target is not None or window is not None
             coming = stack.enter_context(closing(overlapped(self.video.frames(), *self._steps(draw))))
             bar = stack.enter_context(
-                tqdm(coming, total=self.video.length, initial=number, unit="frame", desc="align")
+                progress(coming, total=self.video.length, done=number, unit="frame", what="align")
             )
             try:
                 for _, future in bar:

@@ -11,14 +11,11 @@ import argparse
 import math
 import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-from tqdm import tqdm
 
 from facealign.annotation.annotator import (
     AnnotatedPhoto,
@@ -37,8 +34,17 @@ from facealign.annotation.description import (
     read_description,
     write_description,
 )
-from facealign.commands import MESH, program
-from facealign.concurrency.processes import cores
+from facealign.commands import MESH, add_strict, add_workers, program
+from facealign.commands.messages import (
+    json_files,
+    note,
+    number_of,
+    problem,
+    progress,
+    result,
+    resumable,
+    write_json,
+)
 from facealign.datasets.detected_boxes import boxes_for, read_boxes
 from facealign.datasets.pts import write_pts
 from facealign.datasets.scan import faces_in
@@ -58,58 +64,72 @@ EXAMPLES = (
 """Command lines that its help shows."""
 
 
-def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = program(__doc__, EXAMPLES)
-    parser.add_argument(
+def options() -> argparse.ArgumentParser:
+    """The parser of its command line."""
+    parser = program(
+        __doc__, EXAMPLES, json="the numbers of photos and faces, and how far the members agree,"
+    )
+    source = parser.add_argument_group("input")
+    source.add_argument(
         "--photos", type=Path, required=True, metavar="ROOT", help="a folder of photos, searched to its depth"
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the .pts files")
-    parser.add_argument(
+    source.add_argument(
         "--boxes",
         type=Path,
         metavar="FILE",
         help="of facealign detect-faces: annotate its faces, one for each annotated photo, instead of those "
         "that are detected",
     )
-    parser.add_argument(
+    add_strict(source, "photo")
+    output = parser.add_argument_group("output")
+    output.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the .pts files")
+    output.add_argument(
+        "--with-photos",
+        action="store_true",
+        help="copy the photo of each face beside its .pts, under its name: the output can then be trained on",
+    )
+    faces = parser.add_argument_group("faces")
+    faces.add_argument(
+        "--min-face", type=float, default=40.0, metavar="PIXELS", help="smallest side of a box"
+    )
+    faces.add_argument(
+        "--turns",
+        choices=TURNS,
+        default="auto",
+        help="search each photo turned by quarters too; auto: when no face is found upright, or one is "
+        "doubtful",
+    )
+    faces.add_argument(
+        "--max-disagreement",
+        type=float,
+        default=10.0,
+        metavar="PERCENT",
+        help="of the inter-pupil distance: leave a face out when the members, or without the face mesh the "
+        "first cascade stage and both, are farther apart in the mean",
+    )
+    members = parser.add_argument_group("network")
+    members.add_argument(
         "--mesh",
         type=Path,
         metavar="PYTHON",
         help=f"an interpreter that has mediapipe (default: {MESH}, if it is there)",
     )
-    parser.add_argument(
+    members.add_argument(
         "--cascade",
         type=Path,
         nargs=2,
         metavar=("FIRST", "SECOND"),
         help="weights of the cascade's stages (default: the released ones)",
     )
-    parser.add_argument("--no-mesh", action="store_true", help="the cascade alone")
-    parser.add_argument(
-        "--max-disagreement",
-        type=float,
-        default=10.0,
-        metavar="PERCENT",
-        help="of the inter-pupil distance: leave a face out when the members, or without the face mesh the "
-        "first cascade stage and both, are farther apart in the mean (default: 10)",
-    )
-    parser.add_argument(
-        "--with-photos",
-        action="store_true",
-        help="copy the photo of each face beside its .pts, under its name: the output can then be trained on",
-    )
-    parser.add_argument("--engine", choices=KINDS, default="onnx", help="default: onnx")
-    parser.add_argument(
-        "--turns",
-        choices=TURNS,
-        default="auto",
-        help="search each photo turned by quarters too (auto: when no face is found upright, or one is "
-        "doubtful)",
-    )
-    parser.add_argument("--min-face", type=float, default=40, metavar="PIXELS", help="default: 40")
-    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one per core")
-    parser.add_argument("--strict", action="store_true", help="stop at the first photo that cannot be used")
+    members.add_argument("--no-mesh", action="store_true", help="the cascade alone")
+    members.add_argument("--engine", choices=KINDS, default="onnx", help="what runs the cascade and MTCNN")
+    add_workers(parser)
+    return parser
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = options()
     arguments = parser.parse_args(command)
     if arguments.workers < 1:
         parser.error("--workers: expected 1 or more")
@@ -126,7 +146,7 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = arguments_of()
-    check_outputs(folders=[arguments.output])
+    check_outputs(json_files(), [arguments.output])
     check_output(arguments.output)
     given, photos = photos_of(arguments)
     settings = AnnotationSettings(
@@ -138,7 +158,7 @@ def main() -> None:
         None if arguments.cascade is None else tuple(arguments.cascade),
     )
     arguments.output.mkdir(parents=True, exist_ok=True)
-    with exclusive(arguments.output, "an annotation"):
+    with resumable(arguments.output), exclusive(arguments.output, "an annotation"):
         opened = Annotator(settings)
         try:
             described = {**opened.describe(), "boxes": given, "with_photos": arguments.with_photos}
@@ -173,9 +193,16 @@ def annotate(
         if not is_done(photo, entry, output) or (entry and entry["error"] and arguments.strict):
             todo.append(photo)
         elif entry and entry["error"]:
-            print(f"skipped: {entry['error']}; it has not changed since", file=sys.stderr)
+            problem("skipped", f"{entry['error']}; it has not changed since")
     if len(todo) < len(photos):
-        print(f"{output}: has {len(photos) - len(todo)} of {len(photos)} photos already", file=sys.stderr)
+        note(f"{output}: has {len(photos) - len(todo)} of {number_of(len(photos), 'photo')} already")
+    gone = sorted(entries.keys() - {photo.name for photo in photos})
+    if gone:
+        problem(
+            "warning",
+            f"{output}: keeps what was made of {number_of(len(gone), 'photo')} no longer in "
+            f"{arguments.photos}, such as {gone[0]}",
+        )
     names = {str(PurePosixPath(photo.name).with_suffix("")) for photo in photos}
     results = (
         annotated(todo, settings, arguments.workers)
@@ -187,10 +214,10 @@ def annotate(
             so_far.begin()
         with (
             closing(results),
-            tqdm(results, total=len(todo), unit="photo", desc="annotate", disable=not todo) as bar,
+            progress(results, total=len(todo), unit="photo", what="annotate") as bar,
         ):
-            for photo, result in zip(todo, bar, strict=True):
-                entry = written_entry(photo, result, names, output, arguments.with_photos)
+            for photo, found in zip(todo, bar, strict=True):
+                entry = written_entry(photo, found, names, output, arguments.with_photos)
                 if entry["error"] and arguments.strict:
                     raise FaceAlignError(entry["error"])
                 remove_others(photo, entries.get(photo.name), entry, output, arguments.with_photos)
@@ -202,8 +229,10 @@ def annotate(
     if todo or is_unfinished(output):
         write_description(output, described, entries)
         so_far.remove()
-    summarise(output, [entries[photo.name] for photo in photos])
-    print(f"{output}: by {' and '.join(member['name'] for member in described['members'])}")
+    members = [member["name"] for member in described["members"]]
+    counts = summarise(output, [entries[photo.name] for photo in photos])
+    result(f"{output}: by {' and '.join(members)}")
+    write_json({"output": str(output), **counts, "photos_gone": len(gone), "members": members})
 
 
 def check_output(output: Path) -> None:
@@ -221,7 +250,7 @@ def photos_of(arguments: argparse.Namespace) -> tuple[Any, list[Photo]]:
     if arguments.boxes is not None:
         found = faces_in(arguments.photos, strict=arguments.strict)
         for _, reason in found.skipped:
-            print(f"skipped: {reason}", file=sys.stderr)
+            problem("skipped", reason)
         given, faces = read_boxes(arguments.boxes)
         boxes = boxes_for(found.samples, faces, str(arguments.boxes))
         pairs = zip(found.samples, boxes, strict=True)
@@ -236,7 +265,7 @@ def photos_of(arguments: argparse.Namespace) -> tuple[Any, list[Photo]]:
             reason = f"{file}: another image beside it has the same name; leave one of them there"
             if arguments.strict:
                 raise FaceAlignError(reason)
-            print(f"skipped: {reason}", file=sys.stderr)
+            problem("skipped", reason)
         else:
             photos.append(Photo(file, file.relative_to(arguments.photos).as_posix()))
     if not photos:
@@ -321,24 +350,37 @@ def remove_others(
 def report(photo: Photo, entry: Record) -> None:
     """Name a photo that could not be used, and faces that are left out."""
     if entry["error"]:
-        tqdm.write(f"skipped: {entry['error']}", file=sys.stderr)
+        problem("skipped", entry["error"])
     for face in entry["faces"]:
         if face["left_out"]:
             apart = "" if face["disagreement"] is None else f" by {face['disagreement']:.1f} %"
-            tqdm.write(f"left out: {photo.path}: {face['left_out']}{apart}", file=sys.stderr)
+            problem("left out", f"{photo.path}: {face['left_out']}{apart}")
 
 
-def summarise(output: Path, entries: list[Record]) -> None:
-    """Print the numbers of photos and faces. Raises FaceAlignError when no photo could be used."""
+def summarise(output: Path, entries: list[Record]) -> dict[str, Any]:
+    """Print the numbers of photos and faces, and return them.
+
+    Raises FaceAlignError when no photo could be used.
+    """
     failed = sum(bool(entry["error"]) for entry in entries)
     if failed == len(entries):
-        raise FaceAlignError(f"none of the {failed} photos could be used: {entries[0]['error']}")
+        raise FaceAlignError(f"none of {number_of(failed, 'photo')} could be used: {entries[0]['error']}")
     faces = [face for entry in entries for face in entry["faces"]]
     used = [face["disagreement"] for face in faces if not face["left_out"]]
     empty = sum(not entry["faces"] and not entry["error"] for entry in entries)
-    print(f"{output}: {len(used)} faces of {len(entries)} photos; {empty} show none, {failed} skipped")
-    if used:
-        print(f"{output}: disagreement {sorted(used)[len(used) // 2]:.2f} % (median)")
-    for reason, count in sorted(Counter(face["left_out"] for face in faces).items()):
-        if reason:
-            print(f"{output}: {count} faces left out: {reason}")
+    median = sorted(used)[len(used) // 2] if used else None
+    left_out = Counter(face["left_out"] for face in faces if face["left_out"])
+    kept, photos = number_of(len(used), "face"), number_of(len(entries), "photo")
+    result(f"{output}: {kept} of {photos}; {empty} without a face, {failed} skipped")
+    if median is not None:
+        result(f"{output}: disagreement {median:.2f} % (median)")
+    for reason, count in sorted(left_out.items()):
+        result(f"{output}: {number_of(count, 'face')} left out: {reason}")
+    return {
+        "photos": len(entries),
+        "faces": len(used),
+        "photos_without_faces": empty,
+        "skipped": failed,
+        "left_out": dict(left_out),
+        "median_disagreement_percent": median,
+    }

@@ -6,14 +6,22 @@ file .found beside it.
 """
 
 import argparse
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from facealign.commands import program
-from facealign.concurrency.processes import cores
+from facealign.commands import add_data, add_strict, add_workers, name_options, program
+from facealign.commands.messages import (
+    json_files,
+    note,
+    number_of,
+    problem,
+    progress,
+    result,
+    resumable,
+    write_json,
+)
 from facealign.datasets.detected_boxes import (
     BoxesSoFar,
     FaceBox,
@@ -39,40 +47,45 @@ EXAMPLES = (
     "detect-faces --data data --min-face 20 --output data/small.json",
 )
 """Command lines that its help shows."""
+HEADER = ("Folder", "Faces", "Found, %", "Overlap over 0.5, %", "Centre off by (x y)", "Size ratio (x y)")
+"""Of the table by folder."""
+
+
+def options() -> argparse.ArgumentParser:
+    """The parser of its command line."""
+    parser = program(__doc__, EXAMPLES, json="the table that it prints")
+    source = parser.add_argument_group("input")
+    add_data(source, several=True)
+    add_strict(source)
+    parser.add_argument_group("output").add_argument(
+        "--output", type=Path, default=Path("data/boxes.json"), metavar="FILE", help="file for the boxes"
+    )
+    faces = parser.add_argument_group("faces")
+    faces.add_argument(
+        "--min-face", type=float, default=40.0, metavar="PIXELS", help="smallest side of a box"
+    )
+    faces.add_argument("--engine", choices=KINDS, default="onnx", help="what runs MTCNN")
+    add_workers(parser)
+    return parser
 
 
 def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     """Read the command line; `settings` are the detector's."""
-    parser = program(__doc__, EXAMPLES)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="ROOT",
-        help="300w/, menpo/, any folders of images with .pts files",
-    )
-    parser.add_argument(
-        "--output", type=Path, default=Path("data/boxes.json"), metavar="FILE", help="file for the boxes"
-    )
-    parser.add_argument("--engine", choices=KINDS, default="onnx", help="that runs MTCNN")
-    parser.add_argument("--min-face", type=float, default=40, metavar="PIXELS", help="smallest side of a box")
-    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one per core")
-    parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
+    parser = options()
     arguments = parser.parse_args(command)
     if arguments.workers < 1:
         parser.error("--workers: expected 1 or more")
     try:
         arguments.settings = MtcnnSettings(min_face=arguments.min_face)
     except ValueError as error:
-        parser.error(f"--min-face: {error}")
+        parser.error(name_options(error))
     return arguments
 
 
 def main() -> None:
     arguments = arguments_of()
-    check_outputs([arguments.output])
-    with exclusive(arguments.output, "a detection"):
+    check_outputs([arguments.output, *json_files()])
+    with resumable(arguments.output), exclusive(arguments.output, "a detection"):
         detect(arguments, arguments.settings)
 
 
@@ -80,7 +93,7 @@ def detect(arguments: argparse.Namespace, settings: MtcnnSettings) -> None:
     """Find the boxes, and write them."""
     found = faces_in(*arguments.data, strict=arguments.strict)
     for _, reason in found.skipped:
-        print(f"skipped: {reason}", file=sys.stderr)
+        problem("skipped", reason)
     so_far = BoxesSoFar(arguments.output, described(settings))
     unwritten = so_far.read()
     kept = {**known_boxes(arguments.output, settings), **unwritten}
@@ -94,25 +107,24 @@ def detect(arguments: argparse.Namespace, settings: MtcnnSettings) -> None:
             if arguments.strict:
                 del faces[sample.relative]  # tried again, to stop at its error
             else:
-                print(
-                    f"skipped: {sample.path}: could not be read before and has not changed", file=sys.stderr
-                )
+                problem("skipped", f"{sample.path}: could not be read before and has not changed")
     todo = [sample for sample in found.samples if sample.relative not in faces]
     if faces:
-        print(f"{arguments.output}: has {len(faces)} of {len(found.samples)} faces already", file=sys.stderr)
+        note(f"{arguments.output}: has {len(faces)} of {number_of(len(found.samples), 'face')} already")
     boxes = find_boxes(todo, settings, arguments.engine, arguments.workers)
+    bar = progress(boxes, total=len(todo), unit="face", what="detect")
     try:
-        for sample, box in zip(todo, tqdm(boxes, total=len(todo), unit="face", desc="detect"), strict=True):
+        for sample, box in zip(todo, bar, strict=True):
             if isinstance(box, FaceAlignError):
                 if arguments.strict:
                     raise box
-                face, said = unreadable(sample), f"skipped: {box}"
+                face, label, text = unreadable(sample), "skipped", str(box)
             else:
-                face, said = box, f"missed: {sample.path}" if box.source != "mtcnn" else ""
+                face, label, text = box, "missed" if box.source != "mtcnn" else "", str(sample.path)
             faces[sample.relative] = face
             so_far.add(sample.relative, face)
-            if said:
-                tqdm.write(said, file=sys.stderr)
+            if label:
+                problem(label, text)
     finally:
         so_far.close()
         if (todo or unwritten) and faces:
@@ -120,10 +132,21 @@ def detect(arguments: argparse.Namespace, settings: MtcnnSettings) -> None:
             so_far.remove()
     readable = [sample for sample in found.samples if faces[sample.relative].source != "unreadable"]
     skipped = len(found.skipped) + len(found.samples) - len(readable)
-    print(
-        f"{arguments.output}: {len(readable)} faces, {found.profiles} profiles left out, {skipped} skipped\n"
+    rows = summary(readable, faces)
+    profiles = number_of(found.profiles, "profile")
+    result(
+        f"{arguments.output}: {number_of(len(readable), 'face')}, {profiles} left out, {skipped} skipped\n\n"
+        f"{table(HEADER, [cells(row) for row in rows]).rstrip()}"
     )
-    sys.stdout.write(summary(readable, faces))
+    write_json(
+        {
+            "output": str(arguments.output),
+            "faces": len(readable),
+            "profiles_left_out": found.profiles,
+            "skipped": skipped,
+            "folders": rows,
+        }
+    )
 
 
 def known_boxes(path: Path, settings: MtcnnSettings) -> dict[str, FaceBox]:
@@ -132,32 +155,54 @@ def known_boxes(path: Path, settings: MtcnnSettings) -> dict[str, FaceBox]:
         return {}
     written, faces = read_boxes(path)
     if written != described(settings):
-        print(f"{path}: made with other settings; starting again", file=sys.stderr)
+        note(f"{path}: made with other settings; starting again")
         return {}
     return faces
 
 
-def summary(samples: list[Sample], faces: dict[str, FaceBox]) -> str:
-    """Table by folder: faces, % found, % with an overlap over 0.5, median offset and size of the boxes."""
+def summary(samples: list[Sample], faces: dict[str, FaceBox]) -> list[dict[str, Any]]:
+    """By folder: faces, % found, % with an overlap over 0.5, median offset and size of the boxes.
+
+    centre_off: of the boxes' centres from those of the landmarks' boxes, x and y in sizes of the latter;
+    size_ratio: of the former to the latter; None where no face was found.
+    """
     groups: dict[str, list[Sample]] = {}
     for sample in samples:
-        groups.setdefault("300-W, all" if sample.is_300w else "", []).append(sample)
+        if sample.is_300w:
+            groups.setdefault("300-W, all", []).append(sample)
         groups.setdefault(sample.subset, []).append(sample)
-    groups.pop("", None)
     rows = []
     for name, members in sorted(groups.items()):
         boxes = [faces[sample.relative] for sample in members]
         found = [box.source == "mtcnn" for box in boxes]
-        cells = [name, str(len(members)), f"{100 * np.mean(found):.2f}"]
-        cells.append(f"{100 * np.mean([box.overlap > 0.5 for box in boxes]):.2f}")
+        centre = ratio = None
         if any(found):
             given = np.array([box.box for box in boxes])[found]
             tight = landmark_box(np.array([sample.points for sample in members]))[found]
             size = tight[:, 2:] - tight[:, :2]
-            centre = ((given[:, :2] + given[:, 2:]) - (tight[:, :2] + tight[:, 2:])) / 2 / size
-            ratio = (given[:, 2:] - given[:, :2]) / size
-            cells += [" ".join(f"{value:+.3f}" for value in np.median(centre, axis=0))]
-            cells += [" ".join(f"{value:.3f}" for value in np.median(ratio, axis=0))]
-        rows.append([*cells, *[""] * (6 - len(cells))])
-    header = ["Folder", "Faces", "Found, %", "Overlap over 0.5, %", "Centre off by (x y)", "Size ratio (x y)"]
-    return table(header, rows)
+            off = ((given[:, :2] + given[:, 2:]) - (tight[:, :2] + tight[:, 2:])) / 2 / size
+            centre = np.median(off, axis=0).tolist()
+            ratio = np.median((given[:, 2:] - given[:, :2]) / size, axis=0).tolist()
+        rows.append(
+            {
+                "folder": name,
+                "faces": len(members),
+                "found_percent": 100 * float(np.mean(found)),
+                "overlap_over_half_percent": 100 * float(np.mean([box.overlap > 0.5 for box in boxes])),
+                "centre_off": centre,
+                "size_ratio": ratio,
+            }
+        )
+    return rows
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row of the summary in the table."""
+    return [
+        row["folder"],
+        str(row["faces"]),
+        f"{row['found_percent']:.2f}",
+        f"{row['overlap_over_half_percent']:.2f}",
+        " ".join(f"{value:+.3f}" for value in row["centre_off"] or ()),
+        " ".join(f"{value:.3f}" for value in row["size_ratio"] or ()),
+    ]

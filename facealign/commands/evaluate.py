@@ -10,9 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from facealign.commands import add_network_options, program
+from facealign.commands import add_data, add_network_options, add_strict, program
+from facealign.commands.messages import (
+    STANDARD_OUTPUT,
+    figures,
+    json_files,
+    note,
+    number_of,
+    problem,
+    progress,
+)
 from facealign.datasets.detected_boxes import read_boxes
 from facealign.datasets.sample import Sample
 from facealign.datasets.scan import faces_in
@@ -29,13 +36,14 @@ from facealign.evaluation.measure import (
     listed_box,
     measure,
 )
-from facealign.evaluation.results_file import write_results
+from facealign.evaluation.results_file import results_text, write_results
 from facealign.inference.face_aligner import FaceAligner
 from facealign.inference.model_zoo import default_weights, second_of
 from facealign.io.atomic import write_together
 from facealign.io.outputs import check_outputs
 from facealign.lmdb.meta import read_meta
 from facealign.networks.recipes import RECIPES
+from facealign.training.held_out import knows_held_out_faces
 from facealign.training.snapshots import newest_weights
 
 EXAMPLES = (
@@ -46,56 +54,73 @@ EXAMPLES = (
 """Command lines that its help shows."""
 
 
-def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def options() -> argparse.ArgumentParser:
+    """The parser of its command line."""
     parser = program(__doc__, EXAMPLES)
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="ROOT", help="300-W tree, or one with 300w/"
-    )
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        metavar="FILE",
-        help=".caffemodel or .onnx (default: the newest trained, else released)",
-    )
-    parser.add_argument(
-        "--all",
-        action="store_true",
-        help="include the training faces (default: only when there are no others)",
-    )
-    parser.add_argument(
-        "--validation-of",
-        type=Path,
-        metavar="DIR",
-        help="evaluate only the validation faces of these LMDBs (facealign make-lmdb)",
-    )
-    parser.add_argument(
-        "--held-out",
-        action="store_true",
-        help="evaluate only 300-W's held-out part, by which nothing was chosen: once, before a release",
-    )
-    add_network_options(parser)
-    parser.add_argument(
+    source = parser.add_argument_group("input")
+    add_data(source)
+    source.add_argument(
         "--boxes",
         default="mtcnn",
         metavar="mtcnn|landmarks|FILE",
         help="detected (default), derived from the annotation, or from a file of facealign detect-faces",
     )
-    parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="file for the figures")
-    parser.add_argument(
-        "--plot", nargs="?", const=True, metavar="PNG", help="draw the CED curves (default: beside OUT, .png)"
+    add_strict(source)
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--json",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="file for the figures; -: standard output, the table then goes to standard error",
     )
-    parser.add_argument(
-        "--markdown", nargs="?", const=True, metavar="MD", help="write the table (default: beside OUT, .md)"
+    output.add_argument(
+        "--plot",
+        nargs="?",
+        const=True,
+        metavar="PNG",
+        help="draw the CED curves (default PNG: beside the figures)",
     )
-    parser.add_argument("--name", help="the method's name in the table (default: network and stage)")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images of each folder")
-    parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
+    output.add_argument(
+        "--markdown", nargs="?", const=True, metavar="MD", help="write the table (default MD: beside them)"
+    )
+    output.add_argument("--name", help="the method's name in the table (default: network and stage)")
+    faces = parser.add_argument_group("faces")
+    faces.add_argument(
+        "--all",
+        action="store_true",
+        help="include the training faces (default: only when there are no others)",
+    )
+    faces.add_argument(
+        "--validation-of",
+        type=Path,
+        metavar="DIR",
+        help="evaluate only the validation faces of these LMDBs (facealign make-lmdb)",
+    )
+    faces.add_argument(
+        "--held-out",
+        action="store_true",
+        help="evaluate only 300-W's held-out part, by which nothing was chosen: once, before a release",
+    )
+    faces.add_argument("--limit", type=int, metavar="N", help="only the first N images of each folder")
+    add_network_options(parser.add_argument_group("network"), "the newest trained stage, else released")
+    return parser
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = options()
     arguments = parser.parse_args(command)
     if arguments.limit is not None and arguments.limit < 1:
         parser.error("--limit: expected 1 or more")
     if arguments.held_out and (arguments.all or arguments.validation_of is not None):
         parser.error("--held-out: not with --all or --validation-of")
+    if arguments.json == STANDARD_OUTPUT:
+        for option in ("plot", "markdown"):
+            if getattr(arguments, option) is True:
+                parser.error(
+                    f"--{option}: name its file, as --json {STANDARD_OUTPUT} names none to be beside"
+                )
     return arguments
 
 
@@ -104,10 +129,10 @@ def main() -> None:
     json_file = arguments.json
     table = json_file.with_suffix(".md") if arguments.markdown is True else arguments.markdown
     plot = json_file.with_suffix(".png") if arguments.plot is True else arguments.plot
-    check_outputs([Path(path) for path in (json_file, table, plot) if path is not None])
+    check_outputs([*json_files(), *[Path(path) for path in (table, plot) if path is not None]])
     found = faces_in(arguments.data, strict=arguments.strict)
     for file, reason in found.skipped:
-        print(f"skipped: {reason if file in reason else f'{file}: {reason}'}", file=sys.stderr)
+        skipped(file, reason)
     if arguments.held_out:
         samples, validation, whole = held_out(found.samples, arguments.data), frozenset[str](), FACES
     else:
@@ -115,7 +140,7 @@ def main() -> None:
     samples = limit_per_folder(samples, arguments.limit)
     if arguments.weights is None:
         arguments.weights = newest()
-        print(f"weights: {arguments.weights}", file=sys.stderr)
+        note(f"weights: {arguments.weights}")
 
     detects = arguments.boxes == "mtcnn"
     second = second_of(arguments.cascade, arguments.engine)
@@ -128,27 +153,32 @@ def main() -> None:
         cascade=second,
     )
     if aligner.cascade_mismatch:
-        print(f"warning: {second}: {aligner.cascade_mismatch}", file=sys.stderr)
-    with tqdm(samples, unit="image", desc="evaluate") as bar:
+        problem("warning", f"{second}: {aligner.cascade_mismatch}")
+    with progress(samples, total=len(samples), unit="image", what="evaluate") as bar:
         measured = measure(
             bar,
             finder(arguments.boxes, aligner),
             aligner.landmarks_in,
             strict=arguments.strict,
-            on_skip=lambda file, reason: tqdm.write(
-                f"skipped: {reason if file in reason else f'{file}: {reason}'}", file=sys.stderr
-            ),
+            on_skip=skipped,
         )
     measured.skipped = [*found.skipped, *measured.skipped]
     if not measured.errors:
-        raise FaceAlignError(f"{arguments.data}: none of the {len(samples)} images could be used")
+        raise FaceAlignError(
+            f"{arguments.data}: none of the {number_of(len(samples), 'image')} could be used"
+        )
 
     spec = aligner.spec
+    name = method(arguments.name, aligner)
+    known = [path.name for path in (arguments.weights, second) if path and knows_held_out_faces(path)]
+    if known and any(map(in_held_out, samples)):
+        problem("warning", f"{', '.join(known)}: trained on the held-out faces: says nothing of other faces")
+        name += " (trained on the held-out faces)"
     data: dict[str, Any] = results(
         samples,
         measured,
         {
-            "method": method(arguments.name, aligner),
+            "method": name,
             "input": f"{spec.input_height}x{spec.input_width}",
             "weights": arguments.weights.name,
             "engine": type(aligner.engine).__name__,
@@ -162,13 +192,22 @@ def main() -> None:
         whole,
     )
     text = markdown([data])
-    writers: dict[Path, Callable[[Path], object]] = {json_file: lambda path: write_results(path, data)}
+    writers: dict[Path, Callable[[Path], object]] = {
+        file: lambda path: write_results(path, data) for file in json_files()
+    }
     if table is not None:
         writers[Path(table)] = lambda path: path.write_text(text, encoding="utf-8")
     if plot is not None:
         writers[Path(plot)] = lambda path: plot_ced(path, [data])
     write_together(writers)
-    sys.stdout.write(text)
+    figures(text)
+    if json_file == STANDARD_OUTPUT:
+        sys.stdout.write(results_text(data))
+
+
+def skipped(file: str, reason: str) -> None:
+    """Say that a file could not be used."""
+    problem("skipped", reason if file in reason else f"{file}: {reason}")
 
 
 def method(name: str | None, aligner: FaceAligner) -> str:
@@ -210,7 +249,8 @@ def chosen(
     if everything or not kept:
         return samples, validation, FACES
     if len(kept) < len(samples):
-        print(f"left out: {len(samples) - len(kept)} training faces (--all includes them)", file=sys.stderr)
+        left_out = number_of(len(samples) - len(kept), "training face")
+        note(f"left out: {left_out} (--all includes them)")
     return kept, validation, FACES
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from facealign.caffe_files.caffemodel import matching_weights, read_weights
 from facealign.caffe_files.prototxt import read_deploy
 from facealign.commands import program
+from facealign.commands.messages import result
 from facealign.crops.model_spec import has_spec, spec_path
 from facealign.engines.onnx_export import check_described, export_onnx
 from facealign.engines.opening import spec_for
@@ -16,15 +17,26 @@ EXAMPLES = ("export-onnx --weights models/mobilenet_v2_stage2.caffemodel --outpu
 """Command lines that its help shows."""
 
 
-def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def options() -> argparse.ArgumentParser:
+    """The parser of its command line."""
     parser = program(__doc__, EXAMPLES)
-    parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="a .caffemodel")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: beside it, .onnx")
-    parser.add_argument(
+    source = parser.add_argument_group("input")
+    source.add_argument("--weights", type=Path, required=True, metavar="FILE", help="a .caffemodel")
+    source.add_argument(
         "--published", action="store_true", help="weights of the reference's author, cropped as its demo does"
     )
-    return parser.parse_args(command)
+    parser.add_argument_group("output").add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="file for the network (default: beside the weights, .onnx)",
+    )
+    return parser
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return options().parse_args(command)
 
 
 def main() -> None:
@@ -41,4 +53,4 @@ def main() -> None:
     model = export_onnx(deploy, blobs, spec.portable(), where=str(arguments.weights))
     with replacing(output) as partial:
         partial.write_bytes(model.SerializeToString(deterministic=True))
-    print(f"{output}: {output.stat().st_size} bytes")
+    result(f"{output}: {output.stat().st_size} bytes")

@@ -12,17 +12,15 @@ import argparse
 import dataclasses
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from facealign.commands import program
-from facealign.concurrency.processes import cores
+from facealign.commands import add_data, add_strict, add_workers, name_options, program
+from facealign.commands.messages import json_files, number_of, problem, progress, result, write_json
 from facealign.crops.aligned import MARGIN, aligned_spec
 from facealign.crops.augmentation import Augmentation
 from facealign.datasets.detected_boxes import boxes_for, read_boxes
@@ -57,64 +55,91 @@ COPIES = 30
 """Default number of samples per face."""
 
 
-def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    plain = Augmentation()
-    parser = program(__doc__, EXAMPLES)
-    parser.add_argument(
-        "--data",
+def options() -> argparse.ArgumentParser:
+    """The parser of its command line."""
+    parser = program(__doc__, EXAMPLES, json="the numbers of samples, and of faces used and left out,")
+    _add_inputs(parser.add_argument_group("input"))
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--output",
         type=Path,
-        nargs="+",
-        required=True,
-        metavar="ROOT",
-        help="300w/, menpo/, any folders of images with .pts files",
+        metavar="DIR",
+        help="folder for the LMDBs (default: data/lmdb, lmdb_70x60, lmdb_on_the_fly, lmdb_cascade...)",
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="default: data/lmdb, lmdb_70x60...")
-    parser.add_argument(
+    _add_samples(output)
+    _add_faces(parser.add_argument_group("faces"))
+    _add_augmentation(parser.add_argument_group("augmentation"))
+    _add_cascade(parser.add_argument_group("second cascade stage"))
+    _add_distillation(parser.add_argument_group("distillation"))
+    add_workers(parser)
+    return parser
+
+
+def _add_inputs(group: Any) -> None:
+    add_data(group, several=True)
+    group.add_argument(
         "--boxes",
         default="data/boxes.json",
         metavar="FILE|landmarks",
         help="boxes of facealign detect-faces, or derived from the annotation",
     )
-    parser.add_argument("--network", choices=BUILDERS, default="mobilenet_v2", help="whose input size")
-    parser.add_argument("--copies", type=int, metavar="N", help=f"samples per face (default: {COPIES})")
-    parser.add_argument(
+    add_strict(group)
+
+
+def _add_samples(group: Any) -> None:
+    group.add_argument(
+        "--network", choices=BUILDERS, default="mobilenet_v2", help="whose input size the samples have"
+    )
+    group.add_argument("--copies", type=int, metavar="N", help=f"samples per face (default: {COPIES})")
+    group.add_argument(
         "--on-the-fly",
         action="store_true",
         help="one context crop per face, augmented on the fly in training (facealign train --on-the-fly)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--copies-of",
         nargs="+",
         default=[],
         metavar="FOLDER=N",
         help="samples per face of one folder, such as youtube_faces=10, to weight the data sets",
     )
-    parser.add_argument(
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the augmentation and the order")
+
+
+def _add_faces(group: Any) -> None:
+    group.add_argument(
         "--validation",
         type=float,
         default=0.1,
         metavar="FRACTION",
-        help="fraction of the faces for validation where 300-W's fixed validation part is missing (default: "
-        "0.1); 0: no validation part",
+        help="fraction of the faces for validation where 300-W's fixed validation part is missing; 0: no "
+        "validation part",
     )
-    parser.add_argument(
+    group.add_argument(
         "--min-eye-distance",
         type=float,
         default=0.2,
         metavar="FRACTION",
         help="smallest eye distance of a training face, as a fraction of the longer side of the landmarks' "
-        "box (default: 0.2): of faces turned further away half of the landmarks are guessed, and stage 2's "
-        "loss divides by that distance",
+        "box: of faces turned further away half of the landmarks are guessed, and stage 2's loss divides by "
+        "that distance",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the augmentation and the order")
-    parser.add_argument(
+    group.add_argument(
+        "--keep-copies",
+        action="store_true",
+        help="do not look for photos that are copies of test or validation photos under other names",
+    )
+
+
+def _add_augmentation(group: Any) -> None:
+    plain = Augmentation()
+    group.add_argument(
         "--flip", type=float, default=plain.flip, metavar="PROBABILITY", help="of a mirror image"
     )
-    parser.add_argument(
+    group.add_argument(
         "--shift", type=float, default=plain.shift, metavar="FRACTION", help="of the crop's side"
     )
-    parser.add_argument(
+    group.add_argument(
         "--scale",
         type=float,
         nargs=2,
@@ -122,56 +147,59 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         metavar=("LOW", "HIGH"),
         help="of the crop's side",
     )
-    parser.add_argument(
+    group.add_argument(
         "--rotate", type=float, nargs=2, default=plain.rotate_range, metavar=("LOW", "HIGH"), help="degrees"
     )
-    parser.add_argument(
+    group.add_argument(
         "--noise", type=float, nargs=2, default=plain.noise_std, metavar=("LOW", "HIGH"), help="grey levels"
     )
-    parser.add_argument(
+
+
+def _add_cascade(group: Any) -> None:
+    group.add_argument(
         "--after",
         type=Path,
         metavar="FILE",
-        help="samples for a second cascade stage, by the landmarks of the first stage with these weights "
-        "(.onnx or .caffemodel); default --output: data/lmdb_cascade",
+        help="samples for it, by the landmarks of the first stage with these weights (.onnx or .caffemodel)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--margin",
         type=float,
         metavar="FRACTION",
         help=f"with --after: margin around the mean shape, as a fraction of the crop's side "
         f"(default: {MARGIN})",
     )
-    parser.add_argument(
+
+
+def _add_distillation(group: Any) -> None:
+    group.add_argument(
         "--teacher",
         type=Path,
         nargs="+",
         default=[],
         metavar="FILE",
-        help="distil: train on landmarks between the annotated ones and the predictions of this network, or "
+        help="train on landmarks between the annotated ones and the predictions of this network, or "
         "of the cascade with these weights of its first and second stage (.onnx or .caffemodel)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--teacher-points",
         type=Path,
         metavar="DIR",
-        help="distil from the predicted landmarks in this folder (facealign annotate), laid out as the data; "
+        help="take the predicted landmarks in this folder (facealign annotate), laid out as the data; "
         "faces that it lacks keep their annotation",
     )
-    parser.add_argument(
+    group.add_argument(
         "--distillation-weight",
         type=float,
         metavar="WEIGHT",
         help="with --teacher or --teacher-points: from the annotated landmarks (0) to the predicted ones (1) "
         "(default: 0.5)",
     )
-    parser.add_argument(
-        "--keep-copies",
-        action="store_true",
-        help="do not look for photos that are copies of test or validation photos under other names",
-    )
-    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one per core")
-    parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = options()
     arguments = parser.parse_args(command)
     if arguments.on_the_fly and (arguments.copies is not None or arguments.copies_of):
         parser.error("--on-the-fly: makes no copies; weight the folders by `facealign train --weigh`")
@@ -214,7 +242,8 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
             noise_std=tuple(arguments.noise),
         )
     except ValueError as error:
-        parser.error(str(error))
+        names = {"scale_range": "scale", "rotate_range": "rotate", "noise_std": "noise"}
+        parser.error(name_options(error, names))
     return arguments
 
 
@@ -223,7 +252,7 @@ def main() -> None:
     spec, first = spec_of(arguments.network), None
     size = spec.size
     output = arguments.output or default_directory(size, arguments.on_the_fly, arguments.after is not None)
-    check_outputs(folders=[output])
+    check_outputs(json_files(), [output])
     check_replaceable(output)
     teacher = None
     if arguments.teacher:
@@ -243,7 +272,7 @@ def main() -> None:
     found = faces_in(*arguments.data, strict=arguments.strict)
     roots = ", ".join(map(str, arguments.data))
     for _, reason in found.skipped:
-        print(f"skipped: {reason}", file=sys.stderr)
+        problem("skipped", reason)
     training, validation = split(found.samples, arguments.validation, arguments.seed)
     tests = [sample for sample in found.samples if sample.is_test]
     held_out = sum(in_held_out(sample) and not sample.is_test for sample in found.samples)
@@ -275,14 +304,14 @@ def main() -> None:
     def skip(error: FaceAlignError) -> None:
         if arguments.strict:
             raise error
-        tqdm.write(f"skipped: {error}", file=sys.stderr)
+        problem("skipped", str(error))
 
     def wrap(items: Iterator[Any], total: int, what: str) -> Iterable[Any]:
         return bars.enter_context(
-            tqdm(
+            progress(
                 items,
                 total=total,
-                desc=what,
+                what=what,
                 unit="face" if what in ("cut", "distilled") or arguments.on_the_fly else "sample",
             )
         )
@@ -338,23 +367,55 @@ def main() -> None:
                 "parts": {name: dataclasses.asdict(part) for name, part in parts.items()},
             },
         )
-    for count, reason in (
-        (len(tests), "faces of 300-W's test sets left out"),
-        (held_out, "faces of 300-W's held-out part left out"),
-        (by_name, "copies of test or validation photos, by their names, left out"),
-        (len(same), "copies of test or validation photos, by what they look like, left out"),
-        (len(training) - len(facing), "faces turned away left out (--min-eye-distance)"),
-        (found.profiles, "profile faces with 39 points left out"),
-        (len(found.skipped), "annotations that cannot be used skipped"),
-        (kept, f"faces without landmarks in {arguments.teacher_points} keep their annotation"),
-    ):
+    counts = {
+        "test_faces_left_out": (len(tests), "face", "of 300-W's test sets left out"),
+        "held_out_faces_left_out": (held_out, "face", "of 300-W's held-out part left out"),
+        "copies_left_out_by_name": (
+            by_name,
+            "copy",
+            "of test or validation photos, by their names, left out",
+        ),
+        "copies_left_out_by_content": (
+            len(same),
+            "copy",
+            "of test or validation photos, by what they look like, left out",
+        ),
+        "turned_away_left_out": (
+            len(training) - len(facing),
+            "face",
+            "turned away left out (--min-eye-distance)",
+        ),
+        "profiles_left_out": (found.profiles, "profile face", "with 39 points left out"),
+        "annotations_skipped": (len(found.skipped), "annotation", "that cannot be used skipped"),
+        "without_teacher": (
+            kept,
+            "face",
+            f"without landmarks in {arguments.teacher_points}, trained on as annotated",
+        ),
+    }
+    for count, noun, reason in counts.values():
         if count:
-            print(f"{output}: {count} {reason}")
+            result(f"{output}: {number_of(count, noun)} {reason}")
     for name, part in parts.items():
-        kind = "context crops" if name == "train" and arguments.on_the_fly else "samples"
-        print(f"{output}: {name}: {part.samples} {kind} of {sum(part.faces.values())} faces")
+        kind = "context crop" if name == "train" and arguments.on_the_fly else "sample"
+        faces = number_of(sum(part.faces.values()), "face")
+        result(f"{output}: {name}: {number_of(part.samples, kind)} of {faces}")
     if val_jobs and fixed and parts["val"].samples < FACES:
-        print(f"{output}: val: not the whole validation part of 300-W, which has {FACES} faces")
+        problem("warning", f"{output}: val: not the whole validation part of 300-W, which has {FACES} faces")
+    write_json(
+        {
+            "output": str(output),
+            "parts": {
+                name: {
+                    "samples": part.samples,
+                    "faces": sum(part.faces.values()),
+                    "skipped": len(part.skipped),
+                }
+                for name, part in parts.items()
+            },
+            **{name: count for name, (count, _, _) in counts.items()},
+        }
+    )
 
 
 def check_left_out(points: TeacherPoints, face: Sample) -> None:
@@ -364,7 +425,7 @@ def check_left_out(points: TeacherPoints, face: Sample) -> None:
     """
     if any(points.folder.rglob("*.pts")):
         raise FaceAlignError(f"{points.folder}: has the landmarks of no face, such as {points.path_of(face)}")
-    tqdm.write(f"{points.folder}: holds no landmarks: all were left out", file=sys.stderr)
+    problem("warning", f"{points.folder}: holds no landmarks: all were left out")
 
 
 def copies_in(
@@ -380,14 +441,14 @@ def copies_in(
     ]
     found = find_copies(training, apart, workers)
     if found and len(found) == len(training):
-        print(
-            f"warning: all {len(training)} faces to train on look like test or validation photos: "
+        problem(
+            "warning",
+            f"all {len(training)} faces to train on look like test or validation photos: "
             f"{found[0].sample.path} like {found[0].original.path}; kept, as there is no other face",
-            file=sys.stderr,
         )
         return set()
     for copy in found:
-        print(f"left out: {copy.sample.path}: a copy of {copy.original.path}", file=sys.stderr)
+        problem("left out", f"{copy.sample.path}: a copy of {copy.original.path}")
     return {copy.sample.relative for copy in found}
 
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from facealign.commands import program
+from facealign.commands.messages import number_of, result
 from facealign.errors import FaceAlignError
 from facealign.io.atomic import replacing
 from facealign.io.outputs import check_outputs
@@ -16,14 +17,20 @@ EXAMPLES = (
 """Command lines that its help shows."""
 
 
-def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def options() -> argparse.ArgumentParser:
+    """The parser of its command line."""
     parser = program(__doc__, EXAMPLES)
-    parser.add_argument(
+    output = parser.add_argument_group("output")
+    output.add_argument(
         "--output", type=Path, default=Path("prototxt"), metavar="DIR", help="folder of the prototxt"
     )
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
-    return parser.parse_args(command)
+    output.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
+    return parser
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return options().parse_args(command)
 
 
 def main() -> None:
@@ -44,7 +51,8 @@ def main() -> None:
         raise FaceAlignError(f"{', '.join(foreign)}: made by no recipe; remove it")
     if arguments.check and stale:
         raise FaceAlignError(f"{', '.join(map(str, stale))}: not what the recipes give; run `make prototxt`")
-    print(f"{arguments.output}: {len(stale)} files written" if stale else f"{arguments.output}: up to date")
+    written = f"{number_of(len(stale), 'file')} written" if stale else "up to date"
+    result(f"{arguments.output}: {written}")
 
 
 def _holds(path: Path, content: bytes) -> bool:

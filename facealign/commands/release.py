@@ -14,6 +14,7 @@ import onnx
 
 from facealign.caffe_files.caffemodel import Blobs, matching_weights, read_weights, with_weights
 from facealign.commands import program
+from facealign.commands.messages import json_files, result, write_json
 from facealign.crops.model_spec import ModelSpec, load_spec
 from facealign.engines.onnx import OnnxEngine
 from facealign.engines.onnx_export import export_onnx
@@ -40,27 +41,34 @@ EXAMPLES = (
 """Command lines that its help shows."""
 
 
-def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = program(__doc__, EXAMPLES)
-    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run of facealign train")
-    parser.add_argument("--data", type=Path, default=Path("data/lmdb"), metavar="DIR", help="its LMDBs")
-    parser.add_argument(
-        "--output", type=Path, default=Path("models"), metavar="DIR", help="folder of the released files"
-    )
-    parser.add_argument(
+def options() -> argparse.ArgumentParser:
+    """The parser of its command line."""
+    parser = program(__doc__, EXAMPLES, json="the files and their checksums")
+    source = parser.add_argument_group("input")
+    source.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run of facealign train")
+    source.add_argument("--data", type=Path, default=Path("data/lmdb"), metavar="DIR", help="its LMDBs")
+    source.add_argument(
         "--evaluation",
         type=Path,
         metavar="JSON",
         help="figures for the card, from facealign evaluate on these weights (default: the last validation "
         "in the run's log)",
     )
-    parser.add_argument(
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--output", type=Path, default=Path("models"), metavar="DIR", help="folder of the released files"
+    )
+    output.add_argument(
         "--half",
         action="store_true",
         help="round the weights to half precision, which an archive compresses to about half",
     )
-    return parser.parse_args(command)
+    return parser
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return options().parse_args(command)
 
 
 def main() -> None:
@@ -77,6 +85,7 @@ def main() -> None:
     name = recipe.snapshot_name
     check_outputs(
         [arguments.output / f"{name}{suffix}" for suffix in (".caffemodel", ".onnx", ".json", ".md")]
+        + json_files()
     )
     measured = None
     if arguments.evaluation is not None:
@@ -116,7 +125,20 @@ def main() -> None:
     with replacing_all([arguments.output / file for file in contents]) as partials:
         for partial, content in zip(partials, contents.values(), strict=True):
             partial.write_bytes(content)
-    print(f"{arguments.output / name}: iteration {found[0].iteration}: {', '.join(contents)}")
+    result(f"{arguments.output / name}: iteration {iteration}: {', '.join(contents)}")
+    write_json(
+        {
+            "name": name,
+            "iteration": iteration,
+            "files": {
+                str(arguments.output / file): {
+                    "bytes": len(content),
+                    "sha256": hashlib.sha256(content).hexdigest(),
+                }
+                for file, content in contents.items()
+            },
+        }
+    )
 
 
 def rounded(blobs: Blobs, where: str) -> Blobs:

@@ -6,7 +6,6 @@ also the curves of training runs (--log).
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from facealign.commands import program
+from facealign.commands.messages import figures, json_files, note, number_of, problem, result, write_json
 from facealign.datasets.sample import Sample
 from facealign.datasets.scan import faces_in
 from facealign.errors import FaceAlignError
@@ -33,29 +33,24 @@ EXAMPLES = (
     "report out/stage3.json --html out/report.html --data data/300w --log runs/mobilenet_v2_stage3",
 )
 """Command lines that its help shows."""
+PER_FACE = ("errors", "members", "faces", "skipped")
+"""Parts of an evaluation that --json leaves out: they have a line for each face."""
 
 
-def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = program(__doc__, EXAMPLES)
-    parser.add_argument(
+def options() -> argparse.ArgumentParser:
+    """The parser of its command line."""
+    parser = program(__doc__, EXAMPLES, json="the figures of each evaluation")
+    source = parser.add_argument_group("input")
+    source.add_argument(
         "evaluations", type=Path, nargs="*", metavar="JSON", help="written by facealign evaluate"
     )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="file for the Markdown (default: standard output, or none with --html)",
-    )
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="file for the CED curves")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="file for the page")
-    parser.add_argument(
+    source.add_argument(
         "--data",
         type=Path,
         metavar="ROOT",
         help="the folder evaluated: small crops of its photos enter the page",
     )
-    parser.add_argument(
+    source.add_argument(
         "--log",
         type=Path,
         action="append",
@@ -63,16 +58,30 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         metavar="RUN",
         help=f"a training run's folder, or its {LOG}, for the page; may be given again",
     )
-    parser.add_argument(
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="file for the Markdown (default: standard output, or none with --html)",
+    )
+    output.add_argument("--plot", type=Path, metavar="PNG", help="file for the CED curves")
+    output.add_argument("--html", type=Path, metavar="FILE", help="file for the page")
+    faces = parser.add_argument_group("faces")
+    faces.add_argument(
         "--faces",
         type=int,
         default=NUMBER,
         metavar="N",
-        help=f"the page's number of worst faces, and of random ones (default: {NUMBER})",
+        help="the page's number of worst faces, and of random ones",
     )
-    parser.add_argument(
-        "--seed", type=int, default=SEED, metavar="N", help=f"of the random faces (default: {SEED})"
-    )
+    faces.add_argument("--seed", type=int, default=SEED, metavar="N", help="of the random faces")
+    return parser
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = options()
     arguments = parser.parse_args(command)
     if not arguments.evaluations and not arguments.log:
         parser.error("expected an evaluation (JSON) or, for a page of training alone, --log")
@@ -88,7 +97,7 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     arguments = arguments_of()
     outputs = (arguments.output, arguments.plot, arguments.html)
-    check_outputs([path for path in outputs if path is not None])
+    check_outputs([path for path in outputs if path is not None] + json_files())
     evaluations = [read_results(path) for path in arguments.evaluations]
     logs = read_logs(arguments.log)
     writers: dict[Path, Callable[[Path], object]] = {}
@@ -96,7 +105,7 @@ def main() -> None:
         text = markdown(evaluations)
         writers[arguments.output] = lambda partial: partial.write_text(text, encoding="utf-8")
     elif arguments.html is None:
-        sys.stdout.write(markdown(evaluations))
+        figures(markdown(evaluations))
     if arguments.plot is not None:
         writers[arguments.plot] = lambda partial: plot_ced(partial, evaluations)
     if arguments.html is not None:
@@ -108,6 +117,17 @@ def main() -> None:
             html, encoding="utf-8", errors="backslashreplace"
         )
     write_together(writers)
+    # Not among the Markdown on standard output, which may be piped into a file.
+    say = result if arguments.output or arguments.html else note
+    for path in writers:
+        say(f"{path}: {path.stat().st_size} bytes")
+    write_json(
+        {
+            "evaluations": [
+                {key: value for key, value in one.items() if key not in PER_FACE} for one in evaluations
+            ]
+        }
+    )
 
 
 def read_logs(paths: Sequence[Path]) -> dict[str, list[LogRow]]:
@@ -143,9 +163,8 @@ def photos_of(faces: Sequence[ShownFace], root: Path) -> dict[str, bytes]:
     if drawn and not photos:
         raise FaceAlignError(f"{root}: has none of the evaluations' photos ({without[0]})")
     if without:
-        print(
-            f"without a picture: {len(without)} of {len(drawn)} faces, the first: {without[0]}",
-            file=sys.stderr,
+        problem(
+            "without a picture", f"{len(without)} of {number_of(len(drawn), 'face')}, the first: {without[0]}"
         )
     return photos
 

@@ -14,7 +14,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from facealign.commands import MESH, program
+from facealign.commands import MESH, add_data, program
+from facealign.commands.messages import (
+    json_files,
+    number_of,
+    problem,
+    quietly,
+    result,
+    resumable,
+    stream_of_results,
+    write_json,
+)
 from facealign.concurrency.processes import ENDING
 from facealign.datasets.scan import faces_in
 from facealign.engines.pycaffe import single_threaded_blas
@@ -23,7 +33,7 @@ from facealign.evaluation.markdown_report import markdown
 from facealign.evaluation.results_file import read_results
 from facealign.io.atomic import replacing
 from facealign.io.lock import exclusive
-from facealign.io.outputs import check_outputs
+from facealign.io.outputs import check_outputs, check_own
 from facealign.io.package_data import PACKAGE
 from facealign.release.code_copy import changed_since, copy_code
 from facealign.release.machine_speed import ITERATION_SECONDS, iteration_seconds
@@ -38,33 +48,35 @@ EXAMPLES = (
 
 RUN = ("-P", "-m", "facealign")
 """Arguments of Python that run this program, and not one in the working directory."""
-REPORT = "report.md"
+REPORT, DONE, CODE = "report.md", "done.json", "code"
+"""Names in the folder of the results: their report, the steps that are done, the copy of the code."""
 
 
-def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = program(__doc__, EXAMPLES)
-    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, menpo/, any folder")
-    parser.add_argument(
+def options() -> argparse.ArgumentParser:
+    """The parser of its command line."""
+    parser = program(__doc__, EXAMPLES, json="which steps are done, also when one fails,")
+    add_data(parser.add_argument_group("input"))
+    output = parser.add_argument_group("output")
+    output.add_argument(
         "--work",
         type=Path,
         default=Path("out/reproduced"),
         metavar="DIR",
-        help="folder for all results: LMDBs of some GB, runs, models (default: out/reproduced)",
+        help="folder for all results: LMDBs of some GB, runs, models",
     )
-    parser.add_argument(
+    output.add_argument(
+        "--update",
+        action="store_true",
+        help="take the code as it is now, instead of the copy of the first start",
+    )
+    parser.add_argument_group("training").add_argument(
         "--scale",
         type=float,
         default=1.0,
         metavar="FRACTION",
         help="of the iterations, such as 0.01 for a trial",
     )
-    parser.add_argument(
-        "--update",
-        action="store_true",
-        help="take the code as it is now, instead of the copy of the first start",
-    )
-    parser.add_argument(
+    parser.add_argument_group("network").add_argument(
         "--mesh",
         type=Path,
         default=MESH,
@@ -72,6 +84,12 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         help="an interpreter that has mediapipe, of `make mesh`; without it no faces are turned, and the "
         "teacher is the cascade alone",
     )
+    return parser
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = options()
     arguments = parser.parse_args(command)
     if not 0 < arguments.scale <= 1:
         parser.error("--scale: expected more than 0, and 1 or less")
@@ -80,39 +98,45 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = arguments_of()
-    check_outputs([arguments.work / REPORT, arguments.work / "done.json"], [arguments.work])
+    check_outputs([arguments.work / REPORT, arguments.work / DONE, *json_files()], [arguments.work])
+    check_own(arguments.work, [DONE, CODE], "--work")
     found = faces_in(arguments.data)
-    in_a_copy_of_the_code(arguments.work / "code", arguments.update)
+    in_a_copy_of_the_code(arguments.work / CODE, arguments.update)
     mesh = arguments.mesh.absolute() if arguments.mesh.exists() else None
     if mesh is None:
-        print(
+        problem(
+            "warning",
             f"{arguments.mesh}: not there (`make mesh` makes it): no faces are turned, the teacher is the "
             "cascade alone",
-            file=sys.stderr,
         )
     steps = plan(arguments.data, arguments.work, found.samples, arguments.scale, mesh)
     single_threaded_blas()
-    with exclusive(arguments.work, "a reproduction"):
-        reproduce(steps, arguments.work)
+    with resumable(arguments.work), exclusive(arguments.work, "a reproduction"):
+        progress = Progress(arguments.work / DONE, steps)
+        try:
+            reproduce(steps, progress, arguments.work)
+        finally:
+            states = [{"name": step.name, "done": progress.has(step)} for step in steps]
+            write_json({"work": str(arguments.work), "steps": states})
 
 
-def reproduce(steps: Sequence[PlannedStep], work: Path) -> None:
+def reproduce(steps: Sequence[PlannedStep], progress: Progress, work: Path) -> None:
     """Run the steps that are not done, saying how long each will take, and write the report."""
-    progress = Progress(work / "done.json", steps)
     speed = ITERATION_SECONDS / iteration_seconds(work)
     ahead = [step for step in steps if not progress.has(step)]
     expected = sum(minutes_left(step, speed) for step in ahead)
-    print(
-        f"{len(ahead)} of {len(steps)} steps to do, in about {spoken(expected)} on this machine", flush=True
-    )
+    result(f"{len(ahead)} of {len(steps)} steps to do, in about {spoken(expected)} on this machine")
     for number, step in enumerate(steps, 1):
         if progress.has(step):
             continue
-        print(f"[{number}/{len(steps)}] {step.name}: about {spoken(minutes_left(step, speed))}", flush=True)
+        result(f"[{number}/{len(steps)}] {step.name}: about {spoken(minutes_left(step, speed))}")
         progress.begin(step)
         begun = time.monotonic()
         done = subprocess.run(
-            [sys.executable, *RUN, *step.command], env=environment(PACKAGE.parent), check=False
+            [sys.executable, *RUN, *step.command, *quietly()],
+            env=environment(PACKAGE.parent),
+            stdout=subprocess.DEVNULL if quietly() else stream_of_results(),
+            check=False,
         )
         if done.returncode != 0:
             raise FaceAlignError(
@@ -120,12 +144,12 @@ def reproduce(steps: Sequence[PlannedStep], work: Path) -> None:
                 "resumes here"
             )
         progress.add(step)
-        print(f"[{number}/{len(steps)}] {step.name}: took {spoken((time.monotonic() - begun) / 60)}")
+        result(f"[{number}/{len(steps)}] {step.name}: took {spoken((time.monotonic() - begun) / 60)}")
     evaluations = [read_results(step.result) for step in steps if step.command[0] == "evaluate"]
     report = work / REPORT
     with replacing(report) as partial:
         partial.write_text(markdown(evaluations), encoding="utf-8")
-    print(f"{report}: the figures of all; {work / 'models'}: the weights")
+    result(f"{report}: the figures of all; {work / 'models'}: the weights")
 
 
 def in_a_copy_of_the_code(folder: Path, update: bool) -> None:
@@ -136,10 +160,10 @@ def in_a_copy_of_the_code(folder: Path, update: bool) -> None:
     if update or not folder.exists():
         copy_code(folder)
     elif changed := changed_since(folder):
-        print(
-            f"{folder}: goes on with the code of its first start; {len(changed)} files have changed since "
-            f"({changed[0]}...): --update takes them",
-            file=sys.stderr,
+        problem(
+            "warning",
+            f"{folder}: goes on with the code of its first start; {number_of(len(changed), 'file')} changed "
+            f"since ({changed[0]}...): --update takes what changed",
         )
     command = [sys.executable, *RUN, "reproduce", *sys.argv[1:]]
     # One that came now would be forgotten by the new program, which takes it when it is ready.

@@ -7,11 +7,11 @@ No photo is written to disk or sent anywhere else. Ctrl-C stops it when the runn
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from facealign.commands import add_network_options, program
-from facealign.concurrency.processes import cores
+from facealign.commands import add_network_options, add_workers, program
+from facealign.commands.messages import figures
 from facealign.errors import FaceAlignError
 from facealign.inference.model_zoo import default_weights, second_of
 from facealign.serve.limits import Limits
@@ -24,22 +24,20 @@ EXAMPLES = (
 """Command lines that its help shows."""
 
 
-def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def options() -> argparse.ArgumentParser:
+    """The parser of its command line."""
     parser = program(__doc__, EXAMPLES)
-    parser.add_argument(
+    server = parser.add_argument_group("server")
+    server.add_argument(
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",
         help="address to listen on (default: 127.0.0.1, this machine only; 0.0.0.0: all networks; there "
         "is no password)",
     )
-    parser.add_argument("--port", type=_port, default=8000, metavar="N", help="default: 8000; 0: a free one")
-    parser.add_argument(
-        "--workers", type=_count, default=cores(), metavar="N", help="worker processes (default: one a core)"
-    )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the newest stage in models/")
-    add_network_options(parser)
+    server.add_argument("--port", type=_port, default=8000, metavar="N", help="of the address; 0: a free one")
+    add_network_options(parser.add_argument_group("network"))
+    add_workers(parser)
     limits = parser.add_argument_group("limits", "what exceeds one is refused, with a JSON body that says so")
     of_limits: dict[str, tuple[Callable[[str], float], str]] = {
         "max_bytes": (_count, "of a photo's file"),
@@ -56,7 +54,16 @@ def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
         kind, text = of_limits[field.name]
         option = "--" + field.name.replace("_", "-")
         limits.add_argument(option, type=kind, default=field.default, metavar="N", help=text)
-    return parser.parse_args(command)
+    return parser
+
+
+def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = options()
+    arguments = parser.parse_args(command)
+    if arguments.workers < 1:
+        parser.error("--workers: expected 1 or more")
+    return arguments
 
 
 def _count(text: str) -> int:
@@ -105,7 +112,8 @@ def main() -> None:
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def started() -> None:
-        print(f"{address} (Ctrl-C stops it)", flush=True)
+        figures(f"{address} (Ctrl-C stops it)")
+        sys.stdout.flush()
 
     with listening, Workers(arguments.workers, open_tools, (settings,)) as workers:
         serve(create_app(workers, limits), listening, limits.seconds, started)

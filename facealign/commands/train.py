@@ -5,21 +5,30 @@ written is complete.
 """
 
 import argparse
+import dataclasses
 import math
-import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
 from facealign.commands import program
+from facealign.commands.messages import (
+    Progress,
+    json_files,
+    note,
+    number_of,
+    problem,
+    progress,
+    result,
+    write_json,
+)
 from facealign.engines.pycaffe import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.io.lock import exclusive
-from facealign.io.outputs import check_outputs
+from facealign.io.outputs import check_outputs, check_own
 from facealign.lmdb.meta import default_directory
 from facealign.networks.data_layers import MAX_ELASTIC, PHOTOMETRIC, elastic_deformation
 from facealign.networks.recipes import RECIPES, Recipe, changed, recipe_named
 from facealign.networks.registry import spec_of
+from facealign.training.lineage import RUN
 from facealign.training.log import LOG, plot_log
 from facealign.training.preparation import OnTheFly, PreparedRun, Settings, prepare
 from facealign.training.run import Saved, TrainingStep, Validation, train
@@ -42,45 +51,37 @@ STAGES = {
 """Values of `--stage`, and their recipes."""
 
 
-def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = program(__doc__, EXAMPLES)
-    which = parser.add_mutually_exclusive_group(required=True)
+def options() -> argparse.ArgumentParser:
+    """The parser of its command line."""
+    parser = program(__doc__, EXAMPLES, json="the last row of the log, and the weights' file,")
+    source = parser.add_argument_group("input")
+    which = source.add_mutually_exclusive_group(required=True)
     which.add_argument("--stage", choices=STAGES, help="of mobilenet_v2")
-    which.add_argument("--recipe", choices=RECIPES, help="any recipe by its name")
-    parser.add_argument(
+    which.add_argument(
+        "--recipe", choices=RECIPES, metavar="NAME", help=f"any recipe by its name: {', '.join(RECIPES)}"
+    )
+    source.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
         help="LMDBs (default: data/lmdb, lmdb_70x60, lmdb_on_the_fly, lmdb_cascade...)",
     )
-    parser.add_argument(
-        "--on-the-fly", action="store_true", help="augment on the fly (LMDBs of make-lmdb --on-the-fly)"
+    source.add_argument("--weights", type=Path, metavar="FILE", help="start from these (.caffemodel)")
+    output = parser.add_argument_group("output")
+    output.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: runs/RECIPE)")
+    output.add_argument(
+        "--snapshot-every",
+        type=int,
+        metavar="N",
+        help="iterations between two snapshots (default: the recipe's)",
     )
-    parser.add_argument(
-        "--weigh",
-        nargs="+",
-        default=[],
-        metavar="FOLDER=WEIGHT",
-        help="with --on-the-fly: sampling weights of the folders of photos; *=WEIGHT: of all others together",
+    output.add_argument(
+        "--validate-every", type=int, default=500, metavar="N", help="iterations between two validations"
     )
-    parser.add_argument(
-        "--photometric",
-        action="store_true",
-        help="with --on-the-fly: photometric augmentation: shading, colours, contrast, blur, occlusion",
-    )
-    parser.add_argument(
-        "--elastic",
-        type=float,
-        default=0.0,
-        metavar="FRACTION",
-        help="with --on-the-fly: elastic deformation, with moves of up to this fraction of the crop's side "
-        f"(root mean square, at most {MAX_ELASTIC})",
-    )
-    parser.add_argument("--run", type=Path, metavar="DIR", help="folder of the run (default: runs/RECIPE)")
-    parser.add_argument("--iterations", type=int, metavar="N", help="in total (default: the recipe's)")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="start from these (.caffemodel)")
-    parser.add_argument(
+    output.add_argument("--restart", action="store_true", help="delete an earlier run in that folder")
+    training = parser.add_argument_group("training")
+    training.add_argument("--iterations", type=int, metavar="N", help="in total (default: the recipe's)")
+    training.add_argument(
         "--set",
         nargs="+",
         default=[],
@@ -88,13 +89,40 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         help="change settings of the recipe: base_lr=0.001, lr_policy=poly power=1, weight_decay, dropout, "
         "function=DISTANCE (the mean distance of the landmarks as the loss)...",
     )
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="that trains")
-    parser.add_argument("--seed", type=int, default=0, help="of initial weights and noise (default: 0)")
-    parser.add_argument("--snapshot-every", type=int, metavar="N", help="iterations (default: the recipe's)")
-    parser.add_argument(
-        "--validate-every", type=int, default=500, metavar="N", help="iterations (default: 500)"
+    training.add_argument("--seed", type=int, default=0, metavar="N", help="of initial weights and noise")
+    augmentation = parser.add_argument_group("augmentation")
+    augmentation.add_argument(
+        "--on-the-fly", action="store_true", help="augment on the fly (LMDBs of make-lmdb --on-the-fly)"
     )
-    parser.add_argument("--restart", action="store_true", help="delete an earlier run in that folder")
+    augmentation.add_argument(
+        "--weigh",
+        nargs="+",
+        default=[],
+        metavar="FOLDER=WEIGHT",
+        help="with --on-the-fly: sampling weights of the folders of photos; *=WEIGHT: of all others together",
+    )
+    augmentation.add_argument(
+        "--photometric",
+        action="store_true",
+        help="with --on-the-fly: photometric augmentation: shading, colours, contrast, blur, occlusion",
+    )
+    augmentation.add_argument(
+        "--elastic",
+        type=float,
+        default=0.0,
+        metavar="FRACTION",
+        help="with --on-the-fly: elastic deformation, with moves of up to this fraction of the crop's side "
+        f"(root mean square, at most {MAX_ELASTIC})",
+    )
+    parser.add_argument_group("speed").add_argument(
+        "--device", choices=("cpu", "gpu"), default="cpu", help="what trains"
+    )
+    return parser
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = options()
     arguments = parser.parse_args(command)
     arguments.recipe = arguments.recipe or STAGES[arguments.stage]
     for name, low in (("iterations", 1), ("snapshot_every", 1), ("validate_every", 1), ("seed", 0)):
@@ -172,7 +200,8 @@ def main() -> None:
         restart=arguments.restart,
         on_the_fly=OnTheFly(arguments.weigh, changes) if arguments.on_the_fly else None,
     )
-    check_outputs([directory / LOG, directory / PLOT], [directory])
+    check_outputs([directory / LOG, directory / PLOT, *json_files()], [directory])
+    check_own(directory, [RUN], "--run")
     single_threaded_blas()
     with exclusive(directory, "a training"):
         train_as(settings, arguments.weights)
@@ -183,60 +212,76 @@ def train_as(settings: Settings, weights: Path | None) -> None:
     directory, recipe = settings.directory, settings.recipe
     prepared = prepare(settings)
     for reason in prepared.passed_over:
-        print(f"skipped: {reason}", file=sys.stderr)
+        problem("skipped", reason)
     if prepared.done > settings.iterations:
         raise FaceAlignError(
             f"{directory}: has {prepared.done} iterations, more than the {settings.iterations} asked for; "
             "--restart starts again"
         )
     if prepared.done == settings.iterations:
-        print(f"{directory}: has {prepared.done} iterations already; --restart starts again")
+        result(f"{directory}: has {number_of(prepared.done, 'iteration')} already; --restart starts again")
+        write_figures(settings, prepared)
         return
     if prepared.done:
         unused = f", not from {weights}" if weights else ""
-        print(f"{directory}: resuming from iteration {prepared.done}{unused}", file=sys.stderr)
+        note(f"{directory}: resuming from iteration {prepared.done}{unused}")
     elif settings.start is not None:
-        print(f"{directory}: starting from {settings.start}", file=sys.stderr)
+        note(f"{directory}: starting from {settings.start}")
     else:
-        print(f"{directory}: starting from random weights", file=sys.stderr)
+        note(f"{directory}: starting from random weights")
     try:
         follow(prepared, settings)
     except KeyboardInterrupt:
         found = snapshots(directory, recipe.stage)
         if found:
-            print(
-                f"{directory}: stopped at iteration {found[0].iteration}; the same command resumes",
-                file=sys.stderr,
+            problem(
+                "stopped",
+                f"{directory}: at iteration {found[0].iteration}; the same command goes on where it was",
             )
         raise
     finally:
         plot_log(directory / PLOT, prepared.rows, recipe.name)
-    print(f"{directory}: {settings.iterations} iterations; {directory / LOG}, {directory / PLOT}")
+    iterations = number_of(settings.iterations, "iteration")
+    result(f"{directory}: {iterations}; {directory / LOG}, {directory / PLOT}")
+    write_figures(settings, prepared)
+
+
+def write_figures(settings: Settings, prepared: PreparedRun) -> None:
+    """Write what --json asks for."""
+    weights = newest_weights(settings.directory, settings.recipe.stage)
+    last = dataclasses.asdict(prepared.rows[-1]) if prepared.rows else {}
+    write_json(
+        {
+            "run": str(settings.directory),
+            "recipe": settings.recipe.name,
+            "iterations": settings.iterations,
+            "weights": None if weights is None else str(weights),
+            "last": last,
+        }
+    )
 
 
 def follow(prepared: PreparedRun, settings: Settings) -> None:
     """Train, showing progress."""
     events = train(prepared)
     smoothed: float | None = None
-    with tqdm(
-        total=settings.iterations,
-        initial=prepared.done,
-        unit="it",
-        desc=settings.recipe.name,
-        mininterval=0.5 if sys.stderr.isatty() else 20,
-    ) as bar:
+    saved = ""
+    shown: Progress[None] = progress(
+        total=settings.iterations, done=prepared.done, unit="iteration", what=settings.recipe.name
+    )
+    with shown as bar:
         try:
             for event in events:
                 if isinstance(event, TrainingStep):
                     smoothed = event.loss if smoothed is None else 0.98 * smoothed + 0.02 * event.loss
-                    bar.set_postfix_str(f"loss {smoothed:.4g}, rate {event.rate:.2g}", refresh=False)
+                    bar.set_postfix_str(f"loss {smoothed:.4g}, rate {event.rate:.2g}{saved}", refresh=False)
                     bar.update()
                 elif isinstance(event, Validation):
-                    tqdm.write(
+                    result(
                         f"iteration {event.iteration}: validation NME {event.nme_inter_pupil:.3f} % "
                         f"inter-pupil, {event.nme_inter_ocular:.3f} % inter-ocular"
                     )
                 elif isinstance(event, Saved):
-                    bar.set_description_str(f"{settings.recipe.name}, saved {event.snapshot.iteration}")
+                    saved = f", saved {event.snapshot.iteration}"
         finally:
             events.close()  # writes a snapshot

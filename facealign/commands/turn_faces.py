@@ -6,16 +6,14 @@ interrupted run goes on where it was.
 """
 
 import argparse
-import sys
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
-from tqdm import tqdm
-
 from facealign.annotation.depth_mesh import DepthMesh
 from facealign.annotation.turned_faces import TurnedFace, TurnSettings
 from facealign.annotation.turned_folder import (
+    DESCRIPTION,
     Turn,
     check_description,
     described,
@@ -24,12 +22,21 @@ from facealign.annotation.turned_folder import (
     write_description,
     write_turned,
 )
-from facealign.commands import MESH, program
-from facealign.concurrency.processes import cores
+from facealign.commands import MESH, add_data, add_strict, add_workers, name_options, program
+from facealign.commands.messages import (
+    json_files,
+    note,
+    number_of,
+    problem,
+    progress,
+    result,
+    resumable,
+    write_json,
+)
 from facealign.datasets.scan import faces_in
 from facealign.errors import FaceAlignError
 from facealign.io.lock import exclusive
-from facealign.io.outputs import check_outputs
+from facealign.io.outputs import check_outputs, check_own
 
 EXAMPLES = (
     "turn-faces --data data",
@@ -38,40 +45,48 @@ EXAMPLES = (
 """Command lines that its help shows."""
 
 
-def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = program(__doc__, EXAMPLES)
-    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="300w/, lfw/, any folder")
-    parser.add_argument(
-        "--mesh",
-        type=Path,
-        default=MESH,
-        metavar="PYTHON",
-        help=f"an interpreter that has mediapipe (default: {MESH}, of `make mesh`)",
-    )
-    parser.add_argument(
+def options() -> argparse.ArgumentParser:
+    """The parser of its command line."""
+    parser = program(__doc__, EXAMPLES, json="the numbers of faces turned and not turned")
+    source = parser.add_argument_group("input")
+    add_data(source)
+    add_strict(source)
+    parser.add_argument_group("output").add_argument(
         "--output", type=Path, default=Path("data/turned"), metavar="DIR", help="folder of the turned faces"
     )
-    parser.add_argument("--copies", type=int, default=1, metavar="N", help="turns of a face (default: 1)")
-    parser.add_argument(
+    turns = parser.add_argument_group("augmentation")
+    turns.add_argument("--copies", type=int, default=1, metavar="N", help="turns of a face")
+    turns.add_argument(
         "--yaw",
         type=float,
         nargs=2,
         default=TurnSettings.yaw,
         metavar=("MIN", "MAX"),
-        help="of turned faces, degrees, to either side (default: 18 42)",
+        help="of turned faces, degrees, to either side",
     )
-    parser.add_argument(
+    turns.add_argument(
         "--turn",
         type=float,
         nargs=2,
         default=TurnSettings.turn,
         metavar=("MIN", "MAX"),
-        help="how far a face is turned, degrees (default: 10 35)",
+        help="how far a face is turned, degrees",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the turns (default: 0)")
-    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="default: one per core")
-    parser.add_argument("--strict", action="store_true", help="stop at the first file that cannot be used")
+    turns.add_argument("--seed", type=int, default=0, metavar="N", help="of the turns")
+    parser.add_argument_group("network").add_argument(
+        "--mesh",
+        type=Path,
+        default=MESH,
+        metavar="PYTHON",
+        help="an interpreter that has mediapipe, which `make mesh` makes",
+    )
+    add_workers(parser)
+    return parser
+
+
+def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = options()
     arguments = parser.parse_args(command)
     for option in ("copies", "workers"):
         if getattr(arguments, option) < 1:
@@ -81,14 +96,15 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     try:
         arguments.settings = TurnSettings(tuple(arguments.yaw), tuple(arguments.turn))
     except ValueError as error:
-        parser.error(str(error))
+        parser.error(name_options(error))
     return arguments
 
 
 def main() -> None:
     arguments = arguments_of()
-    check_outputs(folders=[arguments.output])
-    with exclusive(arguments.output, "a turning of faces"):
+    check_outputs(json_files(), [arguments.output])
+    check_own(arguments.output, [DESCRIPTION], "--output")
+    with resumable(arguments.output), exclusive(arguments.output, "a turning of faces"):
         turn_all(arguments)
 
 
@@ -100,7 +116,7 @@ def turn_all(arguments: argparse.Namespace) -> None:
     check_description(arguments.output, settings)
     found = faces_in(arguments.data, strict=arguments.strict)
     for _, reason in found.skipped:
-        print(f"skipped: {reason}", file=sys.stderr)
+        problem("skipped", reason)
     turns = [
         Turn(sample, number, arguments.settings, arguments.seed)
         for sample in trainable(found.samples, arguments.workers)
@@ -109,29 +125,38 @@ def turn_all(arguments: argparse.Namespace) -> None:
     todo = [turn for turn in turns if not (arguments.output / turn.name).exists()]
     counts = Counter(turned=len(turns) - len(todo))
     if counts["turned"]:
-        print(f"{arguments.output}: has {counts['turned']} turned faces already", file=sys.stderr)
+        note(f"{arguments.output}: has {number_of(counts['turned'], 'turned face')} already")
     write_description(arguments.output, settings, counts)
     results = turned_faces(todo, arguments.workers, DepthMesh, (arguments.mesh,))
-    for turn, result in zip(todo, tqdm(results, total=len(todo), unit="face", desc="turned"), strict=True):
-        if isinstance(result, TurnedFace):
-            write_turned(arguments.output, turn, result)
+    bar = progress(results, total=len(todo), unit="face", what="turned")
+    for turn, turned in zip(todo, bar, strict=True):
+        if isinstance(turned, TurnedFace):
+            write_turned(arguments.output, turn, turned)
             counts["turned"] += 1
-        elif isinstance(result, str):
-            counts[result] += 1
+        elif isinstance(turned, str):
+            counts[turned] += 1
         elif arguments.strict:
-            raise result
+            raise turned
         else:
-            tqdm.write(f"skipped: {result}", file=sys.stderr)
+            problem("skipped", str(turned))
             counts["unreadable"] += 1
     write_description(arguments.output, settings, counts)
     left_out = len(found.samples) - len(turns) // arguments.copies
     if not counts["turned"]:
         raise FaceAlignError(f"{arguments.data}: no face could be turned ({reasons(counts)})")
-    print(
-        f"{arguments.output}: {counts['turned']} turned faces of {len(turns)}; not turned: {reasons(counts)}"
-    )
+    made = number_of(counts["turned"], "turned face")
+    result(f"{arguments.output}: {made} of {len(turns)}; not turned: {reasons(counts)}")
     if left_out:
-        print(f"{arguments.output}: {left_out} faces are not for training, and were left out")
+        result(f"{arguments.output}: left out {number_of(left_out, 'face')} that must not be trained on")
+    not_turned = {reason: count for reason, count in counts.items() if reason != "turned"}
+    write_json(
+        {
+            "output": str(arguments.output),
+            "turned": counts["turned"],
+            "not_turned": not_turned,
+            "left_out": left_out,
+        }
+    )
 
 
 def reasons(counts: Counter[str]) -> str:

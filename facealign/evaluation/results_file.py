@@ -39,7 +39,13 @@ FIGURES = (
 
 
 def write_results(path: Path, data: Mapping[str, Any]) -> None:
-    """Write an evaluation as JSON, one line per face; the file appears only when it is complete."""
+    """Write an evaluation as JSON; the file appears only when it is complete."""
+    with replacing(path) as partial:
+        partial.write_text(results_text(data), encoding="utf-8")
+
+
+def results_text(data: Mapping[str, Any]) -> str:
+    """An evaluation as JSON, one line per face."""
     text = json.dumps({name: data[name] for name in data if name != "faces"}, indent=1, allow_nan=False)
     if "faces" in data:
         faces = ",\n".join(
@@ -47,8 +53,7 @@ def write_results(path: Path, data: Mapping[str, Any]) -> None:
             for name, face in data["faces"].items()
         )
         text = f'{text.removesuffix(chr(10) + "}")},\n "faces": {{\n{faces}\n }}\n}}'
-    with replacing(path) as partial:
-        partial.write_text(f"{text}\n", encoding="utf-8")
+    return f"{text}\n"
 
 
 def read_results(path: Path) -> dict[str, Any]:

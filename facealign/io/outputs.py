@@ -41,6 +41,22 @@ def check_outputs(files: Sequence[Path] = (), folders: Sequence[Path] = ()) -> N
                 _try(existing, path)
 
 
+def check_own(folder: Path, marks: Sequence[str], option: str) -> None:
+    """Raise FaceAlignError when a folder is of something else, whose files might be replaced.
+
+    It is when it holds anything but hidden files, and none of `marks`, names of which a program that writes
+    there makes one first. option: by which another folder is given.
+    """
+    if any((folder / mark).exists() for mark in marks) or not folder.is_dir():
+        return
+    others = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    if others:
+        raise FaceAlignError(
+            f"{folder}: holds {others[0]} and no {' or '.join(marks)}: a folder of something else; give "
+            f"another {option}"
+        )
+
+
 def _kind(path: Path) -> int | None:
     """The mode of what is there, links followed; None when there is nothing. Raises FaceAlignError."""
     try:

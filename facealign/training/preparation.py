@@ -332,11 +332,32 @@ def _same_run(settings: Settings, description: Mapping[str, Any]) -> dict[str, A
     )
     for name, what in same:
         if before.get(name) != now[name]:
+            other = _difference(before.get(name), now[name], what)
             raise FaceAlignError(
-                f"{settings.directory}: holds a run with another {what}; use --restart to replace it, or "
-                "another --run"
+                f"{settings.directory}: holds a run with {other}; use --restart to replace it, or another "
+                "--run"
             )
     return before
+
+
+def _difference(before: Any, now: Any, what: str) -> str:
+    """In what a setting of an earlier run differs from now.
+
+    >>> _difference({"name": "a", "base_lr": 0.1}, {"name": "a", "base_lr": 0.2}, "recipe")
+    'base_lr 0.1, not 0.2'
+    >>> _difference({"train": "5f01..."}, {"train": "c2de..."}, "data"), _difference(0, 1, "seed")
+    ('other data', 'seed 0, not 1')
+    """
+    if before is None or now is None:
+        return f"{'no ' if before is None else ''}{what}"
+    if not isinstance(before, dict):
+        return f"{what} {before}, not {now}"
+    if what != "recipe":
+        return f"other {what}"
+    if before.get("name") != now["name"]:
+        return f"recipe {before.get('name')}, not {now['name']}"
+    names = [name for name in now if before.get(name) != now[name]]
+    return ", ".join(f"{name} {before.get(name)}, not {now[name]}" for name in names) or "another recipe"
 
 
 def _check_disposable(settings: Settings) -> None:

@@ -458,13 +458,16 @@ def test_evaluate_measures_the_validation_part_and_names_what_was_averaged(photo
     arguments = ["--data", tmp_path, "--weights", weights, "--engine", "onnx", "--boxes", "landmarks"]
     result = evaluate(*arguments, "--json", out, "--name", "mine", "--flip")
     assert result.returncode == 0, result.stderr
-    assert "left out: 1 training faces" in result.stderr
+    assert "left out: 1 training face" in result.stderr
     data = json.loads(out.read_text())
     assert data["members"]["validation"] == ["300w/afw/261068_1.png", "300w/lfpw/trainset/image_0012.png"]
     assert list(data["subsets"]) == ["validation", "common", "challenging", "full", "ibug", "lfpw/testset"]
     assert data["settings"]["method"] == "mine, flip-averaged"
     assert "| mine, flip-averaged | 64x64 | 2 of 300 | 0 |" in result.stdout
     assert "| landmarks | brows | 2 | 0 |" in result.stdout
+
+    again = evaluate(*arguments, "--json", "-", "--name", "mine", "--flip", "--quiet")
+    assert (again.returncode, again.stdout, again.stderr) == (0, out.read_text(), "")
 
     nothing = evaluate(*arguments, "--json", out, "--held-out")
     assert nothing.returncode == 1
@@ -554,7 +557,7 @@ def test_a_doubtful_face_is_drawn_crossed_out(photo, tmp_path):
     assert result.returncode == 0, result.stderr
     (image,) = json.loads((tmp_path / "out" / "landmarks.json").read_text())["images"]
     assert [face["doubtful"] for face in image["faces"]] == [True]
-    assert "1 faces (1 of them doubtful)" in result.stdout
+    assert "1 face (1 of them doubtful)" in result.stdout
     drawn = cv2.imread(str(tmp_path / "out" / "a.png"))
     red = (drawn[..., 2] > 200) & (drawn[..., 0] < 110) & (drawn[..., 1] < 110)
     assert red[128, 222] or red[126:131, 219:226].any()  # where the diagonals cross

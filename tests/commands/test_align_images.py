@@ -61,6 +61,22 @@ def test_each_format_has_the_same_landmarks(photos, tmp_path, run_align):  # noq
         assert samples[name].path.resolve().as_posix() == file
 
 
+def test_json_has_the_numbers_alone_on_standard_output(photos, tmp_path, run_align):  # noqa: F811
+    (photos / "c.png").write_bytes(b"not an image")
+    out = tmp_path / "out"
+    said, errors = run_align(photos, *ENGINE, "--no-pictures", "--output", out, "--json", "-", "--quiet")
+    faces = [face for entry in images_of(out) for face in entry["faces"]]
+    assert json.loads(said) == {
+        "output": str(out / "landmarks.json"),
+        "images": len(images_of(out)),
+        "faces": len(faces),
+        "doubtful": sum(face["doubtful"] for face in faces),
+        "skipped": 1,
+    }
+    assert errors.startswith(f"skipped: {photos / 'c.png'}: ")
+    assert errors.count("\n") == 1
+
+
 def test_a_montage_shows_all_images(photos, tmp_path, run_align):  # noqa: F811
     run_align(photos, *ENGINE, "--montage", "--output", tmp_path / "out")
     assert sorted(contents(tmp_path / "out")) == [
@@ -102,7 +118,7 @@ def test_a_stopped_run_goes_on_and_ends_as_an_undisturbed_one(photos, tmp_path, 
     (photos / "b.png").write_bytes(whole)
     changed = (tmp_path / "out" / "a.png").stat().st_mtime_ns
     errors = run_align(*options).err
-    assert "landmarks.jsonl: has 1 images already" in errors
+    assert "landmarks.jsonl: has 1 image already" in errors
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == changed
     assert contents(tmp_path / "out") == undisturbed
 
@@ -126,7 +142,7 @@ def test_what_has_changed_since_is_done_again(change, photos, tmp_path, run_alig
         (out / "a.png").unlink()
     errors = run_align(*options).err
     known = 0 if change in ("options", "weights") else 1
-    assert ("has 1 images already" in errors) == bool(known)
+    assert ("has 1 image already" in errors) == bool(known)
     assert "already" in errors or not known
     run_align(*options[:-1], tmp_path / "again") if change != "options" else run_align(
         *options[:-2], tmp_path / "again", "--flip"
@@ -143,9 +159,9 @@ def test_what_has_changed_since_is_done_again(change, photos, tmp_path, run_alig
         (["a.png", "--boxes", "c", "--min-face", "50"], "--min-face"),
         (["--video", "a.mp4", "--boxes", "c"], "--video"),
         (["a.png", "--max-faces", "0"], "--max-faces"),
-        (["a.png", "--min-face", "3"], "min_face"),
-        (["a.png", "--min-score", "2"], "thresholds"),
-        (["--video", "a.mp4", "--min-cutoff", "0"], "min_cutoff"),
+        (["a.png", "--min-face", "3"], "--min-face is 3.0, expected 12"),
+        (["a.png", "--min-score", "2"], "--min-score is 2.0, expected a number from 0 to 1"),
+        (["--video", "a.mp4", "--min-cutoff", "0"], "--min-cutoff is 0.0, expected a frequency"),
         (["--video", "a.mp4", "--beta", "-1"], "beta"),
         (["--video", "a.mp4", "--detect-every", "0"], "--detect-every"),
     ],

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -73,7 +74,7 @@ def first(tmp_path_factory):
     """Photos, the folder made of them by one process, and what the program said."""
     root = make_photos(tmp_path_factory.mktemp("data") / "photos")
     output = tmp_path_factory.mktemp("output") / "made"
-    result = run("--photos", root, "--output", output, *PLAIN)
+    result = run("--photos", root, "--output", output, "--json", output.parent / "numbers.json", *PLAIN)
     assert result.returncode == 0, result.stderr
     return root, output, result
 
@@ -99,8 +100,20 @@ def test_what_it_writes(first):
     assert [len(entry["faces"]) for entry in entries.values()] == [0, 0, 2, 1]
     assert 0 < entries["one.png"]["faces"][0]["disagreement"] < 10
     assert str(root / "inner" / "bad.jpg") in entries["inner/bad.jpg"]["error"]
-    assert result.stdout.splitlines()[0] == f"{output}: 3 faces of 4 photos; 1 show none, 1 skipped"
+    assert result.stdout.splitlines()[0] == f"{output}: 3 faces of 4 photos; 1 without a face, 1 skipped"
     assert result.stderr.count(f"skipped: {root / 'inner' / 'bad.jpg'}: ") == 1
+    faces = [face for entry in entries.values() for face in entry["faces"]]
+    assert json.loads((output.parent / "numbers.json").read_text()) == {
+        "output": str(output),
+        "photos": 4,
+        "faces": 3,
+        "photos_without_faces": 1,
+        "skipped": 1,
+        "left_out": {},
+        "median_disagreement_percent": sorted(face["disagreement"] for face in faces)[1],
+        "photos_gone": 0,
+        "members": ["the released cascade, each stage averaged with the mirrored crop"],
+    }
     last = result.stdout.splitlines()[-1]
     assert last == f"{output}: by the released cascade, each stage averaged with the mirrored crop"
 
@@ -135,19 +148,36 @@ def test_only_what_changed_is_annotated_again_and_what_is_no_more_is_removed(mad
     assert (output / "one.pts").read_bytes() == (output / "new.pts").read_bytes() == lost
 
 
+def test_landmarks_of_a_photo_that_is_gone_are_kept_and_named(made):
+    root, output = made
+    (root / "inner" / "two.png").unlink()
+    before = files_of(output)
+    result = run("--photos", root, "--output", output, "--quiet", "--json", "-", *PLAIN)
+    assert result.returncode == 0
+    assert files_of(output) == before
+    numbers = json.loads(result.stdout)
+    assert (numbers["photos"], numbers["faces"], numbers["photos_gone"]) == (3, 1, 1)
+    warning = f"warning: {output}: keeps what was made of 1 photo no longer in {root}, such as inner/two.png"
+    skipped = [line for line in result.stderr.splitlines() if not line.startswith("skipped: ")]
+    assert skipped == [warning]
+
+
 def test_killed_or_interrupted_it_goes_on_to_the_same_end(first, tmp_path):
     """Once by SIGKILL and once by Ctrl-C, each as soon as a first photo is done."""
     root, output, _ = first
     made = tmp_path / "made"
     for number in (signal.SIGKILL, signal.SIGINT):
         running = subprocess.Popen(
-            command("--photos", root, "--output", made, *PLAIN), cwd=ROOT, stderr=subprocess.PIPE
+            command("--photos", root, "--output", made, *PLAIN), cwd=ROOT, stderr=subprocess.PIPE, text=True
         )
-        for part in iter(lambda stream=running.stderr: stream.read(1), b""):
-            if part == b"%" and list(made.rglob("*.found")):
-                break
+        found = made / "annotations.json.found"
+        before = found.read_text().count("\n") if found.exists() else 1  # the settings
+        while running.poll() is None and not (found.exists() and found.read_text().count("\n") > before):
+            time.sleep(0.005)
         running.send_signal(number)
-        running.communicate()
+        _, errors = running.communicate()
+        if number == signal.SIGINT:
+            assert f"stopped: {made}: the same command goes on where it was\ninterrupted\n" in errors
         if number == signal.SIGKILL:
             assert not (made / "annotations.json").exists()
             line = lmdb_failure(root, made, tmp_path / "lmdb")
@@ -286,7 +316,7 @@ def test_no_photo_is_one_line(tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.jpg").write_bytes(b"?")
     line = failure("--photos", tmp_path / "bad", "--output", tmp_path / "made", *PLAIN)
-    assert "none of the 1 photos could be used" in line
+    assert "none of 1 photo could be used" in line
     assert os.listdir(tmp_path / "made") == ["annotations.json"]
 
 

@@ -60,8 +60,10 @@ def first(tmp_path_factory):
     """A tree, the file made of it by one process, and what the program said."""
     root = make_tree(tmp_path_factory.mktemp("data"))
     path = tmp_path_factory.mktemp("output") / "boxes.json"
-    result = detect("--data", root, "--output", path, "--workers", 1)
+    numbers = tmp_path_factory.mktemp("numbers") / "numbers.json"
+    result = detect("--data", root, "--output", path, "--workers", 1, "--json", numbers)
     assert result.returncode == 0, result.stderr
+    result.numbers = json.loads(numbers.read_text())
     return root, path, result
 
 
@@ -98,7 +100,7 @@ def test_what_it_finds(first):
 def test_what_it_says(first):
     _, path, result = first
     lines = result.stdout.splitlines()
-    assert lines[0] == f"{path}: 5 faces, 1 profiles left out, 0 skipped"
+    assert lines[0] == f"{path}: 5 faces, 1 profile left out, 0 skipped"
     rows = {
         cells[0]: cells[1:]
         for cells in ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[4:])
@@ -109,6 +111,11 @@ def test_what_it_says(first):
         "ibug": ["2", "50.00"],
         "mine": ["2", "100.00"],
     }
+    counts = {"output": str(path), "faces": 5, "profiles_left_out": 1, "skipped": 0}
+    assert {key: value for key, value in result.numbers.items() if key != "folders"} == counts
+    assert [[row["folder"], str(row["faces"])] for row in result.numbers["folders"]] == [
+        [name, cells[0]] for name, cells in rows.items()
+    ]
     # How the boxes lie, against the boxes themselves.
     _, faces = read_boxes(path)
     low, high = FACE.min(0), FACE.max(0)
@@ -117,6 +124,8 @@ def test_what_it_says(first):
     size = (box[2:] - box[:2]) / (high - low)
     np.testing.assert_allclose([float(word) for word in rows["afw"][3].split()], centre, atol=0.002)
     np.testing.assert_allclose([float(word) for word in rows["afw"][4].split()], size, atol=0.002)
+    (afw,) = (row for row in result.numbers["folders"] if row["folder"] == "afw")
+    np.testing.assert_allclose([*afw["centre_off"], *afw["size_ratio"]], [*centre, *size], atol=1e-4)
 
 
 def test_a_second_run_computes_nothing_and_leaves_the_file(tree):
@@ -212,7 +221,7 @@ def spoiled(first_spoiled, tmp_path):
 
 def test_bad_files_are_skipped_counted_and_named(first_spoiled):
     root, path, result = first_spoiled
-    assert result.stdout.startswith(f"{path}: 3 faces, 1 profiles left out, 2 skipped\n")
+    assert result.stdout.startswith(f"{path}: 3 faces, 1 profile left out, 2 skipped\n")
     for file in (root / "mine" / "a.png", root / "mine" / "b.pts"):
         assert result.stderr.count(f"skipped: {file}: ") == 1
     sources = {name: face.source for name, face in read_boxes(path)[1].items()}
@@ -234,7 +243,7 @@ def test_an_image_that_is_no_file_is_skipped_and_named_and_found_when_it_is_ther
     os.mkfifo(root / "pipe.png")
     result = detect("--data", root, "--output", path, "--workers", 1)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(f"{path}: 1 faces, 0 profiles left out, 4 skipped\n")
+    assert result.stdout.startswith(f"{path}: 1 face, 0 profiles left out, 4 skipped\n")
     for name in ("gone", "loop", "folder", "pipe"):
         assert result.stderr.count(f"skipped: {root / name}.png: ") == 1
     (root / "gone.png").unlink()
@@ -300,7 +309,7 @@ def test_databases_can_be_made_although_a_photo_is_unreadable(first_spoiled, tmp
     assert result.returncode == 0, result.stderr
     assert result.stderr.count(f"skipped: {root / 'mine' / 'a.png'}: ") == 1
     # Of AFW, ibug being a test set.
-    assert result.stdout.splitlines()[-1] == f"{output}: train: 2 samples of 1 faces"
+    assert result.stdout.splitlines()[-1] == f"{output}: train: 2 samples of 1 face"
 
 
 def test_landmarks_without_extent_do_not_spoil_the_file(tmp_path):
@@ -310,7 +319,7 @@ def test_landmarks_without_extent_do_not_spoil_the_file(tmp_path):
     path = tmp_path / "boxes.json"
     result = detect("--data", tmp_path / "set", "--output", path, "--workers", 1)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(f"{path}: 1 faces, 0 profiles left out, 1 skipped\n")
+    assert result.stdout.startswith(f"{path}: 1 face, 0 profiles left out, 1 skipped\n")
     assert result.stderr.count(f"skipped: {tmp_path / 'set' / 'flat.pts'}: ") == 1
     assert list(read_boxes(path)[1]) == ["set/a.png"]
 

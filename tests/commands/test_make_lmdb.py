@@ -98,8 +98,10 @@ def tree(tmp_path_factory):
 def made(tree, tmp_path_factory):
     """(folder, the finished process): 3 copies a face, made by two workers."""
     output = tmp_path_factory.mktemp("made") / "lmdb"
-    result = tool("--data", tree, "--output", output, "--copies", 3, "--workers", 2, *COMMON)
+    numbers = ("--json", tmp_path_factory.mktemp("numbers") / "numbers.json")
+    result = tool("--data", tree, "--output", output, "--copies", 3, "--workers", 2, *COMMON, *numbers)
     assert result.returncode == 0, result.stderr
+    result.numbers = json.loads(numbers[1].read_text())
     return output, result
 
 
@@ -133,15 +135,24 @@ def test_there_are_four_databases_and_a_description(made):
     assert [entry.name for entry in output.parent.iterdir()] == ["lmdb"]
     assert "skipped" in result.stderr
     assert "broken.pts" in result.stderr
-    for bar in ("13/13", "39/39", "4/4"):
-        assert bar in result.stderr
     assert result.stdout.splitlines() == [
         f"{output}: 6 faces of 300-W's test sets left out",
-        f"{output}: 1 profile faces with 39 points left out",
-        f"{output}: 1 annotations that cannot be used skipped",
+        f"{output}: 1 profile face with 39 points left out",
+        f"{output}: 1 annotation that cannot be used skipped",
         f"{output}: train: 39 samples of 13 faces",
         f"{output}: val: 4 samples of 4 faces",
     ]
+
+
+def test_json_has_the_numbers_of_the_description(made):
+    output, result = made
+    meta = meta_of(output)
+    for name in ("train", "val"):
+        samples, faces = meta["parts"][name]["samples"], sum(meta["parts"][name]["faces"].values())
+        assert result.numbers["parts"][name] == {"samples": samples, "faces": faces, "skipped": 0}
+    left_out = ("test_faces_left_out", "held_out_faces_left_out", "profiles_left_out", "annotations_skipped")
+    assert {key: result.numbers[key] for key in left_out} == {key: meta[key] for key in left_out}
+    assert result.numbers["test_faces_left_out"] == 6
 
 
 def test_test_sets_of_300w_are_in_neither_part(made):
@@ -685,7 +696,7 @@ def test_points_of_a_folder_move_the_landmarks_to_train_on_and_are_described(few
     distillation = ("--teacher-points", points, "--distillation-weight", 0.5)
     result = tool("--data", few, "--output", output, *arguments, *distillation)
     assert result.returncode == 0, result.stderr
-    assert f"1 faces without landmarks in {points} keep their annotation" in result.stdout
+    assert f"1 face without landmarks in {points}, trained on as annotated" in result.stdout
     read = [
         {ground_of(face.pixels): face.points for _, face in read_faces(made, "train")}
         for made in (plain, output)
@@ -778,4 +789,4 @@ def test_copies_of_test_and_validation_photos_are_left_out_named_and_counted(tmp
         assert re.search(rf"left out: \S*mine/{copy}\.jpg: a copy of \S*{original}\.jpg\n", done.stderr)
     assert "2 faces of 300-W's test sets left out" in done.stdout
     assert "val: not the whole validation part of 300-W, which has 300 faces\n" in done.stdout
-    assert "1 copies of test or validation photos, by their names" in done.stdout
+    assert "1 copy of test or validation photos, by their names" in done.stdout

@@ -107,9 +107,15 @@ def run(tmp_path):
 
 def test_what_is_released_is_whole_and_runs_in_both_engines(run, data):
     models = ROOT / "build" / "test_release"  # the deploy net is named relative to it
-    done = release("--run", run, "--data", data, "--output", models)
+    done = release("--run", run, "--data", data, "--output", models, "--json", "-")
     assert done.returncode == 0, done.stderr
     name = "mobilenet_v2_stage2"
+    said = json.loads(done.stdout)
+    assert (said["name"], said["iteration"]) == (name, 1000)
+    for suffix in (".caffemodel", ".onnx", ".json", ".md"):
+        content = (models / f"{name}{suffix}").read_bytes()
+        described = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        assert said["files"][str(models / f"{name}{suffix}")] == described
     weights = read_weights(models / f"{name}.caffemodel")
     trained = read_weights(run / "stage2_iter_1000.caffemodel")
     assert set(weights) == set(trained)

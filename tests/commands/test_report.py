@@ -1,6 +1,7 @@
 """The program that writes the page, on made-up faces and scikit-image's astronaut."""
 
 import base64
+import json
 import re
 import subprocess
 import sys
@@ -45,7 +46,8 @@ def test_the_page_has_the_photos_of_the_folder_that_is_named(place, tmp_path):
     command = ("one.json", "other.json", "--log", "run", "--data", "faces", "--html")
     for name in ("a.html", "b.html"):
         done = report(place, *command, tmp_path / name)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        size = (tmp_path / name).stat().st_size
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{tmp_path / name}: {size} bytes\n", "")
     text = (tmp_path / "a.html").read_text()
     assert (tmp_path / "b.html").read_text() == text
     assert "<title>Face alignment: one, other, run</title>" in text
@@ -62,9 +64,24 @@ def test_the_page_has_the_photos_of_the_folder_that_is_named(place, tmp_path):
 
 def test_without_data_no_photo_is_in_the_page_and_markdown_is_written_beside_it(place, tmp_path):
     done = report(place, "one.json", "--html", tmp_path / "page.html", "--output", tmp_path / "report.md")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    files = [tmp_path / "report.md", tmp_path / "page.html"]
+    assert done.stdout.splitlines() == [f"{path}: {path.stat().st_size} bytes" for path in files]
+    assert (done.returncode, done.stderr) == (0, "")
     assert "data:image" not in (tmp_path / "page.html").read_text().replace("img-src data:", "")
     assert (tmp_path / "report.md").read_text() == report(place, "one.json").stdout
+
+
+def test_json_has_the_figures_and_leaves_the_table_to_standard_error(place, tmp_path):
+    done = report(place, "one.json", "other.json", "--plot", tmp_path / "ced.png", "--json", "-")
+    assert done.returncode == 0
+    written = [json.loads((place / f"{name}.json").read_text()) for name in ("one", "other")]
+    assert [one["subsets"] for one in json.loads(done.stdout)["evaluations"]] == [
+        one["subsets"] for one in written
+    ]
+    assert "faces" not in json.loads(done.stdout)["evaluations"][0]
+    table = report(place, "one.json", "other.json", "--quiet").stdout
+    size = (tmp_path / "ced.png").stat().st_size
+    assert done.stderr == f"{table}{tmp_path / 'ced.png'}: {size} bytes\n"
 
 
 @pytest.mark.parametrize(

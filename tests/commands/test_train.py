@@ -1,8 +1,8 @@
 """facealign train as it is run: stage 1 on a few made-up faces, in batches of 64 as in earnest."""
 
+import dataclasses
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -78,9 +78,11 @@ def data(tmp_path_factory):
 def finished(data, tmp_path_factory):
     """(folder, the finished process) of a run of 3 iterations."""
     directory = tmp_path_factory.mktemp("finished") / "run"
+    numbers = directory.parent / "numbers.json"
     arguments = ("--iterations", 3, "--snapshot-every", 2, "--validate-every", 2, "--seed", 3)
-    result = tool("--stage", 1, "--data", data, "--run", directory, *arguments)
+    result = tool("--stage", 1, "--data", data, "--run", directory, *arguments, "--json", numbers)
     assert result.returncode == 0, result.stderr
+    result.numbers = json.loads(numbers.read_text())
     return directory, result
 
 
@@ -102,7 +104,13 @@ def test_a_run_leaves_weights_a_log_and_its_plot(finished):
     assert f"{rows[0].nme_inter_pupil:.3f} % inter-pupil" in lines[0]
     assert "3 iterations" in lines[2]
     assert "starting from random weights" in result.stderr
-    assert "3/3" in result.stderr
+    assert result.numbers == {
+        "run": str(directory),
+        "recipe": "mobilenet_v2/stage1",
+        "iterations": 3,
+        "weights": str(directory / "stage1_iter_3.caffemodel"),
+        "last": dataclasses.asdict(rows[-1]),
+    }
     assert not (directory / "unfinished").exists()
 
 
@@ -125,6 +133,14 @@ def test_so_it_does_with_more_threads(threads, finished, data, tmp_path):
     assert result.returncode == 0, result.stderr
     last = "stage1_iter_3.caffemodel"
     assert same_weights(tmp_path / "run" / last, directory / last)
+
+
+def test_a_folder_of_something_else_is_refused(data, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    line = failure(tool("--stage", 1, "--data", data, "--run", tmp_path, "--iterations", 3))
+    reason = "holds notes.txt and no run.json: a folder of something else; give another --run"
+    assert line == f"error: {tmp_path}: {reason}\n"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_finished_run_says_so(finished, data):
@@ -205,11 +221,10 @@ def test_an_interruption_leaves_a_snapshot_of_the_last_iteration(data, tmp_path,
     assert "Traceback" not in stderr
     assert stderr.splitlines()[-1] == ("interrupted" if number == signal.SIGINT else "ended by a signal")
     (snapshot,) = snapshots(directory, "stage1")
-    shown = int(re.findall(r"(\d+)/100000", stderr)[-1])
-    said = f"{directory}: stopped at iteration {snapshot.iteration}; the same command resumes"
+    said = f"stopped: {directory}: at iteration {snapshot.iteration}; the same command goes on where it was"
     assert stderr.splitlines()[-2] == said
-    # it may have come between an iteration and its report
-    assert snapshot.iteration in (shown, shown + 1)
+    logged = read_log(log)[-1].iteration
+    assert snapshot.iteration in (logged, logged + 1, logged + 2)
     assert snapshot.iteration >= 2
     assert not (directory / "unfinished").exists()
     assert (directory / "log.png").is_file()
@@ -255,7 +270,7 @@ def test_another_seed_needs_restart_which_begins_anew(finished, data, tmp_path):
     directory = tmp_path / "run"
     shutil.copytree(finished[0], directory)
     arguments = ("--stage", 1, "--data", data, "--run", directory, "--iterations", 1, "--seed", 5)
-    assert "holds a run with another seed; use --restart" in failure(tool(*arguments))
+    assert "holds a run with seed 0, not 1; use --restart" in failure(tool(*arguments))
     assert len(snapshots(directory, "stage1")) == 2
     result = tool(*arguments, "--restart")
     assert result.returncode == 0, result.stderr
@@ -317,7 +332,7 @@ def test_samples_varied_anew_train_and_go_on_where_they_were(fresh, data, tmp_pa
     # what would be another run, or cannot be one
     rate = ("--set", "base_lr=0.0021")
     other = tool("--stage", 1, "--run", again, "--data", fresh, "--on-the-fly", *rate, "--iterations", 4)
-    assert "holds a run with another augmentation on the fly; use --restart" in failure(other)
+    assert "holds a run with other augmentation on the fly; use --restart" in failure(other)
     run = ("--stage", 1, "--run", tmp_path / "none", "--on-the-fly")
     assert "no faces of menpo; there are photos" in failure(
         tool(*run, "--data", fresh, "--weigh", "menpo=1", "photos=1")

@@ -14,6 +14,7 @@ from facealign.commands.turn_faces import main
 from facealign.console import run
 from facealign.datasets.pts import write_pts
 from facealign.datasets.scan import scan
+from facealign.errors import FaceAlignError
 from tests.annotation.made_up_mesh_program import FRONTAL, LANDMARKS, NOSE, TURN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,12 +57,26 @@ def turn_faces(monkeypatch, *options):
     main()
 
 
+def test_a_folder_of_something_else_is_refused(data, mesh, tmp_path, monkeypatch):
+    with pytest.raises(FaceAlignError, match=r"holds lfw and no turned\.json: a folder of something else"):
+        turn_faces(monkeypatch, "--data", data, "--mesh", mesh, "--output", data)
+    assert not (data / "turned.json").exists()
+
+
 def test_photos_become_turned_faces_that_are_scanned_with_their_landmarks(
     data, mesh, tmp_path, monkeypatch, capsys
 ):
     output = tmp_path / "turned"
-    turn_faces(monkeypatch, "--data", data, "--mesh", mesh, "--output", output, "--copies", 2)
+    numbers = tmp_path / "numbers.json"
+    options = ("--data", data, "--mesh", mesh, "--output", output, "--copies", 2, "--json", numbers)
+    turn_faces(monkeypatch, *options)
     assert "4 turned faces of 6; not turned: no mesh 2" in capsys.readouterr().out
+    assert json.loads(numbers.read_text()) == {
+        "output": str(output),
+        "turned": 4,
+        "not_turned": {"no mesh": 2},
+        "left_out": 1,
+    }
     found = scan(output).samples
     names = [f"lfw_turned/{name}_01_turned{number}.png" for name in ("Ann", "Bob") for number in (1, 2)]
     assert [sample.relative for sample in found] == names

@@ -26,7 +26,7 @@ MEMORY = 3 << 30
 COUNTS: Counter[str] = Counter()
 """What was tried in this session: "kills", "inputs"."""
 REPORTS = re.compile(
-    r"(skipped|warning|passed over|left out|missed|weights): |.*: (has|starting|resuming|made) "
+    r"(skipped|warning|passed over|left out|missed|stopped|weights): |.*: (has|starting|resuming|made) "
 )
 """Lines about single files and about where a program starts, which may come before its error."""
 BAR = re.compile(r".*: +\d+%\|.*|.*: \d+\S* \[[\d:]+.*")

@@ -186,9 +186,22 @@ def test_it_runs_the_code_of_its_first_start(tmp_path):
     photos, work = tmp_path / "photos", tmp_path / "work"
     write_photos(photos / "mine", 1)
     (work / "boxes.json").mkdir(parents=True)  # in the way of the first step
-    command = ("--data", photos, "--work", work, "--scale", "0.0005")
+    (work / "done.json").write_text("{}")
+    states = tmp_path / "states.json"
+    command = ("--data", photos, "--work", work, "--scale", "0.0005", "--json", states)
+    (work / "done.json").rename(tmp_path / "done.json")
+    refused = reproduce(*command)
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"error: {work}: holds boxes.json and no done.json or code: a folder of something else; give another "
+        "--work\n"
+    )
+    (tmp_path / "done.json").rename(work / "done.json")
     first = reproduce(*command)
     assert first.returncode == 1
+    steps = json.loads(states.read_text())["steps"]
+    assert len(steps) == STEPS
+    assert steps[0] == {"name": "boxes", "done": False}
     assert first.stdout.startswith(f"{STEPS} of {STEPS} steps to do")
     assert "error: boxes: failed" in first.stderr
     copy = work / "code" / "facealign" / "release" / "reproduction_plan.toml"
@@ -197,7 +210,7 @@ def test_it_runs_the_code_of_its_first_start(tmp_path):
     (copy.parent / "progress.py").open("a").write("\n")
     again = reproduce(*command)
     assert again.stdout.startswith(f"{STEPS - 3} of {STEPS - 3} steps to do")
-    assert "1 files have changed since (release/progress.py...): --update takes them" in again.stderr
+    assert "1 file changed since (release/progress.py...): --update takes what changed" in again.stderr
     assert reproduce(*command, "--update").stdout.startswith(f"{STEPS} of {STEPS} steps to do")
 
 

@@ -518,8 +518,13 @@ def test_a_run_of_something_else_is_not_gone_on_with(trained, same_batches, tmp_
     }[what]
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     settings = dataclasses.replace(trained[0], directory=tmp_path / "run", iterations=40, **changes)
-    named = "recipe" if what == "stage" else what
-    refused(settings, f"run: holds a run with another {named}; use --restart")
+    named = {
+        "seed": "seed 0, not 1",
+        "recipe": f"base_lr {STAGE1.base_lr}, not 0.002",
+        "data": "other data",
+        "stage": "recipe mobilenet_v2/stage1, not mobilenet_v2/stage2",
+    }[what]
+    refused(settings, f"run: holds a run with {named}; use --restart")
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
     events = train(prepare(dataclasses.replace(settings, restart=True)))
     step = next(event for event in events if isinstance(event, TrainingStep))
@@ -539,7 +544,10 @@ def test_a_run_from_before_a_recipe_had_all_its_fields_is_gone_on_with(trained, 
     settings = dataclasses.replace(trained[0], directory=tmp_path / "run", iterations=40)
     assert prepare(settings).done == trained[0].iterations
     warmed_up = dataclasses.replace(settings.recipe, warmup_iter=5)
-    refused(dataclasses.replace(settings, recipe=warmed_up), "another recipe")
+    refused(
+        dataclasses.replace(settings, recipe=warmed_up),
+        "holds a run with warmup_iter 0, not 5; use --restart",
+    )
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]"])
