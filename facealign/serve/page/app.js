@@ -1,11 +1,28 @@
-// The page: photos from a file, a drop, the clipboard or the camera go to POST /align; the answer is drawn.
+// The page: photos from a file, a drop, the clipboard or the camera go to an aligner; what it finds is drawn.
+//
+// `start` is called by the script of a page, which has an aligner:
+//   opening: what to say until it is open; cameraNote: where the camera's pictures go
+//   open(): the limits of a photo, { max_bytes, max_pixels }, or null
+//   photo(blob, name, signal): its faces, as an entry of landmarks.json
+//   frame(video, first): those of the camera's picture
+//   text(format, shown): what is downloaded: "json", "csv" or "pts"; shown: { blob, name, found, chosen }
+// Each promises its result, or fails with a Problem.
 
 import { draw } from "./overlay.js";
 
 const by = (id) => document.getElementById(id);
 const [stage, photo, video, overlay] = ["stage", "photo", "video", "overlay"].map(by);
-const state = { blob: null, name: "", text: "", found: null, chosen: 0, stream: null, request: null };
+const state = { blob: null, name: "", found: null, chosen: 0, stream: null, request: null };
+let aligner = null;
 let limits = null;
+
+// An error with what to do about it.
+export class Problem extends Error {
+  constructor(error, remedy = "") {
+    super(error);
+    this.remedy = remedy;
+  }
+}
 
 // --- messages -------------------------------------------------------------------------------------------------
 
@@ -17,36 +34,6 @@ function complain(error, remedy = "") {
   by("error").textContent = [error, remedy].filter(Boolean).join(" ");
   by("error").hidden = !error;
   if (error) say("");
-}
-
-// --- the server -----------------------------------------------------------------------------------------------
-
-class Refused extends Error {
-  constructor({ status, error, remedy }) {
-    super(error);
-    Object.assign(this, { status, remedy });
-  }
-}
-
-async function align(blob, name, query = "", signal = undefined) {
-  const form = new FormData();
-  form.append("photo", blob, name);
-  let response;
-  try {
-    response = await fetch(`align${query}`, { method: "POST", body: form, signal });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Refused({ error: "The server does not answer.", remedy: "Is it still running?" });
-  }
-  const text = await response.text();
-  if (response.ok) return text;
-  let refusal = { error: `The server answered ${response.status}.`, remedy: "" };
-  try {
-    refusal = JSON.parse(text);
-  } catch {
-    // Not ours: a proxy's perhaps.
-  }
-  throw new Refused({ ...refusal, status: response.status });
 }
 
 // --- what is shown --------------------------------------------------------------------------------------------
@@ -159,11 +146,13 @@ async function open(blob, name) {
   }
   say(`Looking for faces in ${name} …`);
   try {
-    const text = await align(blob, name, "", state.request.signal);
+    const { signal } = state.request;
+    const found = await aligner.photo(blob, name, signal);
     const readable = await showPicture(blob);
-    Object.assign(state, { blob, name, text });
+    if (signal.aborted) return;
+    Object.assign(state, { blob, name });
     photo.hidden = !readable;
-    show(JSON.parse(text));
+    show(found);
     photo.alt = `${name}: ${countText(state.found.faces.length)}`;
     showDownloads(true);
     say(`${name}: ${countText(state.found.faces.length)}.${readable ? "" : " This browser cannot show the photo."}`);
@@ -182,8 +171,7 @@ function openFirst(files) {
 async function download(format) {
   const forms = { json: "application/json", csv: "text/csv", pts: "text/plain" };
   try {
-    let text = state.text;
-    if (format !== "json") text = await align(state.blob, state.name, `?format=${format}&face=${state.chosen}`);
+    const text = await aligner.text(format, state);
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type: forms[format] }));
     const suffix = format === "pts" && state.chosen > 0 ? `_face${state.chosen + 1}` : "";
@@ -216,12 +204,13 @@ async function startCamera() {
   video.hidden = by("camera-buttons").hidden = false;
   show({ width: video.videoWidth, height: video.videoHeight, faces: [] });
   showDownloads(false);
-  say("The camera is on: each picture goes to the server while you see it.");
+  say(aligner.cameraNote);
   by("take").focus();
   follow(state.stream);
 }
 
-function frame() {
+// The camera's picture as a JPEG file.
+export function still() {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
   canvas.getContext("2d").drawImage(video, 0, 0);
@@ -230,10 +219,10 @@ function frame() {
 
 // One picture after the other, for as long as this stream runs.
 async function follow(stream) {
-  while (state.stream === stream) {
+  for (let first = true; state.stream === stream; first = false) {
     try {
-      const text = await align(await frame(), "camera.jpg", "?turns=never");
-      if (state.stream === stream) show(JSON.parse(text));
+      const found = await aligner.frame(video, first);
+      if (state.stream === stream) show(found);
       complain("");
       await new Promise(requestAnimationFrame);
     } catch (error) {
@@ -245,7 +234,7 @@ async function follow(stream) {
 }
 
 async function take() {
-  const blob = await frame();
+  const blob = await still();
   open(blob, "camera.jpg");
 }
 
@@ -285,16 +274,26 @@ for (const box of document.querySelectorAll("[data-layer]")) {
   box.addEventListener("change", update);
   update();
 }
-for (const place of document.querySelectorAll(".origin")) {
-  place.textContent = new URL(".", location.href).href.replace(/\/$/, "");
-}
 by("zoom").addEventListener("change", redraw);
 new ResizeObserver(redraw).observe(stage);
-fetch("health")
-  .then((response) => response.json())
-  .then((health) => {
-    limits = health.limits;
-    const megapixels = Math.floor(limits.max_pixels / 1e6);
-    by("limits").textContent = `At most ${Math.floor(limits.max_bytes / 1e6)} MB and ${megapixels} megapixels.`;
-  })
-  .catch(() => complain("The server does not answer.", "Is it still running?"));
+
+// `again`: look for the faces of the photo shown once more.
+export function start(one) {
+  aligner = one;
+  say(aligner.opening);
+  aligner
+    .open()
+    .then((found) => {
+      limits = found;
+      if (by("status").textContent === aligner.opening) say("");
+      if (!limits) return;
+      const megapixels = Math.floor(limits.max_pixels / 1e6);
+      by("limits").textContent = `At most ${Math.floor(limits.max_bytes / 1e6)} MB and ${megapixels} megapixels.`;
+    })
+    .catch((error) => complain(error.message, error.remedy));
+  return {
+    again() {
+      if (state.blob && !state.stream && !by("result").hidden) open(state.blob, state.name);
+    },
+  };
+}
