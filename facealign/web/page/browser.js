@@ -4,10 +4,7 @@
 import { Problem, start } from "./app.js";
 import { csvOf, ptsOf } from "./records.js";
 
-/**
- * @typedef {import("./records.js").Photo} Photo
- * @typedef {import("./app.js").Aligner} Aligner
- */
+/** @typedef {import("./app.js").Aligner} Aligner */
 
 /**
  * The worker of worker.js. From a script made here, as only such a one has to keep the page's policy, which allows

@@ -48,11 +48,9 @@ export function transformByBox(box, roll, spec) {
   const [x1, y1, x2, y2] = square(box, spec.box_scale, spec.box_shift);
   const [width, height] = [spec.input_width, spec.input_height];
   const zoom = Math.max(width, height) / (x2 - x1);
+  const [right, down] = [(width - 1) / 2 - (zoom * (x1 + x2)) / 2, (height - 1) / 2 - (zoom * (y1 + y2)) / 2];
   /** @type {Affine} */
-  const upright = [
-    ...[zoom, 0, (width - 1) / 2 - (zoom * (x1 + x2)) / 2],
-    ...[0, zoom, (height - 1) / 2 - (zoom * (y1 + y2)) / 2],
-  ];
+  const upright = [zoom, 0, right, 0, zoom, down];
   if (roll === 0) return upright;
   return compose(upright, turnAbout([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], -roll));
 }

@@ -3,11 +3,7 @@
 
 import { isDoubtful } from "./face_aligner.js";
 
-/**
- * @typedef {import("./face_aligner.js").Face} Face
- * @typedef {Face & { doubtful: boolean }} Entry
- * @typedef {{ file: string, width: number, height: number, faces: Entry[] }} Photo
- */
+/** @typedef {import("./overlay.js").Photo} Photo */
 
 /**
  * @param {number} value
@@ -21,12 +17,12 @@ function short(value, digits = 3) {
  * The entry of an image. Coordinates are rounded to a thousandth.
  * @param {string} file
  * @param {{ width: number, height: number }} size
- * @param {Face[]} faces
+ * @param {import("./face_aligner.js").Face[]} faces
  * @returns {Photo}
  */
 export function imageRecord(file, { width, height }, faces) {
   const entries = faces.map((face) => ({
-    box: /** @type {Face["box"]} */ (face.box.map((value) => short(value))),
+    box: face.box.map((value) => short(value)),
     score: face.score === null ? null : short(face.score, 5),
     confidence: short(face.confidence),
     doubtful: isDoubtful(face),
@@ -60,7 +56,7 @@ export function csvOf({ file, faces }) {
 
 /**
  * A .pts file of a face's landmarks, 1-based.
- * @param {Entry} face
+ * @param {import("./overlay.js").Face} face
  */
 export function ptsOf({ landmarks }) {
   const rows = landmarks.map((point) => `${point.map((value) => (value + 1).toFixed(6)).join(" ")}\n`);
