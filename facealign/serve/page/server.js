@@ -1,14 +1,15 @@
+// @ts-check
 // The page of `facealign serve`: photos go to POST /align.
 
 import { Problem, start, still } from "./app.js";
 
-class Refused extends Problem {
-  constructor({ status, error, remedy }) {
-    super(error, remedy);
-    this.status = status;
-  }
-}
-
+/**
+ * The server's answer to a photo.
+ * @param {Blob} blob
+ * @param {string} name
+ * @param {string} [query]
+ * @param {AbortSignal} [signal]
+ */
 async function align(blob, name, query = "", signal = undefined) {
   const form = new FormData();
   form.append("photo", blob, name);
@@ -27,7 +28,7 @@ async function align(blob, name, query = "", signal = undefined) {
   } catch {
     // Not ours: a proxy's perhaps.
   }
-  throw new Refused({ ...refusal, status: response.status });
+  throw new Problem(refusal.error, refusal.remedy);
 }
 
 for (const place of document.querySelectorAll(".origin")) {

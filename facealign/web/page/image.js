@@ -101,7 +101,8 @@ export function blockAverage(image, factor) {
 export function resized(image, width, height) {
   if (width === image.width && height === image.height) return image;
   if (2 * width === image.width && 2 * height === image.height) return blockAverage(image, 2);
-  const [columns, rows] = [taps(width, image.width), taps(height, image.height)];
+  const columns = taps(width, image.width, true);
+  const rows = taps(height, image.height, false);
   const data = new Uint8ClampedArray(4 * width * height);
   const lines = [new Int32Array(4 * width), new Int32Array(4 * width)];
   const held = [-1, -1]; // rows of the image that `lines` hold
@@ -131,15 +132,16 @@ export function resized(image, width, height) {
 /**
  * @param {number} count new pixels
  * @param {number} before pixels before
+ * @param {boolean} single whether at the ends one pixel has all the weight; else it is taken twice, and rounded so
  * @returns {Taps}
  */
-function taps(count, before) {
+function taps(count, before, single) {
   const [first, second, near, far] = [0, 1, 2, 3].map(() => new Int32Array(count));
   for (let index = 0; index < count; index++) {
     const place = Math.fround((index + 0.5) * (before / count) - 0.5);
-    const low = Math.min(Math.max(Math.floor(place), 0), before - 1);
-    const part = place < 0 || low >= before - 1 ? 0 : Math.fround(place - low);
-    [first[index], second[index]] = [low, Math.min(low + 1, before - 1)];
+    const low = Math.floor(place);
+    const part = single && (low < 0 || low >= before - 1) ? 0 : Math.fround(place - low);
+    [first[index], second[index]] = [low, low + 1].map((one) => Math.min(Math.max(one, 0), before - 1));
     [near[index], far[index]] = [rounded(Math.fround(1 - part) * 2048), rounded(part * 2048)];
   }
   return { first, second, near, far };
