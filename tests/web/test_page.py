@@ -230,3 +230,10 @@ def test_files_that_are_missing_are_named(browser, page_folder, tmp_path):
         expect(page.locator("#error")).to_have_text(
             "The page's file models/rnet.onnx does not come. Load the page again."
         )
+
+
+def test_opened_from_a_file_it_says_what_to_do(browser, page_folder):
+    with opened_page(browser, (page_folder / "index.html").as_uri()) as (page, _):
+        expect(page.locator("#error")).to_have_text(
+            "Browsers do not run this page from a file. Serve its folder: python3 -m http.server"
+        )
