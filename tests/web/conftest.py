@@ -29,6 +29,7 @@ def served(folder):
     """A server of a folder's files: its address, and the growing list of the paths asked for."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     server.requests = []
+    server.handle_error = lambda *_: None  # a page that is closed while it loads
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -60,7 +61,6 @@ def address(page_folder):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    with chromium(
-        *camera_that_sees(astronaut()[:480, :, ::-1], tmp_path_factory.mktemp("camera"))
-    ) as started:
+    camera = camera_that_sees(astronaut()[:480, :, ::-1], tmp_path_factory.mktemp("camera"))
+    with chromium(*camera) as started:
         yield started

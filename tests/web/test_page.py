@@ -17,10 +17,12 @@ from skimage.data import astronaut
 from facealign.datasets.pts import pts_text
 from facealign.geometry.roll import turn_about
 from facealign.inference.face_aligner import FaceAligner
+from facealign.io.images import decode_image
 from facealign.results.formats import csv_lines
 from facealign.results.record import image_record
 from tests.chromium import opened_page
 from tests.face_page import DROP, choose, shown_points, two_faces
+from tests.serve.running import turned_by_exif
 from tests.web.conftest import served
 
 ELSEWHERE = "(url) => fetch(url, { mode: 'no-cors' }).then(() => 'came', (error) => error.name)"
@@ -37,6 +39,10 @@ FRAMES = """(count) => new Promise((resolve) => {
     });
     observer.observe(document.getElementById("overlay"), { childList: true });
 })"""
+
+
+def png(image):
+    return cv2.imencode(".png", image)[1].tobytes()
 
 
 def jpeg(image):
@@ -126,13 +132,26 @@ def test_faces_at_any_roll_are_those_of_the_package(shared, options):
     for name, image in PHOTOS.items():
         faces = reference.detect_and_align(image)
         assert len(faces) == {"group": 2, "nobody": 0}.get(name, 1)
-        choose_and_wait(page, cv2.imencode(".png", image)[1].tobytes(), f"{name}.png")
+        choose_and_wait(page, png(image), f"{name}.png")
         is_that_of(
             json.loads(downloaded(page, "json")), image_record(f"{name}.png", image.shape[1::-1], faces)
         )
     for name in options:
         page.set_checked(f"#{name}", False)
     assert complaints == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [turned_by_exif(), png(astronaut()[:, :, 1]), png(astronaut()[:, :, ::-1].astype(np.uint16) * 257)],
+    ids=["lies on its side", "grey", "16 bits"],
+)
+def test_images_of_every_mode_are_read_as_the_package_reads_them(shared, aligner, data):
+    page, _ = shared
+    image = decode_image(data, "the photo")
+    choose_and_wait(page, data)
+    record = image_record("photo.png", image.shape[1::-1], aligner.detect_and_align(image))
+    is_that_of(json.loads(downloaded(page, "json")), record)
 
 
 def test_downloads_are_those_of_the_package(shared, aligner):
