@@ -1,12 +1,13 @@
-"""The page of `make web` in headless Chromium, against the package: the same points? how much slower? how heavy?
+"""The page of `make web` in headless Chromium against the package: points, time, weight, camera.
 
     python -m benchmarks.web_page [--page out/web] [PHOTO OR FOLDER ...]
 
-Without photos: scikit-image's astronaut, at 512, 1024 and 2048 pixels. A time is the least of some runs, from the
-file's bytes to the faces, on a machine that may do other things; the package runs ONNX in OpenCV.
+Without photos: scikit-image's astronaut, at 512, 1024 and 2048 pixels. A time is the least of some runs, from
+the file's bytes to the faces; those of the package are with ONNX in OpenCV, on all cores.
 """
 
 import argparse
+import base64
 import functools
 import gzip
 import json
@@ -70,7 +71,8 @@ def page_of(folder: Path, film: Path) -> Iterator[Page]:
     fake = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=[*fake, f"--use-file-for-fake-video-capture={film}"]
+            executable_path=shutil.which("chromium"),
+            args=[*fake, f"--use-file-for-fake-video-capture={film}"],
         )
         try:
             page = browser.new_page()
@@ -82,7 +84,7 @@ def page_of(folder: Path, film: Path) -> Iterator[Page]:
 
 
 def apart(found: Sequence[dict[str, Any]], faces: Sequence[Face]) -> tuple[list[float], int]:
-    """Of the faces that both found, the farthest that a landmark lies apart, pixels; number of other faces."""
+    """How far landmarks of the faces that both found lie apart at most, pixels; number of other faces."""
     distances, others = [], len(found)
     for face in faces:
         own = landmark_box(face.landmarks)
@@ -127,7 +129,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="of each photo (default: 3)")
     parser.add_argument("--cascade", action="store_true", help="refine by the second network")
     parser.add_argument("--flip", action="store_true", help="average with the mirror image")
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="N", help="of the camera (default: 10)")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, metavar="N", help="of the camera (default: 10)"
+    )
     arguments = parser.parse_args()
     if not (arguments.page / "index.html").is_file():
         sys.exit(f"{arguments.page}: no page; run `make web`")
@@ -157,7 +161,7 @@ def compare(
         data = file.read_bytes()
         times: dict[str, list[float]] = {"page": [], "package": []}
         for _ in range(runs):
-            answer = page.evaluate(ASK, {"data": _base64(data), "options": options})
+            answer = page.evaluate(ASK, {"data": base64.b64encode(data).decode(), "options": options})
             times["page"].append(answer["seconds"])
             start = time.perf_counter()
             image = read_image(file)
@@ -177,6 +181,8 @@ def compare(
             f"apart {max(own, default=0.0):.4f} px, {1000 * here:.0f} ms and {1000 * there:.0f} ms, "
             f"ratio {here / there:.1f}"
         )
+    if not distances:
+        return
     summary = {
         "photos": len(ratios),
         "faces": len(distances),
@@ -189,12 +195,6 @@ def compare(
         "time over the package's, median": round(float(np.median(ratios)), 2),
     }
     print(json.dumps(summary))
-
-
-def _base64(data: bytes) -> str:
-    import base64
-
-    return base64.b64encode(data).decode()
 
 
 if __name__ == "__main__":

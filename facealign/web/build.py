@@ -21,6 +21,8 @@ POLICY = (
 """Content security policy: no connection but for the page's own files."""
 RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 """Files of onnxruntime-web: those that need no GPU, and of which one thread is used."""
+
+
 def check_replaceable(output: Path) -> None:
     """Raise FaceAlignError when `output` is a folder of something else, which a build would replace."""
     ours = (output / "static" / "browser.js").is_file()
