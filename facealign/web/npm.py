@@ -6,6 +6,7 @@ from pathlib import Path
 
 from facealign.errors import FaceAlignError
 from facealign.io.atomic import replacing
+from facealign.io.lock import exclusive
 
 LISTS = Path(__file__).parent
 """Folder of package.json and package-lock.json."""
@@ -15,7 +16,7 @@ def packages(folder: Path, development: bool = False) -> Path:
     """The folder node_modules with the packages in it, installed into `folder` unless they are there.
 
     development: with those that only tests use. npm checks the checksums. Raises FaceAlignError when npm is
-    missing or fails.
+    missing or fails, and when another process installs them.
     """
     lock = (LISTS / "package-lock.json").read_bytes()
     places = {kind: folder / kind for kind in ("development", "page")}
@@ -24,7 +25,7 @@ def packages(folder: Path, development: bool = False) -> Path:
         if (place / "node_modules").is_dir() and done.is_file() and done.read_bytes() == lock:
             return place / "node_modules"
     place = places["development" if development else "page"]
-    with replacing(place) as partial:
+    with exclusive(place, "an installation of npm's packages"), replacing(place) as partial:
         partial.mkdir()
         for file in ("package.json", "package-lock.json"):
             shutil.copyfile(LISTS / file, partial / file)

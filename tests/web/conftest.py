@@ -1,6 +1,7 @@
 """The page, built once, in a browser whose camera sees the astronaut."""
 
 import contextlib
+import fcntl
 import functools
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -42,8 +43,12 @@ def served(folder):
 
 @pytest.fixture(scope="session")
 def node_modules():
-    """The packages of npm, in build/, where they stay for the next time."""
-    return packages(ROOT / "build" / "npm", development=True)
+    """The packages of npm, in build/, where they stay; installed by one process of the tests."""
+    place = ROOT / "build" / "npm"
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return packages(place, development=True)
 
 
 @pytest.fixture(scope="session")
