@@ -19,8 +19,8 @@ POLICY = (
     "img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'"
 )
 """Content security policy: no connection but for the page's own files."""
-RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
-"""Files of onnxruntime-web: those that need no GPU, and of which one thread is used."""
+RUNTIME = {"ort.wasm.bundle.min.mjs": "ort.wasm.js", "ort-wasm-simd-threaded.wasm": "ort.wasm"}
+"""Files of onnxruntime-web: those that need no GPU; their names here, as many servers know no `.mjs`."""
 
 
 def check_replaceable(output: Path) -> None:
@@ -45,8 +45,8 @@ def build(folder: Path, weights: Path, cascade: Path, node_modules: Path) -> Non
         if file.name not in ("index.html", "server.js"):
             shutil.copyfile(file, static / file.name)
     _write_networks(models, weights, cascade)
-    for name in RUNTIME:
-        shutil.copyfile(node_modules / "onnxruntime-web" / "dist" / name, runtime / name)
+    for name, new in RUNTIME.items():
+        shutil.copyfile(node_modules / "onnxruntime-web" / "dist" / name, runtime / new)
 
 
 def _write_networks(models: Path, weights: Path, cascade: Path) -> None:

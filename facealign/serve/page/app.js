@@ -1,11 +1,11 @@
 // @ts-check
 // The page: photos from a file, a drop, the clipboard or the camera go to an aligner; what it finds is drawn.
 
+import { countText, faceCard } from "./cards.js";
 import { draw } from "./overlay.js";
 
 /**
  * @typedef {import("./overlay.js").Photo} Photo
- * @typedef {import("./overlay.js").Face} Face
  * @typedef {{ max_bytes: number, max_pixels: number }} Limits of a photo
  * @typedef {{ blob: Blob, name: string, found: Photo, chosen: number }} Shown chosen: index of a face
  *
@@ -69,56 +69,13 @@ function complain(error, remedy = "") {
 
 // --- what is shown --------------------------------------------------------------------------------------------
 
-const degrees = (/** @type {number} */ value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)}°`;
-
-/**
- * @param {string} name
- * @param {string} value
- */
-function figure(name, value) {
-  const span = document.createElement("span");
-  span.append(`${name} `, Object.assign(document.createElement("b"), { textContent: value }));
-  return span;
-}
-
-/**
- * @param {Face} face
- * @param {number} index
- */
-function faceCard(face, index) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = "face";
-  const title = document.createElement("strong");
-  title.textContent = `Face ${index + 1}`;
-  if (face.doubtful) {
-    const doubt = document.createElement("em");
-    doubt.className = "doubt";
-    doubt.textContent = " doubtful";
-    title.append(doubt);
-  }
-  button.append(title);
-  if (face.score !== null) button.append(figure("score", face.score.toFixed(3)));
-  button.append(figure("confidence", face.confidence.toFixed(2)), document.createElement("i"));
-  for (const [name, value] of Object.entries(face.pose ?? {})) button.append(figure(name, degrees(value)));
-  button.addEventListener("click", () => choose(index));
-  const item = document.createElement("li");
-  item.append(button);
-  return item;
-}
-
-/** @param {number} number */
-function countText(number) {
-  return number === 0 ? "No face found" : number === 1 ? "1 face" : `${number} faces`;
-}
-
 /** @param {Photo} found */
 function show(found) {
   state.found = found;
   state.chosen = 0;
   by("result").hidden = false;
   by("count").textContent = countText(found.faces.length);
-  by("faces").replaceChildren(...found.faces.map(faceCard));
+  by("faces").replaceChildren(...found.faces.map((face, index) => faceCard(face, index, choose)));
   choose(0);
 }
 

@@ -3,7 +3,7 @@
 //
 // Started by browser.js. Each message is { id, task, ... }, and answered by { id, result } or { id, error, remedy }.
 
-import * as ort from "../runtime/ort.wasm.bundle.min.mjs";
+import * as ort from "../runtime/ort.wasm.js";
 import { detectAndAlign, follow, isDoubtful } from "./face_aligner.js";
 import { imageRecord } from "./records.js";
 
@@ -21,7 +21,7 @@ const DETECT_EVERY = 10; // frames of a camera, between which faces are followed
 const READABLE = "JPEG, PNG, WebP, GIF, BMP or AVIF";
 const models = new URL("../models/", import.meta.url);
 
-ort.env.wasm.wasmPaths = { wasm: new URL("../runtime/ort-wasm-simd-threaded.wasm", import.meta.url).href };
+ort.env.wasm.wasmPaths = { wasm: new URL("../runtime/ort.wasm", import.meta.url).href };
 ort.env.wasm.numThreads = 1; // more need headers that not every host can send
 
 /** An error with what to do about it. */
