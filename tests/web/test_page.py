@@ -55,11 +55,20 @@ def face_at(degrees):
     return cv2.warpAffine(face, turn_about(np.array([191.5, 191.5]), degrees), (384, 384))
 
 
+def half_hidden(column):
+    """The face, grey at the left up to a column: 190 lowers the confidence, 200 makes it doubtful."""
+    image = face_at(0).copy()
+    image[:, :column] = 60
+    return image
+
+
 PHOTOS = {
     "group": cv2.resize(np.hstack([face_at(0), face_at(40)]), None, fx=1.7, fy=1.7),
     "sideways": face_at(90),
     "nobody": np.full((300, 200, 3), 90, np.uint8),
     "odd": face_at(-10)[3:, 5:],
+    "unsure": half_hidden(190),
+    "doubtful": half_hidden(200),
 }
 
 
