@@ -78,6 +78,10 @@ demo: $(STAMPS)/demo ## align the face in a sample photo with the released weigh
 serve: $(STAMPS)/serve ## a page to try it in a browser, and an HTTP API, until Ctrl-C; docs/serve.md [ARGS="--port 8000"]
 	$(BIN)/facealign serve $(ARGS)
 
+.PHONY: web
+web: $(STAMPS)/web ## a page that aligns faces in the browser, as static files in out/web; docs/web.md
+	$(BIN)/python tools/build_web.py --output "$(OUT)/web" $(ARGS)
+
 .PHONY: lmdb
 lmdb: check-data $(STAMPS)/train ## make lmdb [DATA=data] [COPIES=30|ON_THE_FLY=1] [SEED=0]: find the faces, write the LMDBs for training
 	$(BIN)/facealign detect-faces --data "$(DATA)" --output "$(BOXES)"

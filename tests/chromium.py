@@ -3,6 +3,8 @@
 import contextlib
 import shutil
 
+import cv2
+import numpy as np
 from playwright.sync_api import sync_playwright
 
 PATIENCE = 300_000
@@ -37,3 +39,13 @@ def opened_page(browser, url, width=1280, height=900, scheme="light"):
         yield page, complaints
     finally:
         context.close()
+
+
+def camera_that_sees(image, folder):
+    """Arguments for `chromium`: its camera sees an image (h, w, 3) of even sides, a file in `folder`."""
+    frame = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2YUV_I420)
+    film = folder / "camera.y4m"
+    head = f"YUV4MPEG2 W{image.shape[1]} H{image.shape[0]} F10:1 Ip A0:0 C420\n".encode()
+    film.write_bytes(head + (b"FRAME\n" + frame.tobytes()) * 10)
+    fake = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    return (*fake, f"--use-file-for-fake-video-capture={film}")

@@ -64,6 +64,8 @@ def test_it_has_what_the_package_index_shows_and_no_stranger(wheel):
         "facealign/report/vendor/uPlot.iife.min.js",
         "facealign/report/vendor/uPlot.LICENSE",
         "facealign/serve/page/index.html",
+        "facealign/web/package-lock.json",
+        "facealign/web/page/worker.js",
     ):
         assert wanted in names
 

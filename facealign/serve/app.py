@@ -2,12 +2,11 @@
 
 import dataclasses
 import logging
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -17,11 +16,11 @@ import facealign
 from facealign.concurrency.apart import CrashError
 from facealign.serve.body import Body, read_photo
 from facealign.serve.limits import Admission, Limits, RefusalError
+from facealign.serve.page_html import PAGE, page_html
 from facealign.serve.photo import MEDIA_TYPES, Format, Photo, Turns, answer
 from facealign.serve.schema import AlignedPhoto, Health, Problem
 from facealign.serve.workers import UnwantedError, Workers
 
-PAGE = Path(__file__).parent / "page"
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -120,9 +119,11 @@ def create_app(workers: Workers, limits: Limits) -> ASGIApp:
             return Response(status_code=400)  # which nobody reads
         return Response(content, media_type=MEDIA_TYPES[form], headers={"Cache-Control": "no-store"})
 
+    html = page_html("server")
+
     @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
+    async def page() -> HTMLResponse:
+        return HTMLResponse(html, headers={"Cache-Control": "no-cache"})
 
     app.mount("/static", StaticFiles(directory=PAGE), name="static")
     _answer_errors_with_json(app)

@@ -11,53 +11,25 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 from skimage.data import astronaut
 
-from tests.chromium import chromium, opened_page
+from tests.chromium import camera_that_sees, chromium, opened_page
+from tests.face_page import DROP, choose, shown_points, two_faces
 from tests.serve.running import astronaut_bytes, turned_by_exif
 
 PHOTO = astronaut_bytes()
 INKS = {"contour": 0x3CC8FF, "brows": 0xFADC5A, "nose": 0x78FA78, "eyes": 0xFF7850, "mouth": 0xFA78E6}
-DROP = """data => {
-    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-    const transfer = new DataTransfer();
-    transfer.items.add(new File([bytes], "dropped.png", { type: "image/png" }));
-    return transfer;
-}"""
 LARGE = """() => {
     const transfer = new DataTransfer();
     transfer.items.add(new File([new Uint8Array(20_100_000)], "large.png", { type: "image/png" }));
     return transfer;
 }"""
-CENTRES = """circles => circles.map(circle => {
-    const [at, photo] = [circle, document.getElementById("photo")].map(one => one.getBoundingClientRect());
-    return [at.x + at.width / 2 - photo.x, at.y + at.height / 2 - photo.y];
-})"""
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """A browser whose camera sees the astronaut."""
-    frame = cv2.cvtColor(np.ascontiguousarray(astronaut()[:480, :, ::-1]), cv2.COLOR_BGR2YUV_I420)
-    film = tmp_path_factory.mktemp("camera") / "astronaut.y4m"
-    film.write_bytes(b"YUV4MPEG2 W512 H480 F10:1 Ip A0:0 C420\n" + (b"FRAME\n" + frame.tobytes()) * 10)
-    fake = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
-    with chromium(*fake, f"--use-file-for-fake-video-capture={film}") as started:
+    camera = camera_that_sees(astronaut()[:480, :, ::-1], tmp_path_factory.mktemp("camera"))
+    with chromium(*camera) as started:
         yield started
-
-
-def choose(page, data, name="photo.png"):
-    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": data})
-    page.locator("#result:not([hidden]), #error:not([hidden])").first.wait_for()
-
-
-def two_faces():
-    image = np.hstack([astronaut()[:, :, ::-1], astronaut()[:, ::-1, ::-1]])
-    return cv2.imencode(".png", image)[1].tobytes()
-
-
-def shown_points(page, width):
-    """Centres of the circles over the photo, in 0-based pixels of the photo, which is `width` pixels wide."""
-    on_screen = np.array(page.eval_on_selector_all("#overlay circle", CENTRES))
-    return on_screen * (width / page.locator("#photo").bounding_box()["width"]) - 0.5
 
 
 @pytest.mark.parametrize("width", [1280, 400])

@@ -1,105 +1,90 @@
-// The page: photos from a file, a drop, the clipboard or the camera go to POST /align; the answer is drawn.
+// @ts-check
+// The page: photos from a file, a drop, the clipboard or the camera go to an aligner; what it finds is drawn.
 
+import { countText, faceCard } from "./cards.js";
 import { draw } from "./overlay.js";
 
+/**
+ * @typedef {import("./overlay.js").Photo} Photo
+ * @typedef {{ max_bytes: number, max_pixels: number }} Limits of a photo
+ * @typedef {{ blob: Blob, name: string, found: Photo, chosen: number }} Shown chosen: index of a face
+ *
+ * What finds faces: a server, or this browser. Each promise fails with a Problem, if it does.
+ * @typedef {object} Aligner
+ * @property {string} opening what to say until it is open
+ * @property {string} cameraNote where the camera's pictures go
+ * @property {() => Promise<Limits | null>} open
+ * @property {(blob: Blob, name: string, signal: AbortSignal) => Promise<Photo>} photo
+ * @property {(video: HTMLVideoElement, first: boolean) => Promise<Photo>} frame of the camera
+ * @property {(format: string, shown: Shown) => Promise<string>} text of a file: "json", "csv" or "pts"
+ */
+
+/** @type {(id: string) => any} */
 const by = (id) => document.getElementById(id);
+/** @type {(selector: string) => NodeListOf<HTMLInputElement>} */
+const all = (selector) => document.querySelectorAll(selector);
 const [stage, photo, video, overlay] = ["stage", "photo", "video", "overlay"].map(by);
-const state = { blob: null, name: "", text: "", found: null, chosen: 0, stream: null, request: null };
+/** @type {Shown & { stream: MediaStream | null, request: AbortController | null }} */
+const state = {
+  blob: new Blob(),
+  name: "",
+  found: { file: "", width: 0, height: 0, faces: [] },
+  chosen: 0,
+  stream: null,
+  request: null,
+};
+/** @type {Aligner} */
+let aligner;
+/** @type {Limits | null} */
 let limits = null;
+
+/** An error with what to do about it. */
+export class Problem extends Error {
+  /**
+   * @param {string} error
+   * @param {string} [remedy]
+   */
+  constructor(error, remedy = "") {
+    super(error);
+    this.remedy = remedy;
+  }
+}
 
 // --- messages -------------------------------------------------------------------------------------------------
 
+/** @param {string} text */
 function say(text) {
   by("status").textContent = text;
 }
 
+/**
+ * @param {string} error
+ * @param {string} [remedy]
+ */
 function complain(error, remedy = "") {
   by("error").textContent = [error, remedy].filter(Boolean).join(" ");
   by("error").hidden = !error;
   if (error) say("");
 }
 
-// --- the server -----------------------------------------------------------------------------------------------
-
-class Refused extends Error {
-  constructor({ status, error, remedy }) {
-    super(error);
-    Object.assign(this, { status, remedy });
-  }
-}
-
-async function align(blob, name, query = "", signal = undefined) {
-  const form = new FormData();
-  form.append("photo", blob, name);
-  let response;
-  try {
-    response = await fetch(`align${query}`, { method: "POST", body: form, signal });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Refused({ error: "The server does not answer.", remedy: "Is it still running?" });
-  }
-  const text = await response.text();
-  if (response.ok) return text;
-  let refusal = { error: `The server answered ${response.status}.`, remedy: "" };
-  try {
-    refusal = JSON.parse(text);
-  } catch {
-    // Not ours: a proxy's perhaps.
-  }
-  throw new Refused({ ...refusal, status: response.status });
-}
-
 // --- what is shown --------------------------------------------------------------------------------------------
 
-const degrees = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)}°`;
-
-function figure([name, value]) {
-  const span = document.createElement("span");
-  span.append(`${name} `, Object.assign(document.createElement("b"), { textContent: value }));
-  return span;
-}
-
-function faceCard(face, index) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = "face";
-  const title = document.createElement("strong");
-  title.textContent = `Face ${index + 1}`;
-  if (face.doubtful) {
-    const doubt = document.createElement("em");
-    doubt.className = "doubt";
-    doubt.textContent = " doubtful";
-    title.append(doubt);
-  }
-  button.append(title);
-  const numbers = face.score === null ? [] : [["score", face.score.toFixed(3)]];
-  numbers.push(["confidence", face.confidence.toFixed(2)]);
-  button.append(...numbers.map(figure), document.createElement("i"));
-  if (face.pose) button.append(...["yaw", "pitch", "roll"].map((name) => figure([name, degrees(face.pose[name])])));
-  button.addEventListener("click", () => choose(index));
-  const item = document.createElement("li");
-  item.append(button);
-  return item;
-}
-
-function countText(number) {
-  return number === 0 ? "No face found" : number === 1 ? "1 face" : `${number} faces`;
-}
-
+/** @param {Photo} found */
 function show(found) {
   state.found = found;
   state.chosen = 0;
   by("result").hidden = false;
   by("count").textContent = countText(found.faces.length);
-  by("faces").replaceChildren(...found.faces.map(faceCard));
+  by("faces").replaceChildren(...found.faces.map((face, index) => faceCard(face, index, choose)));
   choose(0);
 }
 
+/** @param {number} index */
 function choose(index) {
   state.chosen = index;
-  by("faces").querySelectorAll(".face").forEach((button, at) => {
+  for (const [at, button] of by("faces").querySelectorAll(".face").entries()) {
     button.setAttribute("aria-pressed", String(at === index));
-  });
+  }
   const several = state.found.faces.length > 1;
   by("pts-note").textContent = several ? `A .pts file holds one face: face ${index + 1}, the one chosen.` : "";
   redraw();
@@ -107,19 +92,22 @@ function choose(index) {
 
 const MOST_ZOOM = 12;
 
-// The scale, and the point of the photo (0 to 1) that comes to the upper left.
+/**
+ * The scale, and the point of the photo (0 to 1) that comes to the upper left.
+ * @param {Photo} photo
+ */
 function zoomOf({ width, height, faces }) {
   const face = faces[state.chosen];
   if (!by("zoom").checked || !face) return [1, 0, 0];
   const [x1, y1, x2, y2] = face.box;
   const side = 1.7 * Math.max((x2 - x1) / width, (y2 - y1) / height);
   const zoom = Math.min(MOST_ZOOM, Math.max(1, 1 / side));
-  const start = (middle) => Math.min(1 - 1 / zoom, Math.max(0, middle - 0.5 / zoom));
+  const start = (/** @type {number} */ middle) => Math.min(1 - 1 / zoom, Math.max(0, middle - 0.5 / zoom));
   return [zoom, start((x1 + x2) / 2 / width), start((y1 + y2) / 2 / height)];
 }
 
 function redraw() {
-  if (!state.found) return;
+  if (!state.found.width) return;
   const { width, height } = state.found;
   stage.style.setProperty("--ratio", width / height);
   const [zoom, left, top] = zoomOf(state.found);
@@ -128,12 +116,17 @@ function redraw() {
   draw(overlay, state.found, (zoom * (stage.clientWidth || width)) / width, state.chosen, choose);
 }
 
+/** @param {boolean} ready */
 function showDownloads(ready) {
-  for (const button of document.querySelectorAll("[data-format]")) {
+  for (const button of all("[data-format]")) {
     button.disabled = !ready || (button.dataset.format === "pts" && !state.found.faces.length);
   }
 }
 
+/**
+ * @param {Blob} blob
+ * @returns {Promise<boolean>} whether this browser can show it
+ */
 function showPicture(blob) {
   URL.revokeObjectURL(photo.src);
   video.hidden = true;
@@ -146,24 +139,30 @@ function showPicture(blob) {
 
 // --- a photo --------------------------------------------------------------------------------------------------
 
+/**
+ * @param {Blob} blob
+ * @param {string} name
+ */
 async function open(blob, name) {
   stopCamera();
   state.request?.abort();
   state.request = new AbortController();
   complain("");
   if (limits && blob.size > limits.max_bytes) {
-    const size = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+    const size = (/** @type {number} */ bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
     by("result").hidden = true;
     complain(`${name} has ${size(blob.size)}, more than the limit of ${size(limits.max_bytes)}.`, "Scale it down.");
     return;
   }
   say(`Looking for faces in ${name} …`);
   try {
-    const text = await align(blob, name, "", state.request.signal);
+    const { signal } = state.request;
+    const found = await aligner.photo(blob, name, signal);
     const readable = await showPicture(blob);
-    Object.assign(state, { blob, name, text });
+    if (signal.aborted) return;
+    Object.assign(state, { blob, name });
     photo.hidden = !readable;
-    show(JSON.parse(text));
+    show(found);
     photo.alt = `${name}: ${countText(state.found.faces.length)}`;
     showDownloads(true);
     say(`${name}: ${countText(state.found.faces.length)}.${readable ? "" : " This browser cannot show the photo."}`);
@@ -174,16 +173,18 @@ async function open(blob, name) {
   }
 }
 
+/** @param {FileList} files */
 function openFirst(files) {
   const file = [...files].find((one) => one.type.startsWith("image/")) ?? files[0];
   if (file) open(file, file.name || "photo");
 }
 
+/** @param {string} format */
 async function download(format) {
+  /** @type {Record<string, string>} */
   const forms = { json: "application/json", csv: "text/csv", pts: "text/plain" };
   try {
-    let text = state.text;
-    if (format !== "json") text = await align(state.blob, state.name, `?format=${format}&face=${state.chosen}`);
+    const text = await aligner.text(format, state);
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type: forms[format] }));
     const suffix = format === "pts" && state.chosen > 0 ? `_face${state.chosen + 1}` : "";
@@ -214,26 +215,35 @@ async function startCamera() {
   await video.play();
   photo.hidden = true;
   video.hidden = by("camera-buttons").hidden = false;
-  show({ width: video.videoWidth, height: video.videoHeight, faces: [] });
+  show({ file: "", width: video.videoWidth, height: video.videoHeight, faces: [] });
   showDownloads(false);
-  say("The camera is on: each picture goes to the server while you see it.");
+  say(aligner.cameraNote);
   by("take").focus();
   follow(state.stream);
 }
 
-function frame() {
+/**
+ * The camera's picture as a JPEG file.
+ * @returns {Promise<Blob>}
+ */
+export function still() {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
-  canvas.getContext("2d").drawImage(video, 0, 0);
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.95));
+  canvas.getContext("2d")?.drawImage(video, 0, 0);
+  return new Promise((resolve) => {
+    canvas.toBlob((blob) => resolve(blob ?? new Blob()), "image/jpeg", 0.95);
+  });
 }
 
-// One picture after the other, for as long as this stream runs.
+/**
+ * One picture after the other, for as long as this stream runs.
+ * @param {MediaStream} stream
+ */
 async function follow(stream) {
-  while (state.stream === stream) {
+  for (let first = true; state.stream === stream; first = false) {
     try {
-      const text = await align(await frame(), "camera.jpg", "?turns=never");
-      if (state.stream === stream) show(JSON.parse(text));
+      const found = await aligner.frame(video, first);
+      if (state.stream === stream) show(found);
       complain("");
       await new Promise(requestAnimationFrame);
     } catch (error) {
@@ -245,7 +255,7 @@ async function follow(stream) {
 }
 
 async function take() {
-  const blob = await frame();
+  const blob = await still();
   open(blob, "camera.jpg");
 }
 
@@ -257,18 +267,20 @@ function stopCamera() {
 
 // --- start ----------------------------------------------------------------------------------------------------
 
-by("file").addEventListener("change", (event) => {
+by("file").addEventListener("change", (/** @type {any} */ event) => {
   openFirst(event.target.files);
   event.target.value = ""; // the same file again is a change too
 });
 for (const kind of ["dragover", "dragleave", "drop"]) {
-  document.addEventListener(kind, (event) => {
+  document.addEventListener(kind, (/** @type {any} */ event) => {
     event.preventDefault();
     document.body.classList.toggle("over", kind === "dragover");
     if (kind === "drop") openFirst(event.dataTransfer.files);
   });
 }
-document.addEventListener("paste", (event) => openFirst(event.clipboardData.files));
+document.addEventListener("paste", (event) => {
+  if (event.clipboardData) openFirst(event.clipboardData.files);
+});
 by("camera").addEventListener("click", startCamera);
 by("take").addEventListener("click", take);
 by("stop").addEventListener("click", () => {
@@ -277,24 +289,37 @@ by("stop").addEventListener("click", () => {
   say("");
   by("camera").focus();
 });
-for (const button of document.querySelectorAll("[data-format]")) {
-  button.addEventListener("click", () => download(button.dataset.format));
+for (const button of all("[data-format]")) {
+  button.addEventListener("click", () => download(button.dataset.format ?? ""));
 }
-for (const box of document.querySelectorAll("[data-layer]")) {
+for (const box of all("[data-layer]")) {
   const update = () => overlay.classList.toggle(box.dataset.layer, box.checked);
   box.addEventListener("change", update);
   update();
 }
-for (const place of document.querySelectorAll(".origin")) {
-  place.textContent = new URL(".", location.href).href.replace(/\/$/, "");
-}
 by("zoom").addEventListener("change", redraw);
 new ResizeObserver(redraw).observe(stage);
-fetch("health")
-  .then((response) => response.json())
-  .then((health) => {
-    limits = health.limits;
-    const megapixels = Math.floor(limits.max_pixels / 1e6);
-    by("limits").textContent = `At most ${Math.floor(limits.max_bytes / 1e6)} MB and ${megapixels} megapixels.`;
-  })
-  .catch(() => complain("The server does not answer.", "Is it still running?"));
+
+/**
+ * Begin. `again`: look for the faces of the photo shown once more.
+ * @param {Aligner} one
+ */
+export function start(one) {
+  aligner = one;
+  say(aligner.opening);
+  aligner
+    .open()
+    .then((found) => {
+      limits = found;
+      if (by("status").textContent === aligner.opening) say("");
+      if (!limits) return;
+      const megapixels = Math.floor(limits.max_pixels / 1e6);
+      by("limits").textContent = `At most ${Math.floor(limits.max_bytes / 1e6)} MB and ${megapixels} megapixels.`;
+    })
+    .catch((error) => complain(error.message, error.remedy));
+  return {
+    again() {
+      if (state.name && !state.stream && !by("result").hidden) open(state.blob, state.name);
+    },
+  };
+}

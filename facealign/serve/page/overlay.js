@@ -1,7 +1,22 @@
+// @ts-check
 // Draws faces over a photo, as SVG in the photo's own pixels.
+
+/**
+ * Coordinates are pixels of the photo.
+ * @typedef {object} Face
+ * @property {number[]} box x1, y1, x2, y2
+ * @property {number | null} score
+ * @property {number} confidence
+ * @property {boolean} doubtful
+ * @property {[number, number][]} landmarks
+ * @property {Pose | null} pose
+ * @typedef {{ yaw: number, pitch: number, roll: number }} Pose degrees
+ * @typedef {{ file: string, width: number, height: number, faces: Face[] }} Photo
+ */
 
 const SVG = "http://www.w3.org/2000/svg";
 // First and last landmark of each curve, whether it is closed, and its group.
+/** @type {[number, number, boolean, string][]} */
 const CURVES = [
   [0, 16, false, "contour"],
   [17, 21, false, "brows"],
@@ -15,17 +30,25 @@ const CURVES = [
 ];
 const NOSE_TIP = 30;
 
+/**
+ * @param {string} name
+ * @param {Record<string, string | number>} attributes
+ * @param {Element} parent
+ */
 function make(name, attributes, parent) {
   const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
   parent.append(element);
   return element;
 }
 
-// The head's axes in the image (x right, y down), of length 1 when they lie in its plane.
+/**
+ * The head's axes in the image (x right, y down), of length 1 when they lie in its plane.
+ * @param {Pose} pose
+ */
 export function poseAxes({ yaw, pitch, roll }) {
   const [a, b, c] = [yaw, -pitch, -roll].map((degrees) => (degrees * Math.PI) / 180);
-  const turned = ([x, y, z]) => {
+  const turned = (/** @type {number[]} */ [x, y, z]) => {
     const [x1, z1] = [x * Math.cos(a) + z * Math.sin(a), z * Math.cos(a) - x * Math.sin(a)];
     const y2 = y * Math.cos(b) - z1 * Math.sin(b);
     return [x1 * Math.cos(c) - y2 * Math.sin(c), -(x1 * Math.sin(c) + y2 * Math.cos(c))];
@@ -34,8 +57,13 @@ export function poseAxes({ yaw, pitch, roll }) {
 }
 
 // A landmark is the centre of a pixel, which lies half a pixel from the pixel's corner.
-const placed = ([x, y]) => [x + 0.5, y + 0.5];
+const placed = (/** @type {number[]} */ [x, y]) => [x + 0.5, y + 0.5];
 
+/**
+ * @param {Face} face
+ * @param {Record<string, Element>} layers
+ * @param {number} radius
+ */
 function drawPoints(face, layers, radius) {
   const dot = { r: radius, "stroke-width": radius / 4 };
   for (const [first, last, closed, group] of CURVES) {
@@ -46,6 +74,11 @@ function drawPoints(face, layers, radius) {
   }
 }
 
+/**
+ * @param {Face} face
+ * @param {Element} layer
+ * @param {number} length
+ */
 function drawPose(face, layer, length) {
   if (!face.pose) return;
   const [x, y] = placed(face.landmarks[NOSE_TIP]);
@@ -54,10 +87,17 @@ function drawPose(face, layer, length) {
   }
 }
 
-// `scale`: screen pixels of a pixel of the photo; `chosen`: index of a face; `choose` is called with another.
+/**
+ * @param {Element} svg
+ * @param {Photo} photo
+ * @param {number} scale screen pixels of a pixel of the photo
+ * @param {number} chosen index of a face
+ * @param {(index: number) => void} choose called with another one
+ */
 export function draw(svg, { width, height, faces }, scale, chosen, choose) {
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.replaceChildren();
+  /** @type {Record<string, Element>} */
   const layers = {};
   for (const name of ["box", "lines", "pose", "points"]) layers[name] = make("g", { class: `g-${name}` }, svg);
   faces.forEach((face, index) => {
@@ -69,7 +109,7 @@ export function draw(svg, { width, height, faces }, scale, chosen, choose) {
     if (faces.length > 1) {
       const size = 15 / scale;
       const label = make("text", { x: x1 + 0.5, y: Math.max(size, y1 - size / 3), "font-size": size }, layers.box);
-      label.textContent = index + 1;
+      label.textContent = String(index + 1);
     }
     const radius = Math.min(4, Math.max(1.1, (side * scale) / 90)) / scale;
     drawPoints(face, layers, radius);
