@@ -270,7 +270,7 @@ def test_another_seed_needs_restart_which_begins_anew(finished, data, tmp_path):
     directory = tmp_path / "run"
     shutil.copytree(finished[0], directory)
     arguments = ("--stage", 1, "--data", data, "--run", directory, "--iterations", 1, "--seed", 5)
-    assert "holds a run with seed 0, not 1; use --restart" in failure(tool(*arguments))
+    assert "holds a run with seed 3, not 5; use --restart" in failure(tool(*arguments))
     assert len(snapshots(directory, "stage1")) == 2
     result = tool(*arguments, "--restart")
     assert result.returncode == 0, result.stderr

@@ -101,7 +101,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same(data, mesh, tmp_path, mon
     capsys.readouterr()
     turn_faces(monkeypatch, *options)
     said = capsys.readouterr()
-    assert "has 1 turned faces already" in said.err
+    assert "has 1 turned face already" in said.err
     assert "2 turned faces of 3" in said.out
     assert {path.name: path.read_bytes() for path in (output / "lfw_turned").iterdir()} == made
 
