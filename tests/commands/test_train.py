@@ -107,9 +107,9 @@ def test_a_run_leaves_weights_a_log_and_its_plot(finished):
     assert result.numbers == {
         "run": str(directory),
         "recipe": "mobilenet_v2/stage1",
-        "iterations": 3,
         "weights": str(directory / "stage1_iter_3.caffemodel"),
-        "last": dataclasses.asdict(rows[-1]),
+        **dataclasses.asdict(rows[2]),
+        **{name: getattr(rows[1], name) for name in ("loss", "rate")},
     }
     assert not (directory / "unfinished").exists()
 

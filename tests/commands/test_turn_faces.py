@@ -58,7 +58,7 @@ def turn_faces(monkeypatch, *options):
 
 
 def test_a_folder_of_something_else_is_refused(data, mesh, tmp_path, monkeypatch):
-    with pytest.raises(FaceAlignError, match=r"holds lfw and no turned\.json: a folder of something else"):
+    with pytest.raises(FaceAlignError, match=r"holds 300w and no turned\.json: a folder of something else"):
         turn_faces(monkeypatch, "--data", data, "--mesh", mesh, "--output", data)
     assert not (data / "turned.json").exists()
 
