@@ -19,6 +19,8 @@ EXAMPLES = (
     "completion zsh > ~/.zfunc/_facealign         # a folder of $fpath",
 )
 """Command lines that its help shows."""
+SHELLS = ("bash", "zsh")
+"""Those, of shtab's, in which it was tried."""
 FOLDERS, FILES = {"DIR", "ROOT"}, {"FILE", "RUN", "PYTHON", "JSON", "PNG", "MD", "PATTERN"}
 """Values, by their names in the help, that are folders, and files."""
 
@@ -26,7 +28,7 @@ FOLDERS, FILES = {"DIR", "ROOT"}, {"FILE", "RUN", "PYTHON", "JSON", "PNG", "MD",
 def options() -> argparse.ArgumentParser:
     """The parser of its command line."""
     parser = program(__doc__, EXAMPLES)
-    parser.add_argument_group("output").add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="its name")
+    parser.add_argument_group("output").add_argument("shell", choices=SHELLS, help="its name")
     return parser
 
 

@@ -29,7 +29,7 @@ from facealign.networks.data_layers import MAX_ELASTIC, PHOTOMETRIC, elastic_def
 from facealign.networks.recipes import RECIPES, Recipe, changed, recipe_named
 from facealign.networks.registry import spec_of
 from facealign.training.lineage import RUN
-from facealign.training.log import LOG, plot_log
+from facealign.training.log import COLUMNS, LOG, plot_log, read_log
 from facealign.training.preparation import OnTheFly, PreparedRun, Settings, prepare
 from facealign.training.run import Saved, TrainingStep, Validation, train
 from facealign.training.snapshots import newest_weights, snapshots
@@ -53,7 +53,7 @@ STAGES = {
 
 def options() -> argparse.ArgumentParser:
     """The parser of its command line."""
-    parser = program(__doc__, EXAMPLES, json="the last row of the log, and the weights' file,")
+    parser = program(__doc__, EXAMPLES, json="the weights' file, and the last loss and errors,")
     source = parser.add_argument_group("input")
     which = source.add_mutually_exclusive_group(required=True)
     which.add_argument("--stage", choices=STAGES, help="of mobilenet_v2")
@@ -220,7 +220,7 @@ def train_as(settings: Settings, weights: Path | None) -> None:
         )
     if prepared.done == settings.iterations:
         result(f"{directory}: has {number_of(prepared.done, 'iteration')} already; --restart starts again")
-        write_figures(settings, prepared)
+        write_figures(settings)
         return
     if prepared.done:
         unused = f", not from {weights}" if weights else ""
@@ -243,20 +243,21 @@ def train_as(settings: Settings, weights: Path | None) -> None:
         plot_log(directory / PLOT, prepared.rows, recipe.name)
     iterations = number_of(settings.iterations, "iteration")
     result(f"{directory}: {iterations}; {directory / LOG}, {directory / PLOT}")
-    write_figures(settings, prepared)
+    write_figures(settings)
 
 
-def write_figures(settings: Settings, prepared: PreparedRun) -> None:
-    """Write what --json asks for."""
+def write_figures(settings: Settings) -> None:
+    """Write what --json asks for: of each column of the log the value that was measured last."""
     weights = newest_weights(settings.directory, settings.recipe.stage)
-    last = dataclasses.asdict(prepared.rows[-1]) if prepared.rows else {}
+    last: dict[str, float | None] = {}
+    for row in read_log(settings.directory / LOG):
+        last |= {name: value for name, value in dataclasses.asdict(row).items() if value is not None}
     write_json(
         {
             "run": str(settings.directory),
             "recipe": settings.recipe.name,
-            "iterations": settings.iterations,
             "weights": None if weights is None else str(weights),
-            "last": last,
+            **{name: last.get(name) for name in COLUMNS},
         }
     )
 

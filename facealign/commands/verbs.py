@@ -23,7 +23,7 @@ TASKS = {
         "export-onnx": "write the ONNX file of a caffemodel",
     },
     "this program": {
-        "completion": "let the TAB key complete verbs, options and files in bash, zsh...",
+        "completion": "let the TAB key complete verbs, options and files in bash or zsh",
     },
 }
 """Task -> verb -> what it does; its program is the module of that name in `commands`."""

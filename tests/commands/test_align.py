@@ -489,6 +489,28 @@ def test_evaluate_measures_the_validation_part_and_names_what_was_averaged(photo
     assert again["errors"]["300w/afw/261068_1.png"] != data["errors"]["300w/afw/261068_1.png"]
 
 
+def test_evaluate_says_when_weights_were_trained_on_the_held_out_faces(photo, tmp_path):
+    root = tmp_path / "300w"
+    face_tree(root, photo)
+    name = root / "lfpw" / "trainset" / "image_0001"
+    name.parent.mkdir(parents=True)
+    for suffix in (".png", ".pts"):
+        shutil.copy(root / f"ibug/image_0{suffix}", name.with_suffix(suffix))
+    methods = {}
+    for stage in ("stage1", "stage3"):
+        weights = ROOT / "models" / f"mobilenet_v2_{stage}.onnx"
+        arguments = ("--data", root, "--weights", weights, "--boxes", "landmarks", "--held-out")
+        result = evaluate(*arguments, "--json", "-", "--quiet")
+        assert result.returncode == 0, result.stderr
+        methods[stage] = json.loads(result.stdout)["settings"]["method"], result.stderr
+    assert methods["stage1"] == ("mobilenet_v2 stage1", "")
+    warning = f"{weights.name}: trained on the held-out faces: says nothing of other faces"
+    assert methods["stage3"] == (
+        "mobilenet_v2 stage3 (trained on the held-out faces)",
+        f"warning: {warning}\n",
+    )
+
+
 def test_the_demo_photos_come_from_a_package(tmp_path):
     command = [sys.executable, "-m", "tools.fetch_demo_photos", "--output", str(tmp_path / "photos")]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

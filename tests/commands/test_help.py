@@ -3,11 +3,14 @@
 import importlib
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
 import facealign
 from facealign.console import VERBS
+
+ROOT = Path(__file__).parents[2]
 
 
 def module_of(verb):
@@ -65,8 +68,12 @@ def test_each_help_is_as_wide_as_the_terminal_and_names_no_default_twice(verb, c
 
 
 def test_figures_go_to_a_file_or_to_standard_output_by_one_option_of_that_name():
-    """evaluate's must be given; verbs that have no figure have none."""
+    """Described in the docs; evaluate's must be given; verbs that have no figure have none."""
+    described = re.findall(
+        r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "command_line.md").read_text(), re.MULTILINE
+    )
     without = {"serve", "make-prototxt", "export-onnx", "completion"}
+    assert set(described) == set(VERBS) - without
     for verb in VERBS:
         by_name = {name: one for one in module_of(verb).options()._actions for name in one.option_strings}
         assert ("--json" in by_name) == (verb not in without)

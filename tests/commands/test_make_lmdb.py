@@ -788,5 +788,5 @@ def test_copies_of_test_and_validation_photos_are_left_out_named_and_counted(tmp
     for copy, original in (("somebody", "IBUG/image_003_1"), ("somebody_else", "AFW/261068_1")):
         assert re.search(rf"left out: \S*mine/{copy}\.jpg: a copy of \S*{original}\.jpg\n", done.stderr)
     assert "2 faces of 300-W's test sets left out" in done.stdout
-    assert "val: not the whole validation part of 300-W, which has 300 faces\n" in done.stdout
+    assert "val: not the whole validation part of 300-W, which has 300 faces\n" in done.stderr
     assert "1 copy of test or validation photos, by their names" in done.stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from facealign.commands.messages import Lines
+from facealign.commands.messages import Lines, choose_manner
 
 ROOT = Path(__file__).parents[2]
 BODY = """
@@ -59,7 +59,8 @@ def test_json_to_a_file_changes_nothing_else(tmp_path):
 
 
 def test_lines_of_progress_give_number_rate_and_time_left(capsys):
-    """Half of four done before, the clock stops at no line before its time."""
+    """Of four, two were done before; no line comes before its time."""
+    choose_manner(quiet=False, json_file=None)  # which other tests in this process may have set
     lines = Lines(iter("ab"), 4, "image", "align", done=2, every=0.0)
     with lines as shown:
         assert list(shown) == ["a", "b"]

@@ -107,9 +107,9 @@ def test_a_run_leaves_weights_a_log_and_its_plot(finished):
     assert result.numbers == {
         "run": str(directory),
         "recipe": "mobilenet_v2/stage1",
-        "iterations": 3,
         "weights": str(directory / "stage1_iter_3.caffemodel"),
-        "last": dataclasses.asdict(rows[-1]),
+        **dataclasses.asdict(rows[2]),
+        **{name: getattr(rows[1], name) for name in ("loss", "rate")},
     }
     assert not (directory / "unfinished").exists()
 
@@ -270,7 +270,7 @@ def test_another_seed_needs_restart_which_begins_anew(finished, data, tmp_path):
     directory = tmp_path / "run"
     shutil.copytree(finished[0], directory)
     arguments = ("--stage", 1, "--data", data, "--run", directory, "--iterations", 1, "--seed", 5)
-    assert "holds a run with seed 0, not 1; use --restart" in failure(tool(*arguments))
+    assert "holds a run with seed 3, not 5; use --restart" in failure(tool(*arguments))
     assert len(snapshots(directory, "stage1")) == 2
     result = tool(*arguments, "--restart")
     assert result.returncode == 0, result.stderr

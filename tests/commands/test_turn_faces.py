@@ -58,7 +58,7 @@ def turn_faces(monkeypatch, *options):
 
 
 def test_a_folder_of_something_else_is_refused(data, mesh, tmp_path, monkeypatch):
-    with pytest.raises(FaceAlignError, match=r"holds lfw and no turned\.json: a folder of something else"):
+    with pytest.raises(FaceAlignError, match=r"holds 300w and no turned\.json: a folder of something else"):
         turn_faces(monkeypatch, "--data", data, "--mesh", mesh, "--output", data)
     assert not (data / "turned.json").exists()
 
@@ -101,7 +101,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same(data, mesh, tmp_path, mon
     capsys.readouterr()
     turn_faces(monkeypatch, *options)
     said = capsys.readouterr()
-    assert "has 1 turned faces already" in said.err
+    assert "has 1 turned face already" in said.err
     assert "2 turned faces of 3" in said.out
     assert {path.name: path.read_bytes() for path in (output / "lfw_turned").iterdir()} == made
 
