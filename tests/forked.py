@@ -14,10 +14,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = ("align", "annotate", "detect_faces", "evaluate", "export_onnx", "train")
+MODULES = ("align", "annotate", "detect_faces", "evaluate", "export_onnx", "make_lmdb", "train")
 """Of `facealign.commands`, imported before."""
 LIBRARIES = ("caffe", "lmdb", "matplotlib.pyplot", "onnx")
 SECONDS = 300
@@ -125,6 +126,7 @@ def _end_at_once(main):
     try:
         main()
     except SystemExit as end:
+        threading._shutdown()  # as the interpreter does, in this order
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

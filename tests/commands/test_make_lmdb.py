@@ -37,6 +37,7 @@ from facealign.lmdb.context_crop_writer import read_faces
 from facealign.lmdb.meta import read_meta
 from facealign.lmdb.pairs import pairs_bytes, read_part
 from tests.dotted_photos import ground_of, write_photo
+from tests.forked import facealign
 from tests.upright_face import upright_face
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +63,9 @@ COMMON = ("--boxes", "landmarks", "--validation", "0.3", "--seed", "5", "--noise
 
 
 def tool(*arguments, **options):
-    """Run the program to its end."""
+    """Run the program to its end; options: of subprocess.run."""
+    if not options:
+        return facealign("make-lmdb", *ANY_FACE, *arguments)
     return subprocess.run(
         [sys.executable, "-m", "facealign", "make-lmdb", *ANY_FACE, *map(str, arguments)],
         **{"cwd": ROOT, "capture_output": True, "text": True, "check": False, **options},
@@ -788,5 +791,5 @@ def test_copies_of_test_and_validation_photos_are_left_out_named_and_counted(tmp
     for copy, original in (("somebody", "IBUG/image_003_1"), ("somebody_else", "AFW/261068_1")):
         assert re.search(rf"left out: \S*mine/{copy}\.jpg: a copy of \S*{original}\.jpg\n", done.stderr)
     assert "2 faces of 300-W's test sets left out" in done.stdout
-    assert "val: not the whole validation part of 300-W, which has 300 faces\n" in done.stdout
+    assert "val: not the whole validation part of 300-W, which has 300 faces\n" in done.stderr
     assert "1 copy of test or validation photos, by their names" in done.stdout
