@@ -479,6 +479,13 @@ TABLE = [
         file_limit=20_000,
     ),
     Row("an output below a file", file_instead("new", b"x"), "new", ("train", "evaluate", "export")),
+    Row(
+        "pictures below a file",
+        file_instead("below", b"x"),
+        "below/out: .* is not a folder",
+        ("demo",),
+        "--output below/out",
+    ),
     Row("an output that is a file", file_instead("drawn", b"x"), "drawn", ("demo",)),
     Row("a run where none may write", nothing, "/proc/new: ", ("train",), "--run /proc/new"),
     Row(
