@@ -127,7 +127,7 @@ prototxt: $(STAMPS)/demo ## write prototxt/ from the recipes
 # A process of pytest for each core; with ARGS="-n 0" one only, for a debugger or a test's own output.
 ON_ALL_CORES = --numprocesses auto --maxprocesses 8 --dist worksteal
 .PHONY: test
-test: lint caffe mesh ## build Caffe, then lint, types and every test, with the coverage of facealign/ by these processes [ARGS="-n 0": one by one]
+test: lint caffe mesh ## build Caffe, then lint, types and every test, on all cores, with facealign/'s coverage [ARGS="-n 0": on one]
 	$(BIN)/python -m pytest -q $(ON_ALL_CORES) --cov=facealign --cov-report=term:skip-covered $(ARGS)
 
 .PHONY: test-slow

@@ -26,6 +26,7 @@ from facealign.geometry.roll import turn_about
 from facealign.inference.looks import LEANS
 from facealign.io.reading import parse_json
 from facealign.io.schema import list_of, map_of, maybe, number, record, text
+from facealign.io.unfinished import temporary_place
 
 SIZE = 256
 """Side of the crop that the mesh's own detector is given, pixels."""
@@ -51,8 +52,9 @@ class FaceMesh:
         """
         self.python = python
         self._map = mesh_map
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        command = [str(python), "-I", face_mesh_worker.__file__]
+        self._errors: IO[bytes] = tempfile.TemporaryFile(dir=temporary_place())  # noqa: SIM115
+        program = python.absolute() if python.is_file() else python  # a name alone is looked for in PATH
+        command = [str(program), "-I", face_mesh_worker.__file__]
         try:
             # A session of its own, as Ctrl-C is the business of this process, whose end ends it.
             self._process = subprocess.Popen(

@@ -22,6 +22,7 @@ from facealign.geometry.boxes import box_from_landmarks
 from facealign.io.atomic import replacing, write_together
 from facealign.io.images import read_image
 from facealign.io.reading import read_json
+from facealign.io.unfinished import settle
 
 DESCRIPTION = "turned.json"
 """Name of the folder's description."""
@@ -82,6 +83,22 @@ def _turned(predictor: MeshPredictor, turn: Turn) -> TurnedFace | str | FaceAlig
         return "no mesh"
     rng = np.random.default_rng([turn.seed, turn.number, zlib.crc32(sample.relative.encode())])
     return turned_face(image, sample.points, mesh, predictor, turn.settings, rng)
+
+
+def still_to_do(folder: Path, turns: Sequence[Turn]) -> list[Turn]:
+    """The turns of which a folder has not both image and annotation, in order.
+
+    A pair that was interrupted on its way to its place is put there first; raises FaceAlignError when it
+    cannot be.
+    """
+    images = [folder / turn.name for turn in turns]
+    for place in sorted({image.parent for image in images}):
+        settle(place)
+    return [
+        turn
+        for turn, image in zip(turns, images, strict=True)
+        if not (image.exists() and image.with_suffix(".pts").exists())
+    ]
 
 
 def write_turned(folder: Path, turn: Turn, face: TurnedFace) -> None:

@@ -19,6 +19,7 @@ from facealign.commands.messages import resumable
 from facealign.errors import FaceAlignError
 from facealign.inference.face_aligner import TURNS
 from facealign.io.lock import exclusive
+from facealign.io.outputs import check_outputs
 from facealign.results.formats import FORMATS
 from facealign.video.one_euro import OneEuroSettings
 
@@ -175,6 +176,7 @@ def main() -> None:
     arguments = arguments_of()
     if arguments.boxes is not None and not arguments.boxes.is_dir():
         raise FaceAlignError(f"{arguments.boxes}: no such folder; --boxes takes a folder of NAME.txt")
+    check_outputs(folders=[arguments.output])
     lost = arguments.video is not None and arguments.video.isdecimal()
     goes_on = nullcontext() if lost else resumable(arguments.output)
     with goes_on, exclusive(arguments.output, "an alignment"):

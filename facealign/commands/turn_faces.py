@@ -17,6 +17,7 @@ from facealign.annotation.turned_folder import (
     Turn,
     check_description,
     described,
+    still_to_do,
     trainable,
     turned_faces,
     write_description,
@@ -122,7 +123,7 @@ def turn_all(arguments: argparse.Namespace) -> None:
         for sample in trainable(found.samples, arguments.workers)
         for number in range(1, arguments.copies + 1)
     ]
-    todo = [turn for turn in turns if not (arguments.output / turn.name).exists()]
+    todo = still_to_do(arguments.output, turns)
     counts = Counter(turned=len(turns) - len(todo))
     if counts["turned"]:
         note(f"{arguments.output}: has {number_of(counts['turned'], 'turned face')} already")

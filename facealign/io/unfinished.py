@@ -57,7 +57,7 @@ def unfinished(parent: Path, name: str) -> Iterator[Path]:
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A new folder for temporary files, in the system's place for these."""
-    place = _temporary_place()
+    place = temporary_place()
     folder = None
     try:
         with unfinished(place, "facealign") as folder:
@@ -69,7 +69,7 @@ def temporary_folder() -> Iterator[Path]:
         raise
 
 
-def _temporary_place() -> Path:
+def temporary_place() -> Path:
     """As tempfile.gettempdir, which tries each place by a file that a crash could leave."""
     places = [os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP")]
     for place in [*filter(None, places), "/tmp", "/var/tmp", "/usr/tmp"]:

@@ -70,6 +70,13 @@ def test_points_of_the_crop_come_back_to_the_image(tmp_path):
         np.testing.assert_allclose(turned[:3], [(200, 60), (40, 220), (120, 140)], atol=0.51)
 
 
+def test_an_interpreter_in_the_working_directory_is_found(tmp_path, monkeypatch):
+    write_stand_in(tmp_path / "python_of_mesh", None)
+    monkeypatch.chdir(tmp_path)
+    with FaceMesh(Path("python_of_mesh")) as mesh:
+        assert mesh.mesh(PHOTO, BOX) is None
+
+
 def test_no_interpreter_or_one_without_mediapipe_is_one_line(tmp_path):
     for python, said in (
         (tmp_path / "nowhere", "cannot be run"),

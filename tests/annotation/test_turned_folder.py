@@ -1,6 +1,8 @@
 """The folder of turned faces: what is written there can be scanned, trained on, and made again."""
 
 import json
+import os
+import signal
 
 import cv2
 import numpy as np
@@ -12,13 +14,14 @@ from facealign.annotation.turned_folder import (
     Turn,
     check_description,
     described,
+    still_to_do,
     trainable,
     turned_faces,
     write_description,
     write_turned,
 )
 from facealign.annotation.turned_mesh import CORNERS, surface
-from facealign.datasets.pts import write_pts
+from facealign.datasets.pts import read_pts, write_pts
 from facealign.datasets.scan import scan
 from facealign.errors import FaceAlignError
 from tests.made_up_mesh import made_up_mesh
@@ -65,6 +68,33 @@ def test_what_is_written_is_read_again(tmp_path, noise):
     assert not again.is_300w
     np.testing.assert_allclose(again.points, face.points, atol=1e-6)
     np.testing.assert_array_equal(cv2.imread(str(again.path)), face.image)
+
+
+def test_a_pair_of_files_that_a_kill_parted_is_put_together_by_the_next_start(tmp_path, noise):
+    put(tmp_path / "data" / "lfw" / "Ann_01.png", noise())
+    (sample,) = scan(tmp_path / "data").samples
+    turns = [Turn(sample, number, TurnSettings(), 0) for number in (1, 2, 3)]
+    folder = tmp_path / "turned"
+    child = os.fork()
+    if child == 0:
+        replace = os.replace
+
+        def until_the_annotation(source, target):
+            if str(target) == str(folder / "lfw_turned" / "Ann_01_turned1.pts"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace(source, target)
+
+        os.replace = until_the_annotation
+        write_turned(folder, turns[0], TurnedFace(noise(), upright_face((90, 100), 70), 0.0, 30.0))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    image, annotation = (folder / "lfw_turned" / f"Ann_01_turned1{suffix}" for suffix in (".png", ".pts"))
+    assert image.exists()
+    assert not annotation.exists()
+    (folder / turns[1].name).write_bytes(image.read_bytes())  # without its annotation
+    assert still_to_do(folder, turns) == turns[1:]
+    np.testing.assert_allclose(read_pts(annotation), upright_face((90, 100), 70), atol=1e-3)
+    assert not [path for path in image.parent.iterdir() if path.name.startswith(".")]
 
 
 def test_photos_that_are_never_trained_on_are_not_turned_nor_copies_of_them(tmp_path, noise):

@@ -17,6 +17,7 @@ from skimage.data import astronaut
 from facealign.errors import FaceAlignError
 from facealign.inference.face_aligner import FaceAligner
 from facealign.inference.model_zoo import default_weights
+from tests.commands.aligning import run_align  # noqa: F401, a fixture
 from tests.random_weights import write_model
 
 ROOT = Path(__file__).parents[2]
@@ -203,7 +204,7 @@ def test_one_broken_image_among_others_is_reported_counted_and_skipped(photos, w
 
 
 @pytest.mark.parametrize("engine", ["onnx", "caffe"])
-def test_a_folder_gives_what_its_images_give_alone(engine, photo, weights, tmp_path):
+def test_a_folder_gives_what_its_images_give_alone(engine, photo, weights, tmp_path, run_align):  # noqa: F811
     """In order, to the byte, and with the pictures as OpenCV writes them, however the steps overlap."""
     folder = tmp_path / "many"
     folder.mkdir()
@@ -218,8 +219,7 @@ def test_a_folder_gives_what_its_images_give_alone(engine, photo, weights, tmp_p
     assert [Path(image["file"]).name for image in images] == names
     assert all(image["faces"] for image in images)
     for name, image in list(zip(names, images, strict=True))[::5]:
-        alone = demo("--images", folder / name, *arguments, "--output", tmp_path / name)
-        assert alone.returncode == 0, alone.stderr
+        run_align("--images", folder / name, *arguments, "--output", tmp_path / name)
         assert json.loads((tmp_path / name / "landmarks.json").read_text())["images"] == [image]
         drawn = (tmp_path / "out" / name).read_bytes()
         assert drawn == (tmp_path / name / name).read_bytes()

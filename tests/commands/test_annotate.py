@@ -21,6 +21,7 @@ from facealign.datasets.scan import scan
 from facealign.inference.face_aligner import FaceAligner
 from facealign.io.images import read_image
 from tests.annotation.stand_in import write_stand_in
+from tests.forked import facealign
 from tests.upright_face import upright_face
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,7 @@ def command(*arguments):
 
 
 def run(*arguments):
-    return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, check=False)
+    return facealign("annotate", *arguments)
 
 
 def failure(*arguments, code=1):

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from facealign.lmdb.datum import encode_image, encode_landmarks
 from facealign.lmdb.meta import write_meta
 from facealign.lmdb.pairs import write_part
 from facealign.networks import vgg_shadow
+from tests.forked import Forked
 from tests.lmdb import broken_pages
 from tests.random_weights import fill, random_landmarks, write_model
 
@@ -99,24 +99,20 @@ def write_lmdb(place, size=(64, 64), targets=136, odd=None):
 
 def start(command, place, *more, file_limit=None):
     """Start one of COMMANDS in `place`; file_limit: bytes that a file may have, as on a full disk."""
-    verb, *arguments = COMMANDS[command].split()
-    limits = (file_limit, file_limit)
-    return subprocess.Popen(
-        [sys.executable, "-m", "facealign", verb, *arguments, *more],
-        cwd=place,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)) if file_limit else None,
-    )
+    return Forked([*COMMANDS[command].split(), *more], place, file_limit)
 
 
 def run(command, place, *more):
-    process = start(command, place, *more)
-    stdout, stderr = process.communicate()
-    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+    """Run one of COMMANDS in `place` as a user does, from the start of Python on."""
+    return subprocess.run(
+        [sys.executable, "-m", "facealign", *COMMANDS[command].split(), *more],
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -483,6 +479,13 @@ TABLE = [
         file_limit=20_000,
     ),
     Row("an output below a file", file_instead("new", b"x"), "new", ("train", "evaluate", "export")),
+    Row(
+        "pictures below a file",
+        file_instead("below", b"x"),
+        "below/out: .* is not a folder",
+        ("demo",),
+        "--output below/out",
+    ),
     Row("an output that is a file", file_instead("drawn", b"x"), "drawn", ("demo",)),
     Row("a run where none may write", nothing, "/proc/new: ", ("train",), "--run /proc/new"),
     Row(
@@ -512,7 +515,7 @@ def test_broken_input_is_one_line_that_names_it_and_leaves_nothing_behind(row, p
         for command in row.commands
     }
     for command, process in started.items():
-        _, stderr = process.communicate(timeout=300)
+        _, stderr = process.communicate()
         assert process.returncode == 1, f"{command}: {stderr}"
         (line,) = without_progress(stderr)
         assert re.match(rf"error: (\S*/)?{says}", line), f"{command}: {line}"

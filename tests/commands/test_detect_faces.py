@@ -18,6 +18,7 @@ from facealign.commands import detect_faces
 from facealign.datasets.detected_boxes import BoxesSoFar, described, read_boxes
 from facealign.datasets.pts import write_pts
 from facealign.detection.mtcnn import MtcnnSettings
+from tests.forked import facealign
 from tests.upright_face import upright_face
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ def command(*arguments):
 
 
 def detect(*arguments):
-    return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, check=False)
+    return facealign("detect-faces", *arguments)
 
 
 def put(folder, name, picture=PHOTO, points=FACE):

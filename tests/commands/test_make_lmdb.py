@@ -37,6 +37,7 @@ from facealign.lmdb.context_crop_writer import read_faces
 from facealign.lmdb.meta import read_meta
 from facealign.lmdb.pairs import pairs_bytes, read_part
 from tests.dotted_photos import ground_of, write_photo
+from tests.forked import facealign
 from tests.upright_face import upright_face
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +63,9 @@ COMMON = ("--boxes", "landmarks", "--validation", "0.3", "--seed", "5", "--noise
 
 
 def tool(*arguments, **options):
-    """Run the program to its end."""
+    """Run the program to its end; options: of subprocess.run."""
+    if not options:
+        return facealign("make-lmdb", *ANY_FACE, *arguments)
     return subprocess.run(
         [sys.executable, "-m", "facealign", "make-lmdb", *ANY_FACE, *map(str, arguments)],
         **{"cwd": ROOT, "capture_output": True, "text": True, "check": False, **options},

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,42 +11,26 @@ import pytest
 from facealign.annotation.turned_mesh import head_yaw, turn_mesh
 from facealign.commands.turn_faces import main
 from facealign.console import run
-from facealign.datasets.pts import write_pts
 from facealign.datasets.scan import scan
 from facealign.errors import FaceAlignError
 from tests.annotation.made_up_mesh_program import FRONTAL, LANDMARKS, NOSE, TURN
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.annotation.turnable import write_mesh_program, write_turnable
 
 
 @pytest.fixture
 def mesh(tmp_path):
     """A program that answers as the face mesh's process."""
-    program = tmp_path / "python"
-    program.write_text(
-        f"#!/bin/sh\ncd {ROOT}\nexec {sys.executable} -m tests.annotation.made_up_mesh_program\n"
-    )
-    program.chmod(0o755)
-    return program
-
-
-def put(path, red=True):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    seed = sum(path.stem.encode())
-    photo = np.random.default_rng(seed).integers(60, 200, (200, 200, 1), dtype=np.uint8).repeat(3, axis=2)
-    photo = cv2.GaussianBlur(photo, (0, 0), 3)
-    if red:
-        cv2.circle(photo, FRONTAL[NOSE, :2].round().astype(int).tolist(), 4, (0, 0, 255), -1)
-    cv2.imwrite(str(path), photo)
-    write_pts(path.with_suffix(".pts"), LANDMARKS)
+    return write_mesh_program(tmp_path / "python")
 
 
 @pytest.fixture
 def data(tmp_path):
-    put(tmp_path / "data" / "lfw" / "Ann_01.png")
-    put(tmp_path / "data" / "lfw" / "Bob_01.png")
-    put(tmp_path / "data" / "lfw" / "Cem_01.png", red=False)
-    put(tmp_path / "data" / "300w" / "helen" / "trainset" / "1691766_1.png")  # of the validation part
+    write_turnable(tmp_path / "data" / "lfw" / "Ann_01.png")
+    write_turnable(tmp_path / "data" / "lfw" / "Bob_01.png")
+    write_turnable(tmp_path / "data" / "lfw" / "Cem_01.png", red=False)
+    write_turnable(
+        tmp_path / "data" / "300w" / "helen" / "trainset" / "1691766_1.png"
+    )  # of the validation part
     return tmp_path / "data"
 
 
@@ -137,7 +120,7 @@ def test_a_folder_of_other_settings_is_left_alone(data, mesh, tmp_path, monkeypa
 
 
 def test_where_no_face_can_be_turned_it_is_said(mesh, tmp_path, monkeypatch, capsys):
-    put(tmp_path / "data" / "lfw" / "Cem_01.png", red=False)
+    write_turnable(tmp_path / "data" / "lfw" / "Cem_01.png", red=False)
     monkeypatch.setattr(
         sys,
         "argv",

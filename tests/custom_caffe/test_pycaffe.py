@@ -645,3 +645,9 @@ def test_a_drawing_of_any_name(name: str) -> None:
     nodes, edges = drawn(message)
     assert sorted(nodes) == sorted([name, f"{name} (ReLU)", "out"])
     assert len(edges) == 2
+
+
+def test_libraries_for_images_are_imported_when_they_are_needed(run_python: Callable[..., Any]) -> None:
+    """They take longer than all else of a program's start."""
+    code = "import sys, caffe; print([name for name in ('scipy', 'skimage') if name in sys.modules])"
+    assert run_python(code).stdout == "[]\n"

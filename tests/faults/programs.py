@@ -10,6 +10,7 @@ import numpy as np
 from skimage.data import astronaut
 
 from facealign.datasets.pts import write_pts
+from tests.annotation.turnable import write_mesh_program, write_turnable
 from tests.faults.invariant import ROOT, facealign
 from tests.random_weights import write_model
 from tests.upright_face import upright_face
@@ -19,6 +20,8 @@ MADE = "made"
 PROGRAMS = {
     "detect-faces": "detect-faces --data faces --output made/boxes.json --workers 1",
     "annotate": "annotate --photos photos --output made/annotated --no-mesh --workers 1",
+    "turn-faces": "turn-faces --data turnable --mesh ./mesh --output made/turned --copies 2 --yaw 20 20 "
+    "--turn 10 30 --workers 1",
     "make-lmdb": "make-lmdb --data faces --boxes landmarks --output made/lmdb --copies 2 --validation 0.4 "
     "--workers 1 --keep-copies",
     "make-lmdb --on-the-fly": "make-lmdb --data faces --boxes landmarks --output made/lmdb --on-the-fly "
@@ -39,6 +42,7 @@ PROGRAMS = {
 }
 OTHERWISE = {
     "detect-faces": "--min-face 60",
+    "turn-faces": "--copies 1",
     "make-lmdb": "--seed 1",
     "make-lmdb --on-the-fly": "--seed 1",
     "train": "--seed 1",
@@ -70,9 +74,17 @@ def make_photos(place: Path) -> None:
     write_video(place / "clip.mp4", frames(slowly_to_the_right, 30))
 
 
+def make_turnable(place: Path) -> None:
+    """Make photos of faces that can be turned, and a program that stands for the face mesh."""
+    for name in "abc":
+        write_turnable(place / "turnable" / f"{name}.png")
+    write_mesh_program(place / "mesh")
+
+
 def make_inputs(place: Path) -> None:
     """Make all that the programs read in the folder `place`."""
     make_photos(place)
+    make_turnable(place)
     for command in (
         PROGRAMS["make-lmdb"].replace("made/lmdb", "lmdb").replace("--copies 2", "--copies 8"),
         "train --stage 1 --data lmdb --run run --iterations 1 --validate-every 1",

@@ -64,7 +64,7 @@ from facealign.results.growing_results import GrowingResults, frame_key
 from facealign.training.lineage import origin, read_run, runs_before
 from facealign.training.log import LogRow, read_log, write_log
 from facealign.training.snapshots import Snapshot, fault_of
-from tests.faults import mutations
+from tests.faults import mutations, predicted_points
 from tests.random_weights import fill
 from tests.upright_face import upright_face
 
@@ -482,6 +482,22 @@ READERS = {
         net_beside,
     ),
     "annotation": Reader("a.pts", text(pts), _pts, photo_beside),
+    "teacher's landmarks": Reader("a.pts", text(pts), predicted_points.read_teacher_s_points),
+    "predicted landmarks": Reader(
+        "annotations.json",
+        lambda: mutations.json_or_bytes(_in_temporary(predicted_points.description)),
+        predicted_points.read_teacher_s_description,
+    ),
+    "predicted landmarks so far": Reader(
+        "annotations.json.found",
+        text(predicted_points.growing_description),
+        predicted_points.read_growing_description,
+    ),
+    "turned faces": Reader(
+        "turned.json",
+        lambda: mutations.json_or_bytes(_in_temporary(predicted_points.turned_description)),
+        predicted_points.read_turned_description,
+    ),
     "progress": Reader(
         "progress.json", lambda: mutations.json_or_bytes({"one": "ab", "two": "cd"}), _progress
     ),
