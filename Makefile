@@ -36,9 +36,9 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up ---------------------------------------------------------------------------------------------------
-FOR = demo dev caffe npm
+FOR = demo dev caffe
 .PHONY: deps
-deps: ## install the Debian packages that the other targets need, as root or through sudo [FOR="demo dev caffe npm wheel"]
+deps: ## install the Debian packages that the other targets need, as root or through sudo [FOR="demo dev caffe wheel"]
 	@tools/debian_packages.sh --install $(FOR)
 
 $(STAMPS)/%: pyproject.toml constraints.txt tools/setup_venv.sh
@@ -75,7 +75,7 @@ demo: $(STAMPS)/demo ## align the face in a sample photo with the released weigh
 	$(BIN)/python demo.py --images build/demo/photos --output "$(OUT)/demo" $(ARGS)
 
 .PHONY: tour
-tour: check-npm caffe $(STAMPS)/train $(STAMPS)/report ## the whole way with a few photos that packages bring: train, evaluate, report; docs/tutorial.md
+tour: caffe $(STAMPS)/tour ## the whole way with a few photos that packages bring: train, evaluate, report; docs/tutorial.md
 	$(BIN)/python -m tools.tour --output "$(OUT)/tour" $(ARGS)
 
 .PHONY: serve
@@ -178,9 +178,7 @@ clean: ## remove everything built, but not data/ and runs/
 	rm -rf $(VENV) .venv-opencv4 .venv-mesh build dist "$(OUT)"
 
 # Before anything is built.
-.PHONY: check-data check-stage check-npm
-check-npm:
-	@tools/debian_packages.sh npm
+.PHONY: check-data check-stage
 check-data:
 	@test -d "$(DATA)" || { echo "make $(MAKECMDGOALS): $(DATA): no such folder: put 300w/ (or any photos with .pts \
 beside them) into it, or give DATA=ROOT; docs/data.md says where to get them" >&2; exit 2; }

