@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from facealign.caffe_files.caffemodel import read_weights
+from tools.tour.steps import steps
+
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.slow
 
@@ -32,8 +35,20 @@ def test_the_whole_tour(tmp_path):
     assert sorted(mine["errors"]) == sorted(released["errors"])
     assert not set(mine["errors"]) & set(json.loads((out / "known.json").read_text())["errors"])
     found = json.loads((out / "aligned" / "landmarks.json").read_text(encoding="utf-8"))
-    assert sum(len(image["faces"]) for image in found["images"].values()) == len(mine["errors"]) == 7
+    assert sum(len(image["faces"]) for image in found["images"]) == len(mine["errors"]) == 7
     weights = (out / "run" / "stage3_iter_20.caffemodel").read_bytes()
+
+    # Nothing of the interruption is in the weights.
+    (number,) = [number for number, step in enumerate(steps(out, iterations=20)) if step.stop_at]
+    program, *words = steps(out, str(Path(sys.executable).parent), 20)[number].commands[0]
+    words[words.index("--run") + 1] = str(tmp_path / "undisturbed")
+    assert subprocess.run([program, *words], cwd=ROOT, capture_output=True, check=False).returncode == 0
+    undisturbed = read_weights(tmp_path / "undisturbed" / "stage3_iter_20.caffemodel")
+    resumed = read_weights(out / "run" / "stage3_iter_20.caffemodel")
+    assert list(resumed) == list(undisturbed)
+    for name, blobs in resumed.items():
+        for one, other in zip(blobs, undisturbed[name], strict=True):
+            assert (one == other).all(), name
 
     again = tour(out)
     assert again.returncode == 0, again.stderr
