@@ -77,6 +77,8 @@ def follow(command: Sequence[str], stop_at: Path | None) -> None:
         print(f"(not again: it was stopped before, and left {stop_at})", flush=True)
     elif run_command(command, stop_at.exists):
         print("(Ctrl-C was pressed by the tour)", flush=True)
+    else:
+        print("(it ended before Ctrl-C was pressed)", flush=True)
 
 
 def say(text: str) -> None:

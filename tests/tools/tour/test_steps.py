@@ -22,7 +22,15 @@ import pathlib, signal, sys, time
 place = pathlib.Path(sys.argv[1])
 signal.signal(signal.SIGINT, lambda *_: (place.with_name("stopped").touch(), sys.exit(int(sys.argv[2]))))
 place.touch()
-time.sleep(60)
+time.sleep(20)
+"""
+ENDS = """
+import pathlib, sys, time
+try:
+    pathlib.Path(sys.argv[1]).touch()
+    time.sleep(20)
+except KeyboardInterrupt:
+    sys.exit(130)
 """
 
 
@@ -69,6 +77,21 @@ def test_ctrl_c_is_pressed_when_the_file_is_there_and_only_once(tmp_path, capfd)
     follow(command, place)
     assert not (tmp_path / "stopped").exists()
     assert "not again" in capfd.readouterr().out
+
+
+def test_ctrl_c_is_obeyed_also_when_the_tour_runs_in_the_background(tmp_path):
+    place = tmp_path / "there"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell sets it for what stands before `&`
+    try:
+        stopped = run_command([sys.executable, "-c", ENDS, str(place)], place.exists)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stopped
+
+
+def test_a_command_that_ends_by_itself_was_not_stopped(tmp_path):
+    assert not run_command([sys.executable, "-c", "pass"], lambda: False)
 
 
 def test_a_command_that_fails_ends_the_tour(tmp_path):
