@@ -74,6 +74,10 @@ demo: $(STAMPS)/demo ## align the face in a sample photo with the released weigh
 	$(BIN)/python tools/fetch_demo_photos.py --output build/demo/photos
 	$(BIN)/python demo.py --images build/demo/photos --output "$(OUT)/demo" $(ARGS)
 
+.PHONY: tour
+tour: caffe $(STAMPS)/tour ## the whole way with a few photos that packages bring: train, evaluate, report; docs/tutorial.md
+	$(BIN)/python -m tools.tour --output "$(OUT)/tour" $(ARGS)
+
 .PHONY: serve
 serve: $(STAMPS)/serve ## a page to try it in a browser, and an HTTP API, until Ctrl-C; docs/serve.md [ARGS="--port 8000"]
 	$(BIN)/facealign serve $(ARGS)

@@ -33,6 +33,11 @@ def test_a_path_with_a_space_or_a_semicolon_is_one_argument(target):
     assert "other" not in recipe(target, DATA="other")
 
 
+def test_the_tour_goes_into_the_folder_of_outputs():
+    assert '-m tools.tour --output "out/tour"' in recipe("tour")
+    assert '-m tools.tour --output "a b/tour" --list' in recipe("tour", "OUT=a b", "ARGS=--list")
+
+
 def test_weights_are_quoted_and_absent_when_there_are_none():
     assert '--weights "my weights.onnx"' in recipe("evaluate", "WEIGHTS=my weights.onnx")
     assert "--weights" not in recipe("evaluate")

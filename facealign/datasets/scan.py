@@ -10,6 +10,7 @@ import numpy as np
 from facealign.arrays import FloatArray
 from facealign.datasets.folders_300w import official, tree_of
 from facealign.datasets.pts import read_pts
+from facealign.datasets.same_photo import one_group_a_photo
 from facealign.datasets.sample import NAME_300W, Sample, group_of
 from facealign.errors import FaceAlignError
 from facealign.geometry.landmarks import N_LANDMARKS
@@ -107,7 +108,7 @@ def faces_in(*roots: Path, strict: bool = False) -> Scan:
         reason = f" ({skipped[0][1]})" if skipped else ""
         where = ", ".join(map(str, roots))
         raise FaceAlignError(f"{where}: no image with 68 points in a .pts file beside it{reason}")
-    return Scan([found[name] for name in sorted(found)], skipped, profiles)
+    return Scan(one_group_a_photo([found[name] for name in sorted(found)]), skipped, profiles)
 
 
 def _folders(root: Path) -> Iterator[tuple[Path, str, PurePosixPath]]:

@@ -193,8 +193,8 @@ def results(
 
     validation: paths of the validation faces; validation_faces: number of all there are, if it is known.
     Returns "subsets": figures of those present; "breakdown": of the validation subset, or else of all faces;
-    "absent": 300-W subsets without any image; "incomplete": subset -> images here and in the release (or
-    in the whole validation or held-out part);
+    "absent": 300-W subsets without any image, where there are others; "incomplete": subset -> images here
+    and in the release (or in the whole validation or held-out part);
     "errors": every face's errors in % (null: missed); "faces": its annotated landmarks, predicted ones and
     box, in pixels (null: missed); and the settings.
     """
@@ -203,6 +203,7 @@ def results(
     whole = {**official, HELD_OUT: HELD_OUT_FACES}
     if validation_faces is not None:
         whole[VALIDATION] = validation_faces
+    is_of_300w = any(name in groups for name in (VALIDATION, HELD_OUT, *official))
     parts_of = [sample for sample in samples if sample.relative in validation or not groups.get(VALIDATION)]
     return {
         "settings": dict(settings),
@@ -218,7 +219,9 @@ def results(
         "absent": [
             name
             for name in official
-            if name not in groups and (name in POOLED or not (validation or HELD_OUT in groups))
+            if is_of_300w
+            and name not in groups
+            and (name in POOLED or not (validation or HELD_OUT in groups))
         ],
         "incomplete": {
             name: {"images": len(groups[name]), "in_release": count}

@@ -9,11 +9,10 @@ from facealign.evaluation.figures import VALIDATION
 from facealign.evaluation.metrics import NORMALISERS
 from facealign.evaluation.report_tables import (
     INTERVAL,
-    PARTS,
     breakdown_table,
     comparison,
     faces_text,
-    methods_on,
+    side_by_side,
     subset_table,
     with_interval,
 )
@@ -54,13 +53,12 @@ def markdown(evaluations: Sequence[Mapping[str, Any]]) -> str:
     if not evaluations:
         raise FaceAlignError("no evaluation to report; facealign evaluate makes one")
     parts = []
-    for part, what in PARTS.items():
-        if any(part in evaluation["subsets"] for evaluation in evaluations):
-            parts += [
-                f"{what}. NME in % with its 95 % confidence interval ({INTERVAL}); failures by the "
-                "inter-ocular distance:\n",
-                table(*methods_on(part, evaluations)),
-            ]
+    for what, content in side_by_side(evaluations):
+        parts += [
+            f"{what}. NME in % with its 95 % confidence interval ({INTERVAL}); failures by the "
+            "inter-ocular distance:\n",
+            table(*content),
+        ]
     if not parts or any(set(POOLED) & set(evaluation["subsets"]) for evaluation in evaluations):
         parts += [
             "300-W, NME in % of the inter-pupil distance (the reported rows do not state theirs):\n",

@@ -11,7 +11,7 @@ import numpy as np
 
 from facealign.datasets.sample import POOLED
 from facealign.evaluation import metrics
-from facealign.evaluation.figures import HELD_OUT, PITCHES, VALIDATION, YAWS
+from facealign.evaluation.figures import HELD_OUT, PITCHES, RELEASE, VALIDATION, YAWS
 from facealign.evaluation.metrics import NORMALISERS
 
 INTERVAL = "bootstrap, resampling faces"
@@ -104,8 +104,29 @@ PARTS = {
 """What the parts of 300-W's training photos are, that are no test set."""
 
 
+def shows_300w(evaluations: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether one of the evaluations is, in part, of 300-W: its folders, its validation or held-out part."""
+    names = {*PARTS, *POOLED, *RELEASE}
+    return any(names & set(evaluation["subsets"]) for evaluation in evaluations)
+
+
+def side_by_side(evaluations: Sequence[Mapping[str, Any]]) -> list[tuple[str, Table]]:
+    """Methods side by side on the validation part and the held-out part or, where nothing is of 300-W, on
+    each folder: what it is, and its table.
+    """
+    shown = PARTS
+    if not shows_300w(evaluations):
+        names = sorted({name for evaluation in evaluations for name in evaluation["subsets"]})
+        shown = {name: f"Faces in {name}/" for name in names}
+    return [
+        (what, methods_on(part, evaluations))
+        for part, what in shown.items()
+        if any(part in evaluation["subsets"] for evaluation in evaluations)
+    ]
+
+
 def methods_on(part: str, evaluations: Sequence[Mapping[str, Any]]) -> Table:
-    """Methods on the validation or held-out part; evaluations without that part are left out.
+    """Methods on the validation part or another subset; evaluations without it are left out.
 
     Where all were measured on the same faces, the last column is the mean difference to the first method, per
     face, with its confidence interval.

@@ -14,11 +14,11 @@ from facealign.datasets.sample import POOLED
 from facealign.errors import FaceAlignError
 from facealign.evaluation.figures import HELD_OUT, VALIDATION
 from facealign.evaluation.report_tables import (
-    PARTS,
     comparison,
     faces_text,
     figure_text,
-    methods_on,
+    shows_300w,
+    side_by_side,
     subset_table,
 )
 from facealign.report.charts import ced_charts, ced_table, training_charts, training_table
@@ -55,12 +55,8 @@ def page(
         evaluations=evaluations,
         headlines=[_headline(evaluation) for evaluation in evaluations],
         notes=_notes(evaluations),
-        parts_of_300w=[
-            (what, methods_on(part, evaluations))
-            for part, what in PARTS.items()
-            if any(part in evaluation["subsets"] for evaluation in evaluations)
-        ],
-        reported=comparison(evaluations),
+        side_by_side=side_by_side(evaluations),
+        reported=comparison(evaluations) if shows_300w(evaluations) else None,
         inter_ocular=comparison(evaluations, "inter_ocular"),
         subsets=[subset_table(evaluation) for evaluation in evaluations],
         skipped=[[_in_words(one) for one in evaluation.get("skipped", [])] for evaluation in evaluations],

@@ -55,6 +55,19 @@ def test_the_held_out_part_has_a_table_of_its_own():
     assert "(reported)" not in text
 
 
+def test_of_other_folders_than_300w_s_the_methods_stand_side_by_side_without_reported_rows():
+    both = evaluation(subsets=("mine",)), evaluation("other", ((6.0, 5.0),) * 3, subsets=("mine",))
+    text = markdown(both)
+    assert "(reported)" not in text
+    assert "Challenge" not in text
+    rows = cells(text[text.index("| Method") :])
+    assert [row[:5] for row in rows[2:4]] == [
+        ["ours", "64x64", "3", "1", "7.00 [5.00, 9.00]"],
+        ["other", "64x64", "3", "0", "6.00 [6.00, 6.00]"],
+    ]
+    assert rows[3][7] == "-1.00 [-3.00, +1.00]"
+
+
 def test_the_reported_rows_stand_above_ours():
     rows = cells(comparison([evaluation()]))
     assert rows[0] == ["Method", "Input", "Common", "Challenge", "Full", "Training data"]

@@ -398,3 +398,11 @@ def test_a_file_that_is_no_evaluation_is_named(tmp_path, text):
         read_results(path)
     with pytest.raises(FaceAlignError, match="evaluate"):
         read_results(Path(tmp_path / "missing.json"))
+
+
+def test_of_a_folder_that_is_not_of_300w_nothing_of_300w_is_called_absent(tmp_path):
+    for index in range(2):
+        write_face(tmp_path / "mine", f"photo{index}", make_face(np.random.default_rng(index)))
+    data = evaluate(tmp_path, Oracle())
+    assert list(data["subsets"]) == ["mine"]
+    assert data["absent"] == []

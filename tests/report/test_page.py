@@ -76,6 +76,25 @@ def test_reported_rows_and_ours_are_in_one_table(both):
     assert rows[rows.index((' class="reported"', reported[-1])) + 1 :][:2] == [("", "one"), ("", "other")]
 
 
+def test_an_evaluation_of_another_folder_has_no_reported_rows_beside_it(both):
+    text = made([elsewhere(evaluation) for evaluation in both])
+    assert "(reported)" not in text
+    assert "300-W" not in text
+    assert "Faces in mine/" in text
+
+
+def elsewhere(evaluation):
+    """The same figures, as if measured on a folder `mine`."""
+    name = next(iter(evaluation["subsets"]))
+    return {
+        **evaluation,
+        "subsets": {"mine": evaluation["subsets"][name]},
+        "members": {"mine": evaluation["members"][name]},
+        "absent": [],
+        "incomplete": {},
+    }
+
+
 def test_names_are_text_whatever_is_in_them(both):
     evil = "</script><img src=x onerror=alert(1)> & \"'"
     other = copy.deepcopy(both[0])

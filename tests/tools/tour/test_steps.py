@@ -1,0 +1,120 @@
+"""The steps of the tour: their commands are right usage, and the tutorial's; one of them is stopped."""
+
+import importlib
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from facealign.errors import FaceAlignError
+from tools.tour.__main__ import follow
+from tools.tour.steps import steps
+from tools.tour.walk import run_command
+
+ROOT = Path(__file__).parents[3]
+WAITS = """
+import pathlib, signal, sys, time
+place = pathlib.Path(sys.argv[1])
+signal.signal(signal.SIGINT, lambda *_: (place.with_name("stopped").touch(), sys.exit(int(sys.argv[2]))))
+place.touch()
+time.sleep(20)
+"""
+ENDS = """
+import pathlib, sys, time
+try:
+    pathlib.Path(sys.argv[1]).touch()
+    time.sleep(20)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def commands(out="out/tour"):
+    return [command for step in steps(Path(out)) for command in step.commands]
+
+
+def test_the_commands_are_right_usage():
+    verbs = []
+    for program, *words in commands():
+        if program == ".venv/bin/facealign":
+            verbs.append(words[0])
+            module = importlib.import_module(f"facealign.commands.{words[0].replace('-', '_')}")
+            module.arguments_of(words[1:])  # exits with 2 at a wrong usage
+    assert set(verbs) == {"annotate", "align", "detect-faces", "make-lmdb", "train", "evaluate", "report"}
+
+
+def test_the_tutorial_has_the_same_commands():
+    lines = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8").replace("\\\n", "").splitlines()
+    typed = [tuple(shlex.split(line)) for line in lines if line.startswith("    .venv/bin/")]
+    assert typed == commands()
+
+
+def test_the_training_that_is_stopped_is_the_one_that_is_resumed():
+    whole = steps(Path("a b"), iterations=100)
+    (number,) = [number for number, step in enumerate(whole) if step.stop_at]
+    assert whole[number].stop_at == Path("a b/run/stage3_iter_50.solverstate")
+    assert whole[number].commands == whole[number + 1].commands
+    assert "a b/run" in whole[number].commands[0]
+
+
+def test_nothing_is_left_to_be_filled_in():
+    for step in steps(Path("there")):
+        text = " ".join([step.what, step.look, *map(shlex.join, step.commands)])
+        assert not any(word in text for word in ("OUT", "ITERATIONS", "HALF", "EIGHTH"))
+
+
+def test_ctrl_c_is_pressed_when_the_file_is_there_and_only_once(tmp_path, capfd):
+    place = tmp_path / "there"
+    command = [sys.executable, "-c", WAITS, str(place), "130"]
+    follow(command, place)
+    assert (tmp_path / "stopped").exists()
+    (tmp_path / "stopped").unlink()
+    follow(command, place)
+    assert not (tmp_path / "stopped").exists()
+    assert "not again" in capfd.readouterr().out
+
+
+def test_ctrl_c_is_obeyed_also_when_the_tour_runs_in_the_background(tmp_path):
+    place = tmp_path / "there"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell sets it for what stands before `&`
+    try:
+        stopped = run_command([sys.executable, "-c", ENDS, str(place)], place.exists)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stopped
+
+
+def test_a_command_that_ends_by_itself_was_not_stopped(tmp_path):
+    assert not run_command([sys.executable, "-c", "pass"], lambda: False)
+
+
+def test_a_command_that_fails_ends_the_tour(tmp_path):
+    with pytest.raises(FaceAlignError, match="failed"):
+        run_command([sys.executable, "-c", "raise SystemExit(1)"])
+    place = tmp_path / "there"
+    with pytest.raises(FaceAlignError, match="failed"):  # stopped, it ends otherwise than by Ctrl-C
+        run_command([sys.executable, "-c", WAITS, str(place), "1"], place.exists)
+    with pytest.raises(FaceAlignError, match="no-such: cannot be run"):
+        run_command([str(tmp_path / "no-such")])
+
+
+def test_an_interruption_of_the_tour_is_passed_on(tmp_path):
+    place = tmp_path / "there"
+
+    def press():
+        while not place.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_command([sys.executable, "-c", WAITS, str(place), "130"])
+    pressing.join()
+    assert (tmp_path / "stopped").exists()

@@ -1,0 +1,59 @@
+"""Running the commands of the tour, one of which is stopped on purpose."""
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from facealign.console import Ended
+from facealign.errors import FaceAlignError
+
+STOPPED = 130
+"""Exit code of a program that Ctrl-C stopped."""
+
+
+def run_command(words: Sequence[str], stop: Callable[[], bool] | None = None) -> bool:
+    """Run a command to its end; with `stop`, press Ctrl-C as soon as that is true. Whether that stopped it.
+
+    An interruption of the tour is passed on to the command, whose end is waited for. Raises FaceAlignError
+    when the command cannot be run, or fails.
+    """
+    with obeying_ctrl_c():
+        try:
+            # In a group of its own, a terminal's Ctrl-C does not reach it twice.
+            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, process_group=0)
+        except OSError as error:
+            raise FaceAlignError(
+                f"{words[0]}: cannot be run ({error.strerror}); `make tour` sets it up"
+            ) from error
+    pressed = False
+    try:
+        while process.poll() is None:
+            if stop is not None and not pressed and stop():
+                process.send_signal(signal.SIGINT)
+                pressed = True
+            try:
+                process.wait(0.1)
+            except subprocess.TimeoutExpired:
+                continue
+    except KeyboardInterrupt as error:
+        process.send_signal(signal.SIGTERM if isinstance(error, Ended) else signal.SIGINT)
+        process.wait()
+        raise
+    if process.returncode not in ((0, STOPPED) if pressed else (0,)):
+        raise FaceAlignError("the command above failed; mended, `make tour` goes on from there")
+    return process.returncode == STOPPED
+
+
+@contextmanager
+def obeying_ctrl_c() -> Iterator[None]:
+    """Programs that are started obey Ctrl-C, also where the tour ignores it, as it does behind `&`."""
+    before = signal.getsignal(signal.SIGINT)
+    if before != signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: None)  # a handler is not inherited, but SIG_IGN is
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
