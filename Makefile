@@ -123,6 +123,10 @@ reproduce: check-data caffe mesh $(STAMPS)/train ## make reproduce [DATA=data]: 
 bench: caffe $(STAMPS)/train ## compare speed and memory with other frameworks; docs/benchmarks.md [ARGS="--only training"]
 	$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: runtimes
+runtimes: check-data caffe $(STAMPS)/runtimes ## make runtimes [DATA=data]: size, time and error in each runtime, float32 and int8; docs/runtimes.md
+	$(BIN)/python -m benchmarks.runtimes --data "$(DATA)" $(ARGS)
+
 .PHONY: prototxt
 prototxt: $(STAMPS)/demo ## write prototxt/ from the recipes
 	$(BIN)/facealign make-prototxt
@@ -152,7 +156,7 @@ test-opencv4: caffe ## test all that uses OpenCV with the oldest supported versi
 	test -x .venv-opencv4/bin/python || $(BIN)/python -m venv .venv-opencv4
 	wheel=$$($(BIN)/python custom_caffe/build.py --venv $(VENV)) && \
 	pip=".venv-opencv4/bin/python -m pip install --quiet --disable-pip-version-check" && \
-	$$pip --editable ".[demo,train]" pytest hypothesis "opencv-python==4.8.0.76" "numpy<2" "$$wheel" && \
+	$$pip --editable ".[demo,train,runtimes]" pytest hypothesis "opencv-python==4.8.0.76" "numpy<2" "$$wheel" && \
 	$$pip --force-reinstall --no-deps "$$wheel" # else pip keeps an older build of the same version
 	.venv-opencv4/bin/python -m pytest -q -m "not slow" tests/engines tests/crops tests/detection tests/inference \
 		tests/commands/test_align.py tests/io tests/caffe_files/test_original_weights.py \

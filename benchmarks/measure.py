@@ -76,7 +76,8 @@ class Peer:
     make: "module:function" that returns what is called, imported in the peer's own process; arguments: of
     that function, as JSON has them; units: of work that one call does; python: None for this one's;
     environment: variables beside the threads'; processes: children that one call has at work, counted in
-    the memory; start_seconds: the time it has to get ready, after which it is given up.
+    the memory; start_seconds: the time it has to get ready, after which it is given up; processor_time:
+    measure the time of its process on the processor instead, in which others' work does not count.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
     processes: int = 0
     start_seconds: float = START_SECONDS
+    processor_time: bool = False
     note: str = ""
 
 
@@ -170,6 +172,7 @@ class _Worker:
             "arguments": dict(peer.arguments),
             "processes": peer.processes,
             "slice": slice_seconds,
+            "processor_time": peer.processor_time,
         }
         self._tell(json.dumps(order))
 

@@ -14,7 +14,7 @@ from facealign.io.markdown import table
 RESULTS = ROOT / "benchmarks" / "results"
 DOCS = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of the figures -->"
-WRITTEN = ("benchmarks/results", "docs/benchmarks.md")
+WRITTEN = ("benchmarks/results", "docs/benchmarks.md", "docs/runtimes.md")
 """What a run writes; changes in these are no reason against the next."""
 
 
@@ -74,12 +74,15 @@ def _section(measurements: Sequence[Measurement], head: Mapping[str, str], file:
     )
 
 
-def insert(text: str, generated: str) -> str:
-    """`text` with what is between the markers replaced. Raises FaceAlignError unless each is there once."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise FaceAlignError(f"{DOCS.relative_to(ROOT)}: lacks the lines {BEGIN!r} and {END!r}; restore them")
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{generated.strip()}\n\n{END}{rest.split(END)[1]}"
+def insert(text: str, generated: str, begin: str = BEGIN, docs: Path = DOCS) -> str:
+    """`text` with what is between the line `begin` and END replaced.
+
+    docs: names the text in errors. Raises FaceAlignError unless each marker is there once.
+    """
+    if text.count(begin) != 1 or text.count(END) != 1 or text.index(begin) > text.index(END):
+        raise FaceAlignError(f"{docs.relative_to(ROOT)}: lacks the lines {begin!r} and {END!r}; restore them")
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n\n{generated.strip()}\n\n{END}{rest.split(END)[1]}"
 
 
 def _excluded() -> list[str]:

@@ -16,17 +16,19 @@ WARM_SECONDS = 0.03
 """Of calls at the start of a slice that do not count: caches and threads come back from the others."""
 
 
-def time_slice(call: Callable[[], object], seconds: float, warm: bool) -> tuple[float, int]:
+def time_slice(
+    call: Callable[[], object], seconds: float, warm: bool, clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, int]:
     """Call until `seconds` have passed, at least once; the seconds that took and the number of calls."""
-    start = time.perf_counter()
+    start = clock()
     while warm:
         call()
-        warm = time.perf_counter() - start < WARM_SECONDS
-    calls, start = 0, time.perf_counter()
+        warm = clock() - start < WARM_SECONDS
+    calls, start = 0, clock()
     while True:
         call()
         calls += 1
-        elapsed = time.perf_counter() - start
+        elapsed = clock() - start
         if elapsed >= seconds:
             return elapsed, calls
 
@@ -57,6 +59,7 @@ def main() -> None:
 
     try:
         order = json.loads(sys.stdin.readline())
+        clock = time.process_time if order["processor_time"] else time.perf_counter
         module, function = order["make"].split(":")
         call = getattr(importlib.import_module(module), function)(**order["arguments"])
         elapsed, _ = time_slice(call, 0, warm=False)  # the first call prepares much that the others do not
@@ -66,7 +69,7 @@ def main() -> None:
             if line.strip() == "memory":
                 answer(memory=peak_memory(order["processes"]))
                 continue
-            elapsed, calls = time_slice(call, order["slice"], warm=elapsed < order["slice"])
+            elapsed, calls = time_slice(call, order["slice"], elapsed < order["slice"], clock)
             answer(seconds=elapsed / calls)
             elapsed /= calls
     except Exception as error:

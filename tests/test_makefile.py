@@ -27,7 +27,7 @@ def test_clean_removes_nothing_that_the_environment_names():
     assert '"elsewhere"' in recipe("clean", "OUT=elsewhere")
 
 
-@pytest.mark.parametrize("target", ["lmdb", "evaluate", "reproduce"])
+@pytest.mark.parametrize("target", ["lmdb", "evaluate", "reproduce", "runtimes"])
 def test_a_path_with_a_space_or_a_semicolon_is_one_argument(target):
     assert '--data "a b; touch c"' in recipe(target, "DATA=a b; touch c")
     assert "other" not in recipe(target, DATA="other")

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Create .venv and install this package with an extra of pyproject.toml.
-# Usage: tools/setup_venv.sh demo|train|report|serve|web|tour|dev
+# Usage: tools/setup_venv.sh demo|train|report|serve|web|tour|runtimes|dev
 set -eu
 extra=$1
 venv=${VENV:-.venv}

@@ -158,7 +158,8 @@ def add_network_options(group: Any, weights: str = "the newest released stage") 
         "--engine",
         choices=KINDS,
         default="auto",
-        help="what runs it; auto (default): pycaffe when it is installed, else ONNX in OpenCV",
+        help="what runs it; auto (default): pycaffe when it is installed, else onnx, in OpenCV; others are "
+        "packages of these names",
     )
     group.add_argument(
         "--cascade",

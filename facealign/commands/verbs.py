@@ -21,6 +21,8 @@ TASKS = {
         "report": "compare evaluations side by side, as Markdown or as a page",
         "release": "package a run's weights with their description and model card",
         "export-onnx": "write the ONNX file of a caffemodel",
+        "quantise": "make the int8 form of an ONNX file",
+        "export-ncnn": "write ncnn's form of an ONNX file, for phones",
     },
     "this program": {
         "completion": "let the TAB key complete verbs, options and files in bash or zsh",

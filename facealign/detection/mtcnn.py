@@ -16,7 +16,8 @@ from facealign.detection import mtcnn_weights
 from facealign.engines.caffe import CaffeEngine
 from facealign.engines.engine import Batched, Engine
 from facealign.engines.onnx import OnnxEngine
-from facealign.engines.opening import our_caffe_available
+from facealign.engines.onnx_file import OnnxFileEngine
+from facealign.engines.opening import onnx_engine, our_caffe_available
 from facealign.geometry.boxes import area, intersection, square
 from facealign.io.unfinished import temporary_folder
 
@@ -93,20 +94,25 @@ class MtcnnDetector:
 
     @classmethod
     def open(cls, engine: str = "auto", settings: MtcnnSettings | None = None) -> "MtcnnDetector":
-        """A detector whose nets are run by the engine "caffe" or "onnx".
+        """A detector whose nets are run by an engine of `opening.KINDS`.
 
-        "auto" is "caffe", the faster one, if this project's Caffe is installed, and else "onnx"; both give
+        "auto" is "caffe", the fastest one, if this project's Caffe is installed, and else "onnx"; all give
         the same boxes within rounding. Raises FaceAlignError when weights or engine are not installed.
         """
-        in_caffe = engine == "caffe" or (engine == "auto" and our_caffe_available())
+        if engine == "auto":
+            engine = "caffe" if our_caffe_available() else "onnx"
         with temporary_folder() as folder:
             mtcnn_weights.write(folder)
 
             def net(name: str) -> Engine:
-                if in_caffe:
+                if engine == "caffe":
                     caffe = CaffeEngine(folder / f"{name}.prototxt", folder / f"{name}.caffemodel")
                     return Batched(caffe, CAFFE_BATCH)
-                onnx = OnnxEngine(folder / f"{name}.onnx", classic=True, tried=True)  # made by us
+                file = folder / f"{name}.onnx"  # made by us, so it needs no trial
+                if engine == "onnx":
+                    onnx: OnnxFileEngine = OnnxEngine(file, classic=True, tried=True)
+                else:
+                    onnx = onnx_engine(engine)(file, tried=True)
                 return Batched(onnx, BATCH[name]) if name in BATCH else onnx
 
             return cls(net("pnet"), net("rnet"), net("onet"), settings)

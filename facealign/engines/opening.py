@@ -5,8 +5,10 @@ most of these run no network.
 """
 
 import dataclasses
+import importlib
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +17,17 @@ from facealign.engines.engine import Engine
 from facealign.errors import FaceAlignError
 from facealign.io.unfinished import settle
 
-KINDS = ("auto", "caffe", "onnx")
+if TYPE_CHECKING:
+    from facealign.engines.onnx_file import OnnxFileEngine
+
+ONNX_ENGINES = {
+    "onnx": "onnx.OnnxEngine",
+    "onnxruntime": "onnxruntime.OnnxRuntimeEngine",
+    "openvino": "openvino.OpenVinoEngine",
+    "ncnn": "ncnn.NcnnEngine",
+}
+"""Kinds of engines that run an ONNX file, the first in OpenCV -> module and class."""
+KINDS = ("auto", "caffe", *ONNX_ENGINES)
 
 
 def caffe_folder() -> Path | None:
@@ -40,10 +52,17 @@ def engine_of(weights: Path) -> str:
     return "caffe" if weights.suffix == ".caffemodel" else "onnx"
 
 
-def resolve(kind: str, weights: Path) -> tuple[str, Path]:
-    """The engine, "caffe" or "onnx", and the file it runs: `weights`, or its sibling with the other suffix.
+def onnx_engine(kind: str) -> "type[OnnxFileEngine]":
+    """The class of a kind in ONNX_ENGINES."""
+    module, _, name = ONNX_ENGINES[kind].partition(".")
+    found: type[OnnxFileEngine] = getattr(importlib.import_module(f"facealign.engines.{module}"), name)
+    return found
 
-    kind: "caffe", "onnx" or "auto": Caffe if it is installed and there is a caffemodel, else ONNX.
+
+def resolve(kind: str, weights: Path) -> tuple[str, Path]:
+    """The engine (one of KINDS but "auto") and the file it runs: `weights`, or its sibling.
+
+    kind: one of KINDS; "auto" is Caffe if it is installed and there is a caffemodel, else ONNX in OpenCV.
     Raises FaceAlignError when the file that the engine needs does not exist.
     """
     if kind not in KINDS:
@@ -59,7 +78,7 @@ def resolve(kind: str, weights: Path) -> tuple[str, Path]:
         return "caffe", caffemodel
     if not model.is_file():
         raise FaceAlignError(f"{model}: no such file; make it with facealign export-onnx --weights {weights}")
-    return "onnx", model
+    return "onnx" if kind == "auto" else kind, model
 
 
 def spec_for(caffemodel: Path, published: bool = False) -> ModelSpec:
@@ -85,9 +104,9 @@ def _as_published(spec: ModelSpec) -> ModelSpec:
 def open_engine(kind: str, weights: Path, published: bool = False) -> tuple[Engine, ModelSpec]:
     """Engine and description of landmark weights.
 
-    kind: "caffe", "onnx" or "auto", see `resolve`; published: see `spec_for`.
-    Raises FaceAlignError on a missing or invalid file, an ONNX file without a description, and a description
-    of another net.
+    kind: one of KINDS, see `resolve`; published: see `spec_for`.
+    Raises FaceAlignError on a missing or invalid file, an ONNX file without a description, a description of
+    another net, and when the engine's package is not installed.
     """
     settle(weights.parent)  # a release that was killed: a file's fellows may be older
     kind, path = resolve(kind, weights)
@@ -98,9 +117,7 @@ def open_engine(kind: str, weights: Path, published: bool = False) -> tuple[Engi
         caffe_engine = CaffeEngine(Path(spec.deploy), path)
         _check_described(caffe_engine, spec, str(spec_path(path) if has_spec(path) else path))
         return caffe_engine, spec
-    from facealign.engines.onnx import OnnxEngine
-
-    engine = OnnxEngine(path)
+    engine = onnx_engine(kind)(path)
     if engine.spec is None:
         raise FaceAlignError(
             f"{path}: its metadata does not say how to crop; export it with facealign export-onnx"

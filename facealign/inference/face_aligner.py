@@ -104,7 +104,7 @@ class FaceAligner:
     ) -> "FaceAligner":
         """An aligner with the given weights (`.caffemodel` or `.onnx`), by default the released ones.
 
-        engine: "auto", "caffe" or "onnx"; detector: also open MTCNN, with the settings `mtcnn`;
+        engine: one of `opening.KINDS`; detector: also open MTCNN, with the settings `mtcnn`;
         published: crop by the reference demo's arithmetic, for weights of its author, which need no `.json`;
         flip: let each network average its prediction with that on the mirrored crop; cascade: weights of a
         second cascade stage, or True for the released ones.

@@ -28,7 +28,7 @@ def default_cascade(engine: str, folder: Path = MODELS) -> Path:
 
 def _released(engine: str, folder: Path, stages: tuple[str, ...], option: str) -> Path:
     """Weights of the first of `stages` that has any. Raises FaceAlignError, naming `option`, if none has."""
-    suffixes = {"onnx": (".onnx",), "caffe": (".caffemodel",)}.get(engine, (".caffemodel", ".onnx"))
+    suffixes = {"auto": (".caffemodel", ".onnx"), "caffe": (".caffemodel",)}.get(engine, (".onnx",))
     settle(folder)  # a release that was killed may have left them unnamed
     for stage in stages:
         for suffix in suffixes:

@@ -51,7 +51,7 @@ def test_values_and_files(script, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "weights.onnx").touch()
     assert completed(script, tmp_path, "train", "--stage", "") == {"1", "2", "3", "cascade"}
-    assert completed(script, tmp_path, "align", "--engine", "o") == {"onnx"}
+    assert completed(script, tmp_path, "align", "--engine", "n") == {"ncnn"}
     assert completed(script, tmp_path, "align", "--weights", "w") == {"weights.onnx"}
     assert completed(script, tmp_path, "detect-faces", "--data", "") == {"photos"}
 

@@ -229,7 +229,7 @@ def test_the_trial_in_another_process_is_for_foreign_nets_only(written, tmp_path
     def no_trial(*arguments, **options):
         raise AssertionError("tried in another process")
 
-    monkeypatch.setattr("facealign.engines.onnx.apart", no_trial)
+    monkeypatch.setattr("facealign.engines.onnx_file.apart", no_trial)
     for path in [written.with_suffix(".onnx"), *sorted((ROOT / "models").glob("*.onnx"))]:
         OnnxEngine(path)
     onnx.save(conv(), str(tmp_path / "conv.onnx"))

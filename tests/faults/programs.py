@@ -31,6 +31,8 @@ PROGRAMS = {
     "evaluate": "evaluate --data faces --weights weights.onnx --engine onnx --boxes landmarks "
     "--json made/evaluation.json --markdown --plot",
     "export-onnx": "export-onnx --weights weights.caffemodel --output made/weights.onnx",
+    "quantise": "quantise --weights weights.onnx --data faces --faces 3 --output made/int8.onnx",
+    "export-ncnn": "export-ncnn --weights weights.onnx --output made/weights.param",
     "release": "release --run run --data lmdb --output made/models",
     "align": "align --images photos --boxes boxes --weights weights.onnx --engine onnx --output made/aligned",
     "align, detecting": "align --images photos --weights weights.onnx --engine onnx --output made/aligned",

@@ -36,8 +36,9 @@ from facealign.crops.targets import decode_targets
 from facealign.datasets.detected_boxes import BoxesSoFar, FaceBox, read_boxes, write_boxes
 from facealign.datasets.pts import read_pts, write_pts
 from facealign.datasets.scan import scan
-from facealign.engines.onnx import OnnxEngine, _our_structures, _structure
+from facealign.engines.onnx import OnnxEngine
 from facealign.engines.onnx_export import export_onnx
+from facealign.engines.onnx_file import _our_structures, _structure
 from facealign.errors import FaceAlignError
 from facealign.evaluation.ced_plot import curves
 from facealign.evaluation.figures import results
