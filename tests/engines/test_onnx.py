@@ -175,7 +175,12 @@ def conv(**attributes):
     """A net of one convolution, not one of this package's."""
     weights = helper.make_tensor("w", TensorProto.FLOAT, [4, 3, 3, 3], np.zeros(108, np.float32))
     graph = helper.make_graph(
-        [helper.make_node("Conv", ["data", "w"], ["y"], name="first", **attributes)],
+        # OpenCV 4.8 does not take the shape from the weights.
+        [
+            helper.make_node(
+                "Conv", ["data", "w"], ["y"], name="first", **{"kernel_shape": [3, 3]} | attributes
+            )
+        ],
         "g",
         [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", 3, 16, 16])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4, "h", "w"])],
@@ -238,11 +243,11 @@ def test_the_trial_in_another_process_is_for_foreign_nets_only(written, tmp_path
 
 
 def test_a_net_that_ends_the_process_is_one_line(tmp_path):
-    """OpenCV divides by 0 for an input that is declared without sides."""
+    """OpenCV divides by 0 for an input that is declared without sides; 4.8 raises an error of its own."""
     model = conv()
     model.graph.input[0].type.tensor_type.shape.ClearField("dim")
     path = tmp_path / "conv.onnx"
     onnx.save(model, str(path))
-    with pytest.raises(CrashError):
+    with pytest.raises((CrashError, cv2.error)):
         apart(cv2.dnn.readNetFromONNX, str(path))
-    assert "cannot run it (SIG" in refused(path)
+    assert "cannot run it (" in refused(path)
