@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -202,10 +202,27 @@ class Annotator:
 
 
 def annotated(
-    photos: Iterable[Photo], settings: AnnotationSettings, where: Where
+    photos: Iterable[Photo],
+    settings: AnnotationSettings,
+    where: Where,
+    described: Mapping[str, Any] | None = None,
 ) -> Generator[AnnotatedPhoto, None, None]:
     """The result of each photo, in order; where: number of worker processes, or a scheduler.
 
-    Raises FaceAlignError as Annotator does.
+    described: what `Annotator.describe` must say on every worker. Raises FaceAlignError as Annotator does.
     """
-    yield from ordered_map(Annotator.annotate, photos, where, Annotator, (settings,))
+    yield from ordered_map(Annotator.annotate, photos, where, _opened_like, (settings, described))
+
+
+def _opened_like(settings: AnnotationSettings, described: Mapping[str, Any] | None) -> Annotator:
+    """An annotator. Raises FaceAlignError when its members are not those described."""
+    opened = Annotator(settings)
+    ours = opened.describe()
+    if described is not None and ours != described:
+        opened.close()
+        (name, *_) = [name for name in ours if ours[name] != described.get(name)]
+        raise FaceAlignError(
+            f"a worker has other members than this machine ({name}: {ours[name]}, here {described.get(name)}); "
+            "install the same there"
+        )
+    return opened

@@ -113,8 +113,8 @@ class ClusterPool(Generic[Context]):
         if isinstance(failure, KilledWorker):
             if len(shard) == 1:
                 raise FaceAlignError(
-                    f"{shard[0]}: {failure.allowed_failures + 1} workers ended, each while it had this: is it "
-                    f"broken, or too large for their memory? Remove it, or give them more, {AGAIN}"
+                    f"{shard[0]}: {failure.allowed_failures + 1} workers ended, each while it had this: "
+                    f"is it broken, or too large for their memory? Remove it, or give them more, {AGAIN}"
                 )
             for item in shard:  # one at a time: of several, a worker's end would be blamed on all that it had
                 yield from self._results(function, self._submitted(function, [item]), [item])

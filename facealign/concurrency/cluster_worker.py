@@ -52,10 +52,8 @@ def versions() -> dict[str, str]:
     for path in sorted(PACKAGE.rglob("*.py")):
         code.update(f"{path.relative_to(PACKAGE)}\0".encode())
         code.update(path.read_bytes())
-    from facealign import __version__  # here, as the package is not yet whole when this module is imported
-
     return {
-        "facealign": f"{__version__} (code {code.hexdigest()[:8]})",
+        "facealign of checksum": code.hexdigest()[:8],
         "OpenCV": cv2.__version__,
         "NumPy": np.__version__,
         "Python": ".".join(platform.python_version_tuple()[:2]),
@@ -87,7 +85,7 @@ def compute(shard: Shard) -> tuple[list[Any], FaceAlignError | None]:
     for name, theirs in shard.versions.items():
         ours = versions()[name]
         if ours != theirs:
-            raise FaceAlignError(f"{where}: has {name} {ours}, the client {theirs}; install the same on both")
+            raise FaceAlignError(f"{where}: has {name} {ours}, the client {theirs}; install the same there")
     cv2.setNumThreads(1)
     with _alone(), chdir(shard.folder) if os.path.isdir(shard.folder) else nullcontext():
         context = _context_of(shard, where)
