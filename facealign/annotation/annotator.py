@@ -222,7 +222,7 @@ def _opened_like(settings: AnnotationSettings, described: Mapping[str, Any] | No
         opened.close()
         (name, *_) = [name for name in ours if ours[name] != described.get(name)]
         raise FaceAlignError(
-            f"a worker has other members than this machine ({name}: {ours[name]}, here {described.get(name)}); "
-            "install the same there"
+            f"a worker has other members than this machine ({name}: {ours[name]}, here "
+            f"{described.get(name)}); install the same there"
         )
     return opened

@@ -302,7 +302,7 @@ def images_in(root: Path, output: Path) -> Iterable[Path]:
     if is_remote(root):
         walked = walk_remote(root)
     else:
-        walked = ((Path(name), *names) for name, *names in os.walk(root, onerror=failed))
+        walked = ((Path(name), below, files) for name, below, files in os.walk(root, onerror=failed))
     for folder, folders, files in walked:
         folders[:] = sorted(
             inner

@@ -108,8 +108,7 @@ class ClusterPool(Generic[Context]):
         from distributed.scheduler import KilledWorker
 
         with self._errors():
-            self._wait(future)
-            failure = future.exception()
+            failure = self._failure(future)
         if isinstance(failure, KilledWorker):
             if len(shard) == 1:
                 raise FaceAlignError(
@@ -131,13 +130,15 @@ class ClusterPool(Generic[Context]):
             if error is not None:
                 raise error
 
-    def _wait(self, future: Any) -> None:
-        """Wait until a task has ended. Raises FaceAlignError when there has been no worker for long."""
-        from distributed import wait
+    def _failure(self, future: Any) -> BaseException | None:
+        """What a task raised, if anything, when it has ended.
 
-        while not future.done():
+        Raises FaceAlignError when there has been no worker for long.
+        """
+        while True:
             with suppress(TimeoutError):
-                wait(future, timeout=COUNT_SECONDS)
+                failure: BaseException | None = future.exception(timeout=COUNT_SECONDS)
+                return failure
             if self._count():
                 self._seen = time.monotonic()
             elif time.monotonic() - self._seen > LOST_SECONDS:

@@ -66,7 +66,11 @@ def read_remote(path: Path, hint: str, most: int | None = None) -> bytes:
     """
     store, name = _parts(path)
     with _errors(path, hint):
-        data: bytes = store.cat_file(name) if most is None else store.cat_file(name, 0, most)
+        if most is not None:
+            data: bytes = store.cat_file(name, 0, most)
+        else:
+            # s3fs would ask for the size first, to fetch large files in parts.
+            data = store.cat_file(name, **({"max_concurrency": 1} if "s3" in store.protocol else {}))
         return data
 
 
