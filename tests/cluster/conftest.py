@@ -129,9 +129,9 @@ BUCKET = "s3://faces"
 
 def make_photos(root):
     """Annotated photos in three folders, of a cat in ibug; a broken one, and something else."""
-    for number in range(8):
-        factor = 0.6 + 0.1 * number
-        folder = root / ("300w/afw" if number < 3 else "300w/ibug" if number < 5 else "mine")
+    for number in range(5):
+        factor = 0.5 + 0.05 * number
+        folder = root / ("300w/afw" if number < 2 else "300w/ibug" if number < 3 else "mine")
         folder.mkdir(parents=True, exist_ok=True)
         picture = cv2.resize(
             CAT if folder.name == "ibug" else PHOTO, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA

@@ -1,9 +1,16 @@
 """The verbs on a cluster and on photos in an S3 store, against the same on one machine: the same bytes."""
 
+import os
+import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import s3fs
+from moto.core import set_initial_no_auth_action_count
 
 from facealign.commands import detect_faces
 from facealign.errors import FaceAlignError
@@ -15,8 +22,8 @@ VERBS = {
     "annotate": "annotate --photos {photos} --output {output}/made --no-mesh --with-photos --workers 1",
     "make-lmdb": "make-lmdb --data {photos} --output {output}/lmdb --boxes {boxes} --copies 3 --keep-copies "
     "--min-eye-distance 0 --validation 0.3 --workers 1",
-    "make-lmdb --on-the-fly": "make-lmdb --on-the-fly --data {photos} --output {output}/lmdb --boxes landmarks "
-    "--min-eye-distance 0 --validation 0 --workers 1 --teacher {teacher}",
+    "make-lmdb --on-the-fly": "make-lmdb --on-the-fly --data {photos} --output {output}/lmdb "
+    "--boxes landmarks --min-eye-distance 0 --validation 0 --workers 1 --teacher {teacher}",
     "align": "align {photos} --output {output} --montage",
     "align --format pts": "align {photos} --output {output} --format pts --no-pictures",
     "align --format jsonl": "align {photos} --output {output} --format jsonl --no-pictures",
@@ -39,7 +46,12 @@ def boxes(tmp_path_factory, photos):
     return output / "boxes.json"
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "align --format jsonl"])
+SLOW = ("annotate", "align", "align --format pts")
+
+
+@pytest.mark.parametrize(
+    "verb", [pytest.param(verb, marks=[pytest.mark.slow] if verb in SLOW else []) for verb in VERBS]
+)
 def test_a_cluster_and_a_store_give_the_same_bytes(verb, facealign, cluster, photos, bucket, boxes, tmp_path):
     made, said = {}, {}
     for name, where, extra in (
@@ -64,7 +76,7 @@ def test_a_cluster_and_a_store_give_the_same_bytes(verb, facealign, cluster, pho
     assert "broken.jpg" in str(said["here"])
 
 
-@pytest.mark.parametrize("verb", ["detect-faces", "annotate", "align --format jsonl"])
+@pytest.mark.parametrize("verb", ["detect-faces", pytest.param("annotate", marks=pytest.mark.slow)])
 def test_what_was_done_is_kept(verb, facealign, cluster, photos, bucket, tmp_path):
     """With and without a scheduler, both ways."""
     command = filled(verb, photos=bucket, output=tmp_path)
@@ -91,3 +103,75 @@ def test_a_store_that_cannot_be_read_is_one_line(verb, place, line, facealign, b
     with pytest.raises(FaceAlignError, match=line) as caught:
         facealign(*filled(verb, photos=place, output=tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_store_that_refuses_is_one_line(facealign, bucket, tmp_path, monkeypatch):
+    command = filled("align", photos=bucket, output=tmp_path)
+
+    @set_initial_no_auth_action_count(0)
+    def refused():
+        facealign(*command)
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(FaceAlignError, match=f"^{bucket}: access denied .*see its credentials$"):
+        refused()
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(FaceAlignError, match=f"^{bucket}: cannot be read .NoCredentialsError: .*credentials"):
+        facealign(*command)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def many(tmp_path, photos):
+    """A folder with 60 photos."""
+    (tmp_path / "many").mkdir()
+    picture = next(photos.rglob("1000_1.png"))
+    for number in range(60):
+        for suffix in (".png", ".pts"):
+            shutil.copy(picture.with_suffix(suffix), tmp_path / "many" / f"{number:02}{suffix}")
+    return tmp_path / "many"
+
+
+def started(command):
+    line = [sys.executable, "-m", "facealign", *map(str, command)]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_lines(file, number, process):
+    end = time.monotonic() + 60
+    while not file.exists() or file.read_bytes().count(b"\n") < number:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("verb", "growing"), [("align --format jsonl", "landmarks.jsonl"), ("detect-faces", "boxes.json.found")]
+)
+def test_after_kills_of_workers_and_clients_the_result_is_that_of_one_machine(
+    verb, growing, facealign, cluster, many, tmp_path
+):
+    (tmp_path / "here").mkdir()
+    facealign(*filled(verb, photos=many, output=tmp_path / "here"))
+    output = tmp_path / "cluster"
+    output.mkdir()
+    command = [*filled(verb, photos=many, output=output), "--scheduler", cluster.address]
+    for ending, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
+        process = started(command)
+        lines = (output / growing).read_bytes().count(b"\n") if (output / growing).exists() else 0
+        wait_for_lines(output / growing, lines + 3, process)
+        os.kill(min(cluster.workers().values()), signal.SIGKILL)
+        process.send_signal(ending)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == code
+        if code == 130:
+            assert said.splitlines()[-1] == "interrupted"
+            assert "Traceback" not in said
+    process = started(command)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert " already" in said
+    assert contents(output) == contents(tmp_path / "here")
