@@ -57,7 +57,8 @@ class Work:
 class Done:
     """What came of an image; drawn: with its faces; data: the same as a file's contents, if wanted.
 
-    image, drawn: None where they are not wanted, so that they need not be sent.
+    image, drawn: None where they are not wanted; faces: empty where the record suffices: what a worker of a
+    cluster need not send.
     """
 
     image: Image | None
@@ -188,8 +189,8 @@ def _done_by(
     yield from ordered_map(_done, todo, scheduler, _opened_like, (setup.arguments, setup.settings))
 
 
-def _opened_like(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> tuple[ThreadedStep, ...]:
-    """The steps of a worker, with networks of its own. Raises FaceAlignError when these are others."""
+def _opened_like(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> Setup:
+    """What a worker aligns with, its own networks. Raises FaceAlignError when these are others."""
     setup = opened(arguments)
     for name, theirs in settings.items():
         if setup.settings[name] != theirs:
@@ -197,18 +198,18 @@ def _opened_like(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> 
                 f"a worker has other networks than this machine ({name}: {setup.settings[name]}, here "
                 f"{theirs}); install the same there, or give --engine and --weights"
             )
-    return _steps(setup, show=False)
+    return setup
 
 
-def _done(steps: Sequence[ThreadedStep], work: Work) -> Done | FaceAlignError:
+def _done(setup: Setup, work: Work) -> Done | FaceAlignError:
     value: Any = work
     try:
-        for step, _ in steps:
+        for step, _ in _steps(setup, show=False):
             value = step(value)
     except FaceAlignError as error:
         return error
     done: Done = value
-    return replace(done, image=None, drawn=None)
+    return replace(done, image=None, drawn=None, faces=done.faces if setup.arguments.format == "pts" else [])
 
 
 def _steps(setup: Setup, show: bool) -> tuple[ThreadedStep, ...]:

@@ -464,7 +464,7 @@ def check_replaceable(output: Path) -> None:
 
 
 def jobs_of(
-    boxes: str, training: list[Sample], validation: list[Sample], where: Where
+    boxes: str, training: list[Sample], validation: list[Sample], where: Where = 1
 ) -> tuple[dict[str, Any], list[Job], list[Job]]:
     """Description of the boxes' source, and the jobs of both parts."""
     if boxes == "landmarks":
