@@ -34,7 +34,7 @@ from facealign.io.images import read_image
 from facealign.io.outputs import check_outputs
 from facealign.results.formats import PTS_FOLDER, write_pts_beside
 from facealign.results.found_images import FoundImages, find_images, picture_names, real_path
-from facealign.results.growing_results import GrowingResults, fingerprint, stamp
+from facealign.results.growing_results import GrowingResults, entry_text, fingerprint, stamp
 from facealign.results.montage import MONTAGE_FOLDER, sheets, small_copy, write_sheets
 from facealign.results.record import Record, faces_of, image_record
 from facealign.video.tracker import largest
@@ -57,13 +57,13 @@ class Work:
 class Done:
     """What came of an image; drawn: with its faces; data: the same as a file's contents, if wanted.
 
-    image, drawn: None where they are not wanted; faces: empty where the record suffices: what a worker of a
-    cluster need not send.
+    image, drawn: None where they are not wanted; faces: empty where the entry suffices: what a worker of a
+    cluster need not send; entry: of the results, as text.
     """
 
     image: Image | None
     faces: list[Face]
-    record: Record
+    entry: str
     drawn: Image | None
     data: bytes | None
 
@@ -83,8 +83,9 @@ def align_images(arguments: argparse.Namespace) -> None:
         [arguments.output],
     )
     weights = (arguments.weights, None if isinstance(arguments.cascade, bool) else Path(arguments.cascade))
-    present = [path for path in arguments.images if is_remote(path) or path.exists()]
-    scheduler = scheduler_of(arguments, [*present, arguments.boxes, *weights])
+    here = [path for path in arguments.images if not is_remote(path) and path.exists()]
+    folders = dict.fromkeys(path if path.is_dir() else path.parent for path in here)
+    scheduler = scheduler_of(arguments, [*folders, arguments.boxes, *weights])
     setup = opened(arguments)
     works = [Work(file, name, _key(setup, file, name)) for file, name in zip(found.files, names, strict=True)]
     with ExitStack() as stack:
@@ -164,7 +165,7 @@ def _run(
             if arguments.format == "pts":
                 image = read_image(work.file) if done.image is None else done.image
                 write_pts_beside(output_of(arguments), work.name, image, done.faces, work.file)
-            results.add(work.key, done.record)
+            results.add_text(work.key, done.entry)
             if window is not None and done.drawn is not None:
                 window.show(done.drawn)
     return failures
@@ -186,7 +187,8 @@ def _done_by(
     scheduler: Scheduler, setup: Setup, todo: Sequence[Work]
 ) -> Generator[Done | FaceAlignError, None, None]:
     """The same by the workers of a scheduler, without the images."""
-    yield from ordered_map(_done, todo, scheduler, _opened_like, (setup.arguments, setup.settings))
+    few = argparse.Namespace(**{**vars(setup.arguments), "paths": [], "images": []})  # sent with every shard
+    yield from ordered_map(_done, todo, scheduler, _opened_like, (few, setup.settings))
 
 
 def _opened_like(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> Setup:
@@ -234,12 +236,12 @@ def _steps(setup: Setup, show: bool) -> tuple[ThreadedStep, ...]:
 
     def draw(aligned: tuple[Work, Image, list[Face]]) -> Done:
         work, image, faces = aligned
-        record = image_record(work.file.as_posix(), (image.shape[1], image.shape[0]), faces)
+        entry = entry_text(image_record(work.file.as_posix(), (image.shape[1], image.shape[0]), faces))
         if arguments.no_pictures and not show:
-            return Done(image, faces, record, None, None)
+            return Done(image, faces, entry, None, None)
         drawn = draw_faces(image, faces)
         path = arguments.output / work.name
-        return Done(image, faces, record, drawn, None if arguments.no_pictures else encoded(path, drawn))
+        return Done(image, faces, entry, drawn, None if arguments.no_pictures else encoded(path, drawn))
 
     # A network runs one image at a time.
     return (read, cores()), (align, 1), (draw, cores())

@@ -24,7 +24,7 @@ from facealign.errors import FaceAlignError
 Context = TypeVar("Context")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-SHARD_ITEMS = 32
+SHARD_ITEMS = 64
 """Most items in a shard."""
 SHARDS_A_WORKER = 3
 """Shards per worker that are in progress or whose results wait to be taken."""

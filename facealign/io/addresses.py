@@ -90,11 +90,19 @@ def files_below(root: Path) -> list[tuple[PurePath, Path]]:
 
 
 def matching(pattern: Path) -> list[Path]:
-    """The files of a store that a pattern with `*`, `?` or `[` matches. Raises as `files_below`."""
+    """The files of a store that a pattern with `*`, `?` or `[` matches, but for hidden ones.
+
+    Raises as `files_below`.
+    """
     store, name = _parts(pattern)
     with _errors(pattern, "expected a pattern of photos"):
         found = sorted(store.glob(name))
-    return [address(str(store.unstrip_protocol(one))) for one in found]
+    named = PurePath(name).parts
+    return [
+        address(str(store.unstrip_protocol(one)))
+        for one in found
+        if not any(part.startswith(".") and part not in named for part in PurePath(one).parts)
+    ]
 
 
 def walk_remote(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
