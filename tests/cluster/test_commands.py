@@ -12,7 +12,8 @@ import pytest
 import s3fs
 from moto.core import set_initial_no_auth_action_count
 
-from facealign.commands import detect_faces
+from facealign.annotation import annotator
+from facealign.commands import align, align_images, detect_faces
 from facealign.errors import FaceAlignError
 from tests.commands.aligning import contents
 
@@ -103,6 +104,24 @@ def test_a_store_that_cannot_be_read_is_one_line(verb, place, line, facealign, b
     with pytest.raises(FaceAlignError, match=line) as caught:
         facealign(*filled(verb, photos=place, output=tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_worker_with_other_networks_is_refused():
+    arguments = align.arguments_of(["photos", "--engine", "onnx"])
+    settings = align_images.opened(arguments).settings
+    assert align_images._opened_like(arguments, settings).settings == settings
+    with pytest.raises(FaceAlignError, match=r"other networks than this machine \(weights: .*, here \['0'\]"):
+        align_images._opened_like(arguments, {**settings, "weights": ["0"]})
+    opened = annotator.Annotator(annotator.AnnotationSettings())
+    with pytest.raises(FaceAlignError, match=r"other members than this machine .min_face: 40.0, here 20"):
+        annotator._opened_like(annotator.AnnotationSettings(), {**opened.describe(), "min_face": 20})
+
+
+@pytest.mark.parametrize("others", [["--video", "0"], ["photos", "--show"]])
+def test_a_scheduler_is_for_images_alone(others, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        align.arguments_of([*others, "--scheduler", "tcp://127.0.0.1:1"])
+    assert "--scheduler: for images" in capsys.readouterr().err
 
 
 def test_a_store_that_refuses_is_one_line(facealign, bucket, tmp_path, monkeypatch):
