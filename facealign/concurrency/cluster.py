@@ -10,6 +10,7 @@ import os
 import pickle
 import time
 import uuid
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -182,7 +183,9 @@ def _connected(address: str) -> Any:
         logging.CRITICAL
     )  # its reports of lost connections are our errors
     try:
-        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="facealign")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of versions of any package; those that matter are checked
+            return Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="facealign")
     except (OSError, ValueError, ImportError) as error:
         raise FaceAlignError(
             f"{address}: no Dask scheduler answers ({str(error).splitlines()[0]}); start one with `dask "
