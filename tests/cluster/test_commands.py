@@ -47,20 +47,24 @@ def boxes(tmp_path_factory, photos):
     return output / "boxes.json"
 
 
-SLOW = ("annotate", "align", "align --format pts")
+QUICK = ("detect-faces", "make-lmdb", "make-lmdb --on-the-fly", "align --format jsonl")
 
 
 @pytest.mark.parametrize(
-    "verb", [pytest.param(verb, marks=[pytest.mark.slow] if verb in SLOW else []) for verb in VERBS]
+    ("verb", "all_ways"),
+    [
+        *((verb, False) for verb in QUICK),
+        *(pytest.param(verb, True, marks=pytest.mark.slow) for verb in VERBS),
+    ],
 )
-def test_a_cluster_and_a_store_give_the_same_bytes(verb, facealign, cluster, photos, bucket, boxes, tmp_path):
+def test_a_cluster_and_a_store_give_the_same_bytes(
+    verb, all_ways, facealign, cluster, photos, bucket, boxes, tmp_path
+):
+    ways = {"here": (photos, ()), "store": (bucket, ("--scheduler", cluster.address))}
+    if all_ways:
+        ways |= {"cluster": (photos, ("--scheduler", cluster.address)), "store, here": (bucket, ())}
     made, said = {}, {}
-    for name, where, extra in (
-        ("here", photos, []),
-        ("cluster", photos, ["--scheduler", cluster.address]),
-        ("store", bucket, ["--scheduler", cluster.address]),
-        ("store, here", bucket, []),
-    ):
+    for name, (where, extra) in ways.items():
         output = tmp_path / name
         output.mkdir()
         printed = facealign(*filled(verb, photos=where, output=output, boxes=boxes), *extra)
@@ -70,7 +74,7 @@ def test_a_cluster_and_a_store_give_the_same_bytes(verb, facealign, cluster, pho
             file: data.replace(str(where).encode(), b"PHOTOS") for file, data in contents(output).items()
         }
     assert any(made["here"].values())
-    for name in ("cluster", "store", "store, here"):
+    for name in ways:
         assert made[name].keys() == made["here"].keys()
         assert [file for file in made[name] if made[name][file] != made["here"][file]] == []
         assert said[name] == said["here"]
