@@ -140,9 +140,7 @@ class ClusterPool(Generic[Context]):
             with suppress(TimeoutError):
                 failure: BaseException | None = future.exception(timeout=COUNT_SECONDS)
                 return failure
-            if self._count():
-                self._seen = time.monotonic()
-            elif time.monotonic() - self._seen > LOST_SECONDS:
+            if not self._count() and time.monotonic() - self._seen > LOST_SECONDS:
                 raise FaceAlignError(
                     f"{self.address}: no worker for {LOST_SECONDS:.0f} s; start some (dask worker "
                     f"{self.address} --nthreads 1 --nworkers N), {AGAIN}"
@@ -154,6 +152,8 @@ class ClusterPool(Generic[Context]):
             with self._errors():
                 self._workers = self._client.scheduler_info(n_workers=0)["n_workers"]
             self._counted = time.monotonic()
+            if self._workers:
+                self._seen = self._counted
         return self._workers
 
     @contextmanager
@@ -179,9 +179,8 @@ def _connected(address: str) -> Any:
         from distributed import Client
     except ImportError as error:
         raise FaceAlignError(f"{address}: needs Dask ({error}); pip install 'facealign[cluster]'") from error
-    logging.getLogger("distributed").setLevel(
-        logging.CRITICAL
-    )  # its reports of lost connections are our errors
+    # What it reports of lost connections is said by our errors.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions of any package; those that matter are checked

@@ -88,14 +88,16 @@ def compute(shard: Shard) -> tuple[list[Any], FaceAlignError | None]:
             raise FaceAlignError(f"{where}: has {name} {ours}, the client {theirs}; install the same there")
     cv2.setNumThreads(1)
     with _alone(), chdir(shard.folder) if os.path.isdir(shard.folder) else nullcontext():
-        context = _context_of(shard, where)
-        function, items = pickle.loads(shard.items)
         results: list[Any] = []
         try:
+            context = _context_of(shard, where)
+            function, items = pickle.loads(shard.items)
             for item in items:
                 results.append(function(context, item))
         except FaceAlignError as error:
             return results, error
+        except (ImportError, AttributeError) as error:  # which else mean that there is no such code here
+            raise RuntimeError(f"in a worker: {error!r}") from error
     return results, None
 
 
