@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,6 +139,9 @@ def make_photos(root):
         )
         cv2.imwrite(str(folder / f"{1000 + number}_1.png"), picture)
         write_pts(folder / f"{1000 + number}_1.pts", (FACE + 0.5) * factor - 0.5)
+    for number in (1, 2):
+        shutil.copy(root / "mine" / "1003_1.png", root / "mine" / f"pair_{number}.png")
+        shutil.copy(root / "mine" / "1003_1.pts", root / "mine" / f"pair_{number}.pts")
     (root / "mine" / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")
     write_pts(root / "mine" / "broken.pts", FACE)
     (root / "mine" / "notes.txt").write_text("nothing")

@@ -14,7 +14,10 @@ from moto.core import set_initial_no_auth_action_count
 
 from facealign.annotation import annotator
 from facealign.commands import align, align_images, detect_faces
+from facealign.concurrency.cluster import Scheduler
+from facealign.datasets.scan import faces_in, scan
 from facealign.errors import FaceAlignError
+from facealign.io.addresses import address
 from tests.commands.aligning import contents
 
 TEACHER = Path(__file__).parents[2] / "models" / "mobilenet_v2_stage3.onnx"
@@ -79,6 +82,21 @@ def test_a_cluster_and_a_store_give_the_same_bytes(
         assert [file for file in made[name] if made[name][file] != made["here"][file]] == []
         assert said[name] == said["here"]
     assert "broken.jpg" in str(said["here"])
+
+
+def test_faces_and_groups_are_found_in_a_store_as_in_a_folder(photos, bucket, cluster):
+    def found(root, where):
+        result = scan(root, where=where)
+        rows = [
+            (one.relative, one.subset, one.group, one.points.tolist())
+            for one in faces_in(root, where=where).samples
+        ]
+        return rows, result.profiles, [text.replace(str(root), "") for _, text in result.skipped]
+
+    here = found(photos, 1)
+    assert {"pair_1.png", "pair_2.png"} == {Path(row[0]).name for row in here[0] if "pair_1" in row[2]}
+    for where in (1, Scheduler(cluster.address)):
+        assert found(address(bucket), where) == here
 
 
 @pytest.mark.parametrize("verb", ["detect-faces", pytest.param("annotate", marks=pytest.mark.slow)])
