@@ -61,3 +61,32 @@ def die_at_five(_, number):
     if number == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+def refuse_at_five(_, number):
+    if number == 5:
+        raise FaceAlignError("five")
+    return number
+
+
+def kill_once(_, item):
+    """The number of an item; at the 50th the first process that comes is killed."""
+    number, mark = item
+    if number == 50 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+class Photo:
+    def __init__(self, name):
+        self.name = name
+
+    def __str__(self):
+        return f"photos/{self.name}"
+
+
+def poison(_, photo):
+    if photo.name == "50.jpg":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return photo.name

@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,15 @@ from facealign.annotation.face_mesh import SCALES, FaceMesh
 from facealign.annotation.mesh_map import percent_apart, read_mesh_map
 from facealign.arrays import FloatArray, Image
 from facealign.caffe_files.caffemodel import named
-from facealign.concurrency.processes import ordered_map
+from facealign.concurrency.pools import Where, ordered_map, read_map
 from facealign.detection.mtcnn import MtcnnSettings
 from facealign.errors import FaceAlignError
 from facealign.geometry.roll import landmark_roll
 from facealign.inference.face_aligner import Face, FaceAligner
 from facealign.inference.looks import upright_landmarks
 from facealign.inference.model_zoo import default_cascade, default_weights
-from facealign.io.images import read_image
+from facealign.io.addresses import readers_of
+from facealign.io.images import decode_image
 from facealign.io.reading import read_bytes
 
 DISAGREE, DOUBTFUL, NO_MESH = "members disagree", "doubtful", "no face mesh"
@@ -53,6 +54,9 @@ class Photo:
     name: str
     box: FloatArray | None = None
 
+    def __str__(self) -> str:
+        return str(self.path)
+
 
 @dataclass(frozen=True)
 class AnnotatedFace:
@@ -82,10 +86,19 @@ class AnnotatedPhoto:
 def stamp_of(photo: Photo) -> str:
     """Checksum of a photo and its given box."""
     try:
-        data = f"{zlib.crc32(read_bytes(photo.path, 'expected an image')):08x}"
+        return _stamp(photo, read_bytes(photo.path, "expected an image"))
     except FaceAlignError:
-        data = "unreadable"
-    return data if photo.box is None else f"{data}-{zlib.crc32(photo.box.tobytes()):08x}"
+        return _stamp(photo, None)
+
+
+def _stamp(photo: Photo, data: bytes | None) -> str:
+    first = "unreadable" if data is None else f"{zlib.crc32(data):08x}"
+    return first if photo.box is None else f"{first}-{zlib.crc32(photo.box.tobytes()):08x}"
+
+
+def stamps_of(photos: Sequence[Photo], where: Where = 1) -> Iterator[str]:
+    """`stamp_of` of each photo, in order; where: a scheduler's workers read them, if it is one."""
+    return read_map(stamp_of, photos, where, max((readers_of(photo.path) for photo in photos), default=1))
 
 
 class Annotator:
@@ -139,18 +152,20 @@ class Annotator:
 
     def annotate(self, photo: Photo) -> AnnotatedPhoto:
         """The faces of a photo. Raises FaceAlignError when the face mesh's process ends."""
-        stamp = stamp_of(photo)
+        data = None
         try:
+            data = read_bytes(photo.path, "expected an image")
             # As it is stored: that is what .pts files refer to.
-            image = read_image(photo.path, orient=False)
+            image = decode_image(data, photo.path, orient=False)
             if photo.box is None:
                 faces = self._aligner.detect_and_align(image, self.settings.turns)
             else:
                 faces = self._aligner.align(image, photo.box[None])
         except FaceAlignError as error:
             text = str(error)
-            return AnnotatedPhoto(stamp, error=text if str(photo.path) in text else f"{photo.path}: {text}")
-        return AnnotatedPhoto(stamp, [self._annotated(image, face) for face in faces])
+            named_error = text if str(photo.path) in text else f"{photo.path}: {text}"
+            return AnnotatedPhoto(_stamp(photo, data), error=named_error)
+        return AnnotatedPhoto(_stamp(photo, data), [self._annotated(image, face) for face in faces])
 
     def _annotated(self, image: Image, face: Face) -> AnnotatedFace:
         roll = landmark_roll(face.landmarks)
@@ -187,7 +202,27 @@ class Annotator:
 
 
 def annotated(
-    photos: Iterable[Photo], settings: AnnotationSettings, workers: int
+    photos: Iterable[Photo],
+    settings: AnnotationSettings,
+    where: Where,
+    described: Mapping[str, Any] | None = None,
 ) -> Generator[AnnotatedPhoto, None, None]:
-    """The result of each photo, in order, by `workers` processes. Raises FaceAlignError as Annotator does."""
-    yield from ordered_map(Annotator.annotate, photos, workers, Annotator, (settings,))
+    """The result of each photo, in order; where: number of worker processes, or a scheduler.
+
+    described: what `Annotator.describe` must say on every worker. Raises FaceAlignError as Annotator does.
+    """
+    yield from ordered_map(Annotator.annotate, photos, where, _opened_like, (settings, described))
+
+
+def _opened_like(settings: AnnotationSettings, described: Mapping[str, Any] | None) -> Annotator:
+    """An annotator. Raises FaceAlignError when its members are not those described."""
+    opened = Annotator(settings)
+    ours = opened.describe()
+    if described is not None and ours != described:
+        opened.close()
+        (name, *_) = [name for name in ours if ours[name] != described.get(name)]
+        raise FaceAlignError(
+            f"a worker has other members than this machine ({name}: {ours[name]}, here "
+            f"{described.get(name)}); install the same there"
+        )
+    return opened

@@ -12,7 +12,7 @@ import numpy as np
 
 from facealign.annotation.turned_faces import MeshPredictor, TurnedFace, TurnSettings, turned_face
 from facealign.arrays import Image
-from facealign.concurrency.processes import ordered_map
+from facealign.concurrency.pools import ordered_map
 from facealign.datasets.duplicates import find_copies
 from facealign.datasets.pts import write_pts
 from facealign.datasets.sample import Sample, is_turned, turned_name

@@ -6,9 +6,12 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import facealign
+
+if TYPE_CHECKING:
+    from facealign.concurrency.cluster import Scheduler
 
 MESH = Path(".venv-mesh/bin/python")
 """The interpreter with mediapipe that `make mesh` makes."""
@@ -115,11 +118,12 @@ def add_data(group: Any, several: bool = False) -> None:
     """Add --data: folders of annotated photos."""
     group.add_argument(
         "--data",
-        type=Path,
+        type=place if several else Path,
         nargs="+" if several else None,
         required=True,
         metavar="ROOT",
-        help="folders of images with .pts files beside them, such as 300w/ or the folder that holds it",
+        help="folders of images with .pts files beside them, such as 300w/ or the folder that holds it"
+        + ("; or s3://bucket/folder" if several else ""),
     )
 
 
@@ -132,13 +136,43 @@ def add_strict(group: Any, what: str = "file") -> None:
     )
 
 
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Add --workers, in a group of its own."""
+def add_workers(parser: argparse.ArgumentParser, scheduler: bool = False) -> None:
+    """Add --workers, in a group of its own, and perhaps --scheduler."""
     from facealign.concurrency.processes import cores  # here, as it imports OpenCV
 
-    parser.add_argument_group("speed").add_argument(
+    group = parser.add_argument_group("speed")
+    group.add_argument(
         "--workers", type=int, default=cores(), metavar="N", help="processes (default: one per core)"
     )
+    if scheduler:
+        add_scheduler(group)
+
+
+def add_scheduler(group: Any) -> None:
+    """Add --scheduler."""
+    group.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="of a Dask scheduler, such as tcp://host:8786, whose workers read photos and run networks "
+        "instead (docs/scale.md)",
+    )
+
+
+def scheduler_of(arguments: argparse.Namespace, inputs: Iterable[Path | None]) -> "Scheduler | None":
+    """The scheduler that was given; inputs: files and folders that its workers need, those of a store too."""
+    from facealign.concurrency.cluster import Scheduler
+    from facealign.io.addresses import is_remote
+
+    if arguments.scheduler is None:
+        return None
+    return Scheduler(arguments.scheduler, tuple(path for path in inputs if path and not is_remote(path)))
+
+
+def place(text: str) -> Path:
+    """The value of an option that takes a path or an address in a store."""
+    from facealign.io.addresses import address  # here, for a quick start
+
+    return address(text)
 
 
 def add_network_options(group: Any, weights: str = "the newest released stage") -> None:

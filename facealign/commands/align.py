@@ -11,7 +11,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from facealign.commands import add_network_options, add_strict, name_options, program
+from facealign.commands import (
+    add_network_options,
+    add_scheduler,
+    add_strict,
+    name_options,
+    place,
+    program,
+)
 from facealign.commands.align_images import align_images
 from facealign.commands.align_setup import detector_settings, smoothing_of
 from facealign.commands.align_video import align_video
@@ -29,6 +36,7 @@ EXAMPLES = (
     "align photos/ --boxes boxes/ --weights models/mobilenet_v2_stage2.onnx",
     "align --video talk.mp4 --output out        # out/talk.mp4 and out/landmarks.json",
     "align --video 0 --show                     # the first camera, until Ctrl-C",
+    "align s3://bucket/photos --no-pictures --format jsonl --scheduler tcp://host:8786",
 )
 """Command lines that its help shows."""
 
@@ -41,6 +49,7 @@ def options() -> argparse.ArgumentParser:
     _add_faces(parser.add_argument_group("faces"))
     add_network_options(parser.add_argument_group("network"))
     _add_video(parser.add_argument_group("video"))
+    add_scheduler(parser.add_argument_group("speed"))
     return parser
 
 
@@ -56,14 +65,14 @@ def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
 def _add_inputs(group: Any) -> None:
     group.add_argument(
         "paths",
-        type=Path,
+        type=place,
         nargs="*",
         metavar="DIR|FILE|PATTERN",
-        help="images, folders with all below them, patterns such as 'photos/**/*.jpg'",
+        help="images, folders with all below them, patterns such as 'photos/**/*.jpg'; or of s3://",
     )
     group.add_argument(
         "--images",
-        type=Path,
+        type=place,
         nargs="+",
         default=[],
         metavar="DIR|FILE|PATTERN",
@@ -161,6 +170,8 @@ def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
                 parser.error(f"--boxes: no detector runs; leave out --{option.replace('_', '-')}")
     if arguments.video is not None and arguments.video.isdecimal() and arguments.montage:
         parser.error("--montage: a camera's frames are not kept; give a video file")
+    if arguments.scheduler is not None and (arguments.video is not None or arguments.show):
+        parser.error("--scheduler: for images, without --video and --show")
     for option in ("max_faces", "detect_every"):
         value = getattr(arguments, option)
         if value is not None and value < 1:

@@ -1,14 +1,16 @@
 """`facealign align` on images."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 
 from facealign.arrays import Image
+from facealign.commands import scheduler_of
 from facealign.commands.align_setup import (
     Setup,
     close_results,
@@ -18,18 +20,21 @@ from facealign.commands.align_setup import (
     results_of,
 )
 from facealign.commands.messages import json_files, note, number_of, problem, progress
+from facealign.concurrency.cluster import Scheduler
+from facealign.concurrency.pools import ordered_map
 from facealign.concurrency.processes import cores
 from facealign.concurrency.threads import ThreadedStep, overlapped
 from facealign.errors import FaceAlignError
 from facealign.inference.drawing import draw_faces
 from facealign.inference.face_aligner import Face
 from facealign.inference.given_boxes import read_box_file
+from facealign.io.addresses import is_remote
 from facealign.io.atomic import replacing
 from facealign.io.images import read_image
 from facealign.io.outputs import check_outputs
 from facealign.results.formats import PTS_FOLDER, write_pts_beside
 from facealign.results.found_images import FoundImages, find_images, picture_names, real_path
-from facealign.results.growing_results import GrowingResults, fingerprint, stamp
+from facealign.results.growing_results import GrowingResults, entry_text, fingerprint, stamp
 from facealign.results.montage import MONTAGE_FOLDER, sheets, small_copy, write_sheets
 from facealign.results.record import Record, faces_of, image_record
 from facealign.video.tracker import largest
@@ -44,14 +49,21 @@ class Work:
     name: str
     key: str
 
+    def __str__(self) -> str:
+        return str(self.file)
+
 
 @dataclass(frozen=True)
 class Done:
-    """What came of an image; drawn: with its faces; data: the same as a file's contents, if wanted."""
+    """What came of an image; drawn: with its faces; data: the same as a file's contents, if wanted.
 
-    image: Image
+    image, drawn: None where they are not wanted; faces: empty where the entry suffices: what a worker of a
+    cluster need not send; entry: of the results, as text.
+    """
+
+    image: Image | None
     faces: list[Face]
-    record: Record
+    entry: str
     drawn: Image | None
     data: bytes | None
 
@@ -70,6 +82,10 @@ def align_images(arguments: argparse.Namespace) -> None:
         + json_files(),
         [arguments.output],
     )
+    weights = (arguments.weights, None if isinstance(arguments.cascade, bool) else Path(arguments.cascade))
+    here = [path for path in arguments.images if not is_remote(path) and path.exists()]
+    folders = dict.fromkeys(path if path.is_dir() else path.parent for path in here)
+    scheduler = scheduler_of(arguments, [*folders, arguments.boxes, *weights])
     setup = opened(arguments)
     works = [Work(file, name, _key(setup, file, name)) for file, name in zip(found.files, names, strict=True)]
     with ExitStack() as stack:
@@ -80,7 +96,7 @@ def align_images(arguments: argparse.Namespace) -> None:
         if len(todo) < len(works):
             kept = number_of(len(works) - len(todo), "image")
             note(f"{results_of(arguments)}: has {kept} already")
-        failures = _run(setup, todo, len(works), results, window)
+        failures = _run(setup, todo, len(works), results, window, scheduler)
         keys = [work.key for work in works if work.key in results]
         if not keys:
             raise FaceAlignError(f"none of the {number_of(len(works), 'image')} could be used")
@@ -119,33 +135,83 @@ def _is_done(arguments: argparse.Namespace, work: Work, results: GrowingResults)
 
 
 def _run(
-    setup: Setup, todo: Sequence[Work], total: int, results: GrowingResults, window: Window | None
+    setup: Setup,
+    todo: Sequence[Work],
+    total: int,
+    results: GrowingResults,
+    window: Window | None,
+    scheduler: Scheduler | None,
 ) -> int:
     """Align the images of `todo`, in order, and write what comes; the number of those that failed."""
     arguments, failures = setup.arguments, 0
+    made = (
+        _done_here(setup, todo, window is not None) if scheduler is None else _done_by(scheduler, setup, todo)
+    )
     with (
-        closing(overlapped(todo, *_steps(setup, window is not None))) as coming,
-        progress(coming, total=total, done=total - len(todo), unit="image", what="align") as bar,
+        closing(made),
+        progress(made, total=total, done=total - len(todo), unit="image", what="align") as bar,
     ):
-        for work, future in bar:
-            try:
-                done: Done = future.result()
-            except FaceAlignError as error:
+        for work, done in zip(todo, bar, strict=True):
+            if isinstance(done, FaceAlignError):
                 if arguments.strict or total == 1:
-                    raise
+                    raise done
                 failures += 1
-                problem("skipped", str(error))
+                problem("skipped", str(done))
                 continue
             # Written here, in order, so that nothing after an image at which --strict stops is written.
             if done.data is not None:
                 with replacing(arguments.output / work.name) as partial:
                     partial.write_bytes(done.data)
             if arguments.format == "pts":
-                write_pts_beside(output_of(arguments), work.name, done.image, done.faces, work.file)
-            results.add(work.key, done.record)
+                image = read_image(work.file) if done.image is None else done.image
+                write_pts_beside(output_of(arguments), work.name, image, done.faces, work.file)
+            results.add_text(work.key, done.entry)
             if window is not None and done.drawn is not None:
                 window.show(done.drawn)
     return failures
+
+
+def _done_here(
+    setup: Setup, todo: Sequence[Work], show: bool
+) -> Generator[Done | FaceAlignError, None, None]:
+    """What comes of each image, or its error, in order, by threads of this process."""
+    with closing(overlapped(todo, *_steps(setup, show))) as coming:
+        for _, future in coming:
+            try:
+                yield future.result()
+            except FaceAlignError as error:
+                yield error
+
+
+def _done_by(
+    scheduler: Scheduler, setup: Setup, todo: Sequence[Work]
+) -> Generator[Done | FaceAlignError, None, None]:
+    """The same by the workers of a scheduler, without the images."""
+    few = argparse.Namespace(**{**vars(setup.arguments), "paths": [], "images": []})  # sent with every shard
+    yield from ordered_map(_done, todo, scheduler, _opened_like, (few, setup.settings))
+
+
+def _opened_like(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> Setup:
+    """What a worker aligns with, its own networks. Raises FaceAlignError when these are others."""
+    setup = opened(arguments)
+    for name, theirs in settings.items():
+        if setup.settings[name] != theirs:
+            raise FaceAlignError(
+                f"a worker has other networks than this machine ({name}: {setup.settings[name]}, here "
+                f"{theirs}); install the same there, or give --engine and --weights"
+            )
+    return setup
+
+
+def _done(setup: Setup, work: Work) -> Done | FaceAlignError:
+    value: Any = work
+    try:
+        for step, _ in _steps(setup, show=False):
+            value = step(value)
+    except FaceAlignError as error:
+        return error
+    done: Done = value
+    return replace(done, image=None, drawn=None, faces=done.faces if setup.arguments.format == "pts" else [])
 
 
 def _steps(setup: Setup, show: bool) -> tuple[ThreadedStep, ...]:
@@ -170,12 +236,12 @@ def _steps(setup: Setup, show: bool) -> tuple[ThreadedStep, ...]:
 
     def draw(aligned: tuple[Work, Image, list[Face]]) -> Done:
         work, image, faces = aligned
-        record = image_record(work.file.as_posix(), (image.shape[1], image.shape[0]), faces)
+        entry = entry_text(image_record(work.file.as_posix(), (image.shape[1], image.shape[0]), faces))
         if arguments.no_pictures and not show:
-            return Done(image, faces, record, None, None)
+            return Done(image, faces, entry, None, None)
         drawn = draw_faces(image, faces)
         path = arguments.output / work.name
-        return Done(image, faces, record, drawn, None if arguments.no_pictures else encoded(path, drawn))
+        return Done(image, faces, entry, drawn, None if arguments.no_pictures else encoded(path, drawn))
 
     # A network runs one image at a time.
     return (read, cores()), (align, 1), (draw, cores())

@@ -23,7 +23,7 @@ from facealign.annotation.annotator import (
     Annotator,
     Photo,
     annotated,
-    stamp_of,
+    stamps_of,
 )
 from facealign.annotation.description import (
     ANNOTATIONS,
@@ -34,7 +34,7 @@ from facealign.annotation.description import (
     read_description,
     write_description,
 )
-from facealign.commands import MESH, add_strict, add_workers, program
+from facealign.commands import MESH, add_strict, add_workers, place, program, scheduler_of
 from facealign.commands.messages import (
     json_files,
     note,
@@ -45,21 +45,25 @@ from facealign.commands.messages import (
     resumable,
     write_json,
 )
+from facealign.concurrency.pools import Where
 from facealign.datasets.detected_boxes import boxes_for, read_boxes
 from facealign.datasets.pts import write_pts
 from facealign.datasets.scan import faces_in
 from facealign.engines.opening import KINDS
 from facealign.errors import FaceAlignError
 from facealign.inference.face_aligner import TURNS
+from facealign.io.addresses import is_remote, walk_remote
 from facealign.io.atomic import replacing
 from facealign.io.images import SUFFIXES
 from facealign.io.lock import exclusive
 from facealign.io.outputs import check_outputs
+from facealign.io.reading import read_bytes
 
 EXAMPLES = (
     "annotate --photos photos --output data/mine --with-photos",
     "annotate --photos photos --output data/mine --no-mesh --max-disagreement 4",
     "annotate --photos data --boxes data/boxes.json --output data/teacher_points",
+    "annotate --photos s3://bucket/photos --output data/mine --scheduler tcp://host:8786",
 )
 """Command lines that its help shows."""
 
@@ -71,7 +75,11 @@ def options() -> argparse.ArgumentParser:
     )
     source = parser.add_argument_group("input")
     source.add_argument(
-        "--photos", type=Path, required=True, metavar="ROOT", help="a folder of photos, searched to its depth"
+        "--photos",
+        type=place,
+        required=True,
+        metavar="ROOT",
+        help="a folder of photos, searched to its depth; or s3://bucket/folder",
     )
     source.add_argument(
         "--boxes",
@@ -123,7 +131,7 @@ def options() -> argparse.ArgumentParser:
     )
     members.add_argument("--no-mesh", action="store_true", help="the cascade alone")
     members.add_argument("--engine", choices=KINDS, default="onnx", help="what runs the cascade and MTCNN")
-    add_workers(parser)
+    add_workers(parser, scheduler=True)
     return parser
 
 
@@ -148,7 +156,9 @@ def main() -> None:
     arguments = arguments_of()
     check_outputs(json_files(), [arguments.output])
     check_output(arguments.output)
-    given, photos = photos_of(arguments)
+    scheduler = scheduler_of(arguments, [arguments.photos, *(arguments.cascade or ())])
+    where = scheduler or arguments.workers
+    given, photos = photos_of(arguments, where)
     settings = AnnotationSettings(
         arguments.mesh,
         arguments.max_disagreement,
@@ -162,9 +172,9 @@ def main() -> None:
         opened = Annotator(settings)
         try:
             described = {**opened.describe(), "boxes": given, "with_photos": arguments.with_photos}
-            if arguments.workers > 1:
+            if where != 1:
                 opened.close()
-            annotate(arguments, settings, described, photos, opened)
+            annotate(arguments, settings, described, photos, opened, where)
         finally:
             opened.close()
 
@@ -175,8 +185,12 @@ def annotate(
     described: Mapping[str, Any],
     photos: list[Photo],
     opened: Annotator,
+    where: Where,
 ) -> None:
-    """Annotate the photos that are not annotated yet, and write the description."""
+    """Annotate the photos that are not annotated yet, and write the description.
+
+    where: number of worker processes (1: by `opened`), or a scheduler.
+    """
     output = arguments.output
     so_far = photos_so_far(output, described)
     before: dict[str, Record] = {}
@@ -188,9 +202,13 @@ def annotate(
         raise FaceAlignError(f"{output}: begun with other settings; remove it, or give another --output")
     entries = {**before, **so_far.read()}
     todo = []
+    known = [photo for photo in photos if photo.name in entries]
+    stamps = {photo.name: stamp for photo, stamp in zip(known, stamps_of(known, where), strict=True)}
     for photo in photos:
         entry = entries.get(photo.name)
-        if not is_done(photo, entry, output) or (entry and entry["error"] and arguments.strict):
+        if not is_done(photo, entry, stamps.get(photo.name), output) or (
+            entry and entry["error"] and arguments.strict
+        ):
             todo.append(photo)
         elif entry and entry["error"]:
             problem("skipped", f"{entry['error']}; it has not changed since")
@@ -205,8 +223,8 @@ def annotate(
         )
     names = {str(PurePosixPath(photo.name).with_suffix("")) for photo in photos}
     results = (
-        annotated(todo, settings, arguments.workers)
-        if arguments.workers > 1
+        annotated(todo, settings, where, opened.describe())
+        if where != 1
         else (opened.annotate(photo) for photo in todo)
     )
     try:
@@ -242,20 +260,20 @@ def check_output(output: Path) -> None:
         raise FaceAlignError(f"{output}: exists and holds no {ANNOTATIONS}; give another --output")
 
 
-def photos_of(arguments: argparse.Namespace) -> tuple[Any, list[Photo]]:
+def photos_of(arguments: argparse.Namespace, where: Where) -> tuple[Any, list[Photo]]:
     """Description of the boxes, None where faces are detected, and the photos, each name once.
 
     Raises FaceAlignError when there is none.
     """
     if arguments.boxes is not None:
-        found = faces_in(arguments.photos, strict=arguments.strict)
+        found = faces_in(arguments.photos, strict=arguments.strict, where=where)
         for _, reason in found.skipped:
             problem("skipped", reason)
         given, faces = read_boxes(arguments.boxes)
-        boxes = boxes_for(found.samples, faces, str(arguments.boxes))
+        boxes = boxes_for(found.samples, faces, str(arguments.boxes), where)
         pairs = zip(found.samples, boxes, strict=True)
         return given, [Photo(sample.path, sample.relative, face.box) for sample, face in pairs]
-    if not arguments.photos.is_dir():
+    if not is_remote(arguments.photos) and not arguments.photos.is_dir():
         raise FaceAlignError(f"{arguments.photos}: no such folder")
     photos = []
     images = list(images_in(arguments.photos, arguments.output))
@@ -280,8 +298,12 @@ def images_in(root: Path, output: Path) -> Iterable[Path]:
         raise FaceAlignError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
     away = output.resolve()
-    for name, folders, files in os.walk(root, onerror=failed):
-        folder = Path(name)
+    walked: Iterable[tuple[Path, list[str], list[str]]]
+    if is_remote(root):
+        walked = walk_remote(root)
+    else:
+        walked = ((Path(name), below, files) for name, below, files in os.walk(root, onerror=failed))
+    for folder, folders, files in walked:
         folders[:] = sorted(
             inner
             for inner in folders
@@ -292,9 +314,12 @@ def images_in(root: Path, output: Path) -> Iterable[Path]:
                 yield folder / file
 
 
-def is_done(photo: Photo, entry: Record | None, output: Path) -> bool:
-    """Whether the photo is as it was when it was annotated, and its landmarks are still there."""
-    if entry is None or entry["stamp"] != stamp_of(photo):
+def is_done(photo: Photo, entry: Record | None, stamp: str | None, output: Path) -> bool:
+    """Whether the photo is as it was when it was annotated, and its landmarks are still there.
+
+    stamp: of the photo as it is.
+    """
+    if entry is None or entry["stamp"] != stamp:
         return False
     names = pts_names(photo.name, len(entry["faces"]))
     kept = zip(names, entry["faces"], strict=True)
@@ -319,7 +344,10 @@ def written_entry(
         if not face.left_out:
             if with_photos:
                 with replacing(path.with_suffix(photo.path.suffix)) as partial:
-                    shutil.copyfile(photo.path, partial)
+                    if is_remote(photo.path):
+                        partial.write_bytes(read_bytes(photo.path, "expected an image"))
+                    else:
+                        shutil.copyfile(photo.path, partial)
             write_pts(path, face.landmarks)
         faces.append(
             {

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from facealign.commands import add_data, add_strict, add_workers, name_options, program
+from facealign.commands import add_data, add_strict, add_workers, name_options, program, scheduler_of
 from facealign.commands.messages import (
     json_files,
     note,
@@ -25,7 +25,7 @@ from facealign.commands.messages import (
 from facealign.datasets.detected_boxes import (
     BoxesSoFar,
     FaceBox,
-    checksum_of,
+    checksums_of,
     described,
     find_boxes,
     read_boxes,
@@ -45,6 +45,7 @@ from facealign.io.outputs import check_outputs
 EXAMPLES = (
     "detect-faces --data data",
     "detect-faces --data data --min-face 20 --output data/small.json",
+    "detect-faces --data s3://bucket/photos --scheduler tcp://host:8786",
 )
 """Command lines that its help shows."""
 HEADER = ("Folder", "Faces", "Found, %", "Overlap over 0.5, %", "Centre off by (x y)", "Size ratio (x y)")
@@ -65,7 +66,7 @@ def options() -> argparse.ArgumentParser:
         "--min-face", type=float, default=40.0, metavar="PIXELS", help="smallest side of a box"
     )
     faces.add_argument("--engine", choices=KINDS, default="onnx", help="what runs MTCNN")
-    add_workers(parser)
+    add_workers(parser, scheduler=True)
     return parser
 
 
@@ -91,16 +92,18 @@ def main() -> None:
 
 def detect(arguments: argparse.Namespace, settings: MtcnnSettings) -> None:
     """Find the boxes, and write them."""
-    found = faces_in(*arguments.data, strict=arguments.strict)
+    where = scheduler_of(arguments, arguments.data) or arguments.workers
+    found = faces_in(*arguments.data, strict=arguments.strict, where=where)
     for _, reason in found.skipped:
         problem("skipped", reason)
     so_far = BoxesSoFar(arguments.output, described(settings))
     unwritten = so_far.read()
     kept = {**known_boxes(arguments.output, settings), **unwritten}
+    known = [sample for sample in found.samples if sample.relative in kept]
     faces = {
         sample.relative: kept[sample.relative]
-        for sample in found.samples
-        if sample.relative in kept and kept[sample.relative].stamp == checksum_of(sample)
+        for sample, checksum in zip(known, checksums_of(known, where), strict=True)
+        if kept[sample.relative].stamp == checksum
     }
     for sample in found.samples:
         if sample.relative in faces and faces[sample.relative].source == "unreadable":
@@ -111,7 +114,7 @@ def detect(arguments: argparse.Namespace, settings: MtcnnSettings) -> None:
     todo = [sample for sample in found.samples if sample.relative not in faces]
     if faces:
         note(f"{arguments.output}: has {len(faces)} of {number_of(len(found.samples), 'face')} already")
-    boxes = find_boxes(todo, settings, arguments.engine, arguments.workers)
+    boxes = find_boxes(todo, settings, arguments.engine, where)
     bar = progress(boxes, total=len(todo), unit="face", what="detect")
     try:
         for sample, box in zip(todo, bar, strict=True):

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from facealign.commands import add_data, add_strict, add_workers, name_options, program
+from facealign.commands import add_data, add_strict, add_workers, name_options, program, scheduler_of
 from facealign.commands.messages import json_files, number_of, problem, progress, result, write_json
+from facealign.concurrency.pools import Where
 from facealign.crops.aligned import MARGIN, aligned_spec
 from facealign.crops.augmentation import Augmentation
 from facealign.datasets.detected_boxes import boxes_for, read_boxes
@@ -48,6 +49,7 @@ EXAMPLES = (
     "make-lmdb --data data",
     "make-lmdb --data data --on-the-fly --shift 0.04 --scale 0.95 1.08 --rotate -15 15",
     "make-lmdb --data data --boxes landmarks --network vgg_shadow --copies 10",
+    "make-lmdb --data s3://bucket/photos --on-the-fly --scheduler tcp://host:8786",
 )
 """Command lines that its help shows."""
 
@@ -71,7 +73,7 @@ def options() -> argparse.ArgumentParser:
     _add_augmentation(parser.add_argument_group("augmentation"))
     _add_cascade(parser.add_argument_group("second cascade stage"))
     _add_distillation(parser.add_argument_group("distillation"))
-    add_workers(parser)
+    add_workers(parser, scheduler=True)
     return parser
 
 
@@ -269,7 +271,9 @@ def main() -> None:
         _, first = open_first(arguments.after)
     if teacher is not None:
         teacher.open()
-    found = faces_in(*arguments.data, strict=arguments.strict)
+    scheduler = scheduler_of(arguments, [*arguments.data, arguments.after, *arguments.teacher])
+    where = scheduler or arguments.workers
+    found = faces_in(*arguments.data, strict=arguments.strict, where=where)
     roots = ", ".join(map(str, arguments.data))
     for _, reason in found.skipped:
         problem("skipped", reason)
@@ -277,14 +281,12 @@ def main() -> None:
     tests = [sample for sample in found.samples if sample.is_test]
     held_out = sum(in_held_out(sample) and not sample.is_test for sample in found.samples)
     by_name = len(found.samples) - len(tests) - held_out - len(training) - len(validation)
-    same = (
-        set() if arguments.keep_copies else copies_in(training, validation, found.samples, arguments.workers)
-    )
+    same = set() if arguments.keep_copies else copies_in(training, validation, found.samples, where)
     training = [sample for sample in training if sample.relative not in same]
     facing = [sample for sample in training if eye_distance(sample.points) >= arguments.min_eye_distance]
     if not facing:
         raise FaceAlignError(f"{roots}: all faces are turned away; lower --min-eye-distance")
-    box_settings, train_jobs, val_jobs = jobs_of(arguments.boxes, facing, validation)
+    box_settings, train_jobs, val_jobs = jobs_of(arguments.boxes, facing, validation, where)
     if first is not None:
         shapes = np.stack([sample.points for sample in facing])
         spec = aligned_spec(spec, shapes, arguments.margin, first.spec.name)
@@ -321,7 +323,7 @@ def main() -> None:
         partial.mkdir()
         to_cut, kept, distillation = train_jobs, 0, {}
         if teacher is not None:
-            moved = distilled(train_jobs, teacher, arguments.workers)
+            moved = distilled(train_jobs, teacher, where)
             to_cut = list(wrap(moved, len(train_jobs), "distilled"))
             distillation = {"teacher": teacher.describe()}
         elif points is not None:
@@ -330,7 +332,7 @@ def main() -> None:
             if kept == len(to_cut):
                 check_left_out(points, facing[0])
             distillation = {"teacher": points.describe(len(to_cut) - kept, kept)}
-        request = PartRequest(partial, "train", to_cut, settings, arguments.workers, wrap, skip)
+        request = PartRequest(partial, "train", to_cut, settings, arguments.workers, wrap, skip, scheduler)
         if arguments.on_the_fly:
             train = write_faces(request)
         else:
@@ -355,7 +357,7 @@ def main() -> None:
                 "validation_is_fixed": fixed,
                 "boxes": box_settings,
                 "boxes_from_landmarks": sum(job.source != "mtcnn" for job in used),
-                "source_sha256": fingerprint(used),
+                "source_sha256": fingerprint(used, where),
                 "test_faces_left_out": len(tests),
                 "held_out_faces_left_out": held_out,
                 "copies_left_out_by_name": by_name,
@@ -429,7 +431,7 @@ def check_left_out(points: TeacherPoints, face: Sample) -> None:
 
 
 def copies_in(
-    training: Sequence[Sample], validation: Sequence[Sample], samples: Sequence[Sample], workers: int
+    training: Sequence[Sample], validation: Sequence[Sample], samples: Sequence[Sample], where: Where
 ) -> set[str]:
     """Names of training faces that look like those of test or validation photos; each is reported."""
     usable, validates = ({sample.relative for sample in part} for part in (training, validation))
@@ -439,7 +441,7 @@ def copies_in(
         if sample.relative not in usable
         and (sample.is_test or in_validation(sample) or in_held_out(sample) or sample.relative in validates)
     ]
-    found = find_copies(training, apart, workers)
+    found = find_copies(training, apart, where)
     if found and len(found) == len(training):
         problem(
             "warning",
@@ -462,7 +464,7 @@ def check_replaceable(output: Path) -> None:
 
 
 def jobs_of(
-    boxes: str, training: list[Sample], validation: list[Sample]
+    boxes: str, training: list[Sample], validation: list[Sample], where: Where = 1
 ) -> tuple[dict[str, Any], list[Job], list[Job]]:
     """Description of the boxes' source, and the jobs of both parts."""
     if boxes == "landmarks":
@@ -475,7 +477,7 @@ def jobs_of(
     parts = [
         [
             Job(sample, face.box, face.source)
-            for sample, face in zip(part, boxes_for(part, faces, boxes), strict=True)
+            for sample, face in zip(part, boxes_for(part, faces, boxes, where), strict=True)
         ]
         for part in (training, validation)
     ]

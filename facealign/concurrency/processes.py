@@ -44,29 +44,12 @@ def one_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def ordered_map(
-    function: Callable[[Context, Item], Result],
-    items: Iterable[Item],
-    workers: int,
-    make_context: Callable[..., Context],
-    arguments: tuple[Any, ...] = (),
-) -> Iterator[Result]:
-    """Results of function(context, item), in the order of the items, computed by a pool of worker processes.
-
-    workers: number of processes; 1: this one. Each has its own context, make_context(*arguments), for what
-    takes long to make, such as an open network. `function`, `make_context`, arguments, items and results must
-    be picklable; a context need not be. Raises what `make_context` or `function` raises, and FaceAlignError
-    when a worker is killed.
-    """
-    with WorkerPool(workers, make_context, arguments) as pool:
-        yield from pool.ordered_map(function, items)
-
-
 class WorkerPool(Generic[Context]):
     """Worker processes that are started once, for several maps one after the other.
 
-    workers, make_context, arguments: see `ordered_map`. Use it in a `with` statement; at its end, if this
-    process is the worker, its context is closed if it has a method `close`.
+    workers: number of processes; 1: this one; make_context, arguments: see `pools.ordered_map`. Use it in a
+    `with` statement; at its end, if this process is the worker, its context is closed if it has a method
+    `close`.
     """
 
     def __init__(
@@ -104,7 +87,7 @@ class WorkerPool(Generic[Context]):
     def ordered_map(
         self, function: Callable[[Context, Item], Result], items: Iterable[Item]
     ) -> Iterator[Result]:
-        """Results of function(context, item), in the order of the items; see the function `ordered_map`."""
+        """Results of function(context, item), in the order of the items; see `pools.ordered_map`."""
         if self._pool is None:
             for item in items:
                 yield function(cast(Context, self._context), item)

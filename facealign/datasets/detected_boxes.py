@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from facealign.arrays import FloatArray
-from facealign.concurrency.processes import ordered_map
+from facealign.concurrency.pools import Where, ordered_map, read_map
 from facealign.datasets.sample import Sample
 from facealign.detection.mtcnn import MtcnnDetector, MtcnnSettings
 from facealign.detection.mtcnn_weights import SHA256
 from facealign.errors import FaceAlignError
 from facealign.geometry.boxes import box_from_landmarks, landmark_box, overlap
+from facealign.io.addresses import readers_of
 from facealign.io.atomic import replacing
 from facealign.io.growing import GrowingRecords
-from facealign.io.images import read_image
+from facealign.io.images import decode_image
 from facealign.io.reading import read_bytes, read_json
 from facealign.io.schema import anything, list_of, map_of, maybe, number, record, string, text
 
@@ -47,10 +48,21 @@ class FaceBox:
 def checksum_of(sample: Sample) -> str:
     """Checksum of the sample's photo and of its annotation; without a readable photo, of the latter alone."""
     try:
-        photo = f"{zlib.crc32(read_bytes(sample.path, 'expected an image')):08x}"
+        return _checksum(sample, read_bytes(sample.path, "expected an image"))
     except FaceAlignError:
-        photo = "unreadable"
-    return f"{photo}-{zlib.crc32(sample.points.tobytes()):08x}"
+        return _checksum(sample, None)
+
+
+def _checksum(sample: Sample, photo: bytes | None) -> str:
+    first = "unreadable" if photo is None else f"{zlib.crc32(photo):08x}"
+    return f"{first}-{zlib.crc32(sample.points.tobytes()):08x}"
+
+
+def checksums_of(samples: Sequence[Sample], where: Where = 1) -> Iterator[str]:
+    """`checksum_of` of each sample, in order; where: a scheduler's workers read the photos, if it is one."""
+    return read_map(
+        checksum_of, samples, where, max((readers_of(sample.path) for sample in samples), default=1)
+    )
 
 
 def best_match(candidates: FloatArray, points: FloatArray) -> int | None:
@@ -64,7 +76,8 @@ def best_match(candidates: FloatArray, points: FloatArray) -> int | None:
 
 def find_box(sample: Sample, detector: MtcnnDetector) -> FaceBox:
     """The detected box of the sample's face. Raises FaceAlignError when the photo cannot be read."""
-    found = detector.detect(read_image(sample.path, orient=False))
+    photo = read_bytes(sample.path, "expected an image")
+    found = detector.detect(decode_image(photo, sample.path, orient=False))
     best = best_match(np.array([face.box for face in found]).reshape(-1, 4), sample.points)
     box = box_from_landmarks(sample.points) if best is None else found[best].box
     return FaceBox(
@@ -72,7 +85,7 @@ def find_box(sample: Sample, detector: MtcnnDetector) -> FaceBox:
         source="landmarks" if best is None else "mtcnn",
         score=None if best is None else found[best].score,
         overlap=0.0 if best is None else float(overlap(box, landmark_box(sample.points))),
-        stamp=checksum_of(sample),
+        stamp=_checksum(sample, photo),
     )
 
 
@@ -82,15 +95,16 @@ def unreadable(sample: Sample) -> FaceBox:
 
 
 def find_boxes(
-    samples: Iterable[Sample], settings: MtcnnSettings, engine: str = "auto", workers: int = 1
+    samples: Iterable[Sample], settings: MtcnnSettings, engine: str = "auto", where: Where = 1
 ) -> Iterator[FaceBox | FaceAlignError]:
-    """The box of each sample, or the error of its photo, in order; computed by `workers` processes.
+    """The box of each sample, or the error of its photo, in order.
 
     engine: as for MtcnnDetector.open, except that "auto" means "onnx": boxes, and all data made with them,
-    are then the same with and without Caffe, and OpenCV keeps to the one thread of each worker.
+    are then the same with and without Caffe, and OpenCV keeps to the one thread of each worker; where: number
+    of worker processes, or a scheduler.
     """
     engine = "onnx" if engine == "auto" else engine
-    return ordered_map(_find, samples, workers, MtcnnDetector.open, (engine, settings))
+    return ordered_map(_find, samples, where, MtcnnDetector.open, (engine, settings))
 
 
 def _find(detector: MtcnnDetector, sample: Sample) -> FaceBox | FaceAlignError:
@@ -170,15 +184,20 @@ def _values_of(face: FaceBox) -> dict[str, Any]:
     return {**dataclasses.asdict(face), "box": face.box.tolist()}
 
 
-def boxes_for(samples: Iterable[Sample], faces: Mapping[str, FaceBox], where: str) -> list[FaceBox]:
-    """The box of each sample. Raises FaceAlignError, naming the photo, when one is missing or out of date."""
+def boxes_for(
+    samples: Sequence[Sample], faces: Mapping[str, FaceBox], file: str, where: Where = 1
+) -> list[FaceBox]:
+    """The box of each sample; file: where they come from; where: as for `find_boxes`.
+
+    Raises FaceAlignError, naming the photo, when one is missing or out of date.
+    """
     result = []
-    for sample in samples:
+    for sample, checksum in zip(samples, checksums_of(samples, where), strict=True):
         face = faces.get(sample.relative)
-        if face is None or face.stamp != checksum_of(sample):
+        if face is None or face.stamp != checksum:
             state = "no box" if face is None else "the box of another image or annotation"
             raise FaceAlignError(
-                f"{sample.path}: {state} in {where}; run `facealign detect-faces` on this data"
+                f"{sample.path}: {state} in {file}; run `facealign detect-faces` on this data"
             )
         result.append(face)
     return result

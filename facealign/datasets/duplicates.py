@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from facealign.arrays import Float32Array, FloatArray, Image
-from facealign.concurrency.processes import ordered_map
+from facealign.concurrency.pools import Where, ordered_map
 from facealign.datasets.sample import Sample
 from facealign.errors import FaceAlignError
 from facealign.geometry.affine import warp
@@ -48,15 +48,16 @@ def thumbnail(image: Image, points: FloatArray, shape: FloatArray) -> Float32Arr
     return (small / length if length > 1 else np.zeros_like(small)).ravel()
 
 
-def find_copies(samples: Sequence[Sample], originals: Sequence[Sample], workers: int = 1) -> list[Copy]:
+def find_copies(samples: Sequence[Sample], originals: Sequence[Sample], where: Where = 1) -> list[Copy]:
     """Those of `samples` whose face is that of one of `originals`, mirrored or not, in their order.
 
-    A photo that cannot be read is nobody's copy. Takes about 2 ms a face and worker.
+    where: number of worker processes, or a scheduler. A photo that cannot be read is nobody's copy. Takes
+    about 2 ms a face and worker.
     """
     if not samples or not originals:
         return []
     shape = mean_shape(np.stack([sample.points for sample in originals]), (SIDE, SIDE), MARGIN)
-    both = ordered_map(_thumbnail, [*originals, *samples], workers, _same, (shape,))
+    both = ordered_map(_thumbnail, [*originals, *samples], where, _same, (shape,))
     thumbnails = np.stack(list(both))
     known, others = thumbnails[: len(originals)], thumbnails[len(originals) :]
     mirrored = known.reshape(-1, SIDE, SIDE)[:, :, ::-1].reshape(len(known), -1)

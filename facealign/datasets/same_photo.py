@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from facealign.datasets.sample import Sample
+from facealign.errors import FaceAlignError
+from facealign.io.reading import read_bytes
 
 _NUMBERED = re.compile(r"(.+)_\d{1,3}")
 
@@ -31,8 +32,9 @@ def one_group_a_photo(samples: Sequence[Sample]) -> list[Sample]:
         first: dict[tuple[int, str], str] = {}
         for size, same in _by_size(members).items():
             for sample in same if len(same) > 1 else ():
-                with suppress(OSError):  # whoever reads it will say so
-                    content = (size, hashlib.sha256(sample.path.read_bytes()).hexdigest())
+                with suppress(FaceAlignError):  # whoever reads it will say so
+                    data = read_bytes(sample.path, "expected an image")
+                    content = (size, hashlib.sha256(data).hexdigest())
                     groups[sample.group] = first.setdefault(content, sample.group)
     return [
         dataclasses.replace(sample, group=groups[sample.group]) if sample.group in groups else sample
@@ -45,5 +47,5 @@ def _by_size(samples: Sequence[Sample]) -> dict[int, list[Sample]]:
     sizes: dict[int, list[Sample]] = defaultdict(list)
     for sample in samples:
         with suppress(OSError):
-            sizes[os.stat(sample.path).st_size].append(sample)
+            sizes[sample.path.stat().st_size].append(sample)
     return sizes

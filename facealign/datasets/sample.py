@@ -49,6 +49,9 @@ class Sample:
     relative: str
     group: str
 
+    def __str__(self) -> str:
+        return str(self.path)
+
     @property
     def is_300w(self) -> bool:
         """Whether it belongs to 300-W."""

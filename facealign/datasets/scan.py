@@ -1,19 +1,22 @@
 """Finding annotated photos: the 300-W tree, Menpo, and any folder of images with .pts files beside them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from facealign.arrays import FloatArray
+from facealign.concurrency.pools import Where, read_map
 from facealign.datasets.folders_300w import official, tree_of
 from facealign.datasets.pts import read_pts
 from facealign.datasets.same_photo import one_group_a_photo
 from facealign.datasets.sample import NAME_300W, Sample, group_of
 from facealign.errors import FaceAlignError
 from facealign.geometry.landmarks import N_LANDMARKS
+from facealign.io.addresses import is_remote, readers_of, walk_remote
 from facealign.io.images import SUFFIXES, image_size
 
 MISSING = ((-1, -1), (0, 0))
@@ -35,57 +38,90 @@ class Scan:
     profiles: int = 0
 
 
-def scan(root: Path, strict: bool = False) -> Scan:
+@dataclass(frozen=True)
+class _Pair:
+    """Files of one name in a folder: an annotation, an image, further images; and what a `Sample` needs."""
+
+    annotation: Path | None
+    image: Path | None
+    others: tuple[Path, ...]
+    subset: str
+    relative: PurePosixPath
+
+    def __str__(self) -> str:
+        return str(self.annotation or self.image)
+
+
+def scan(root: Path, strict: bool = False, where: Where = 1) -> Scan:
     """Every annotated image at or below `root`.
 
     `root` holds data sets (300w/, menpo/, any folder), or is one of them. Malformed annotations, annotations
     without an image and, in a folder with annotations, images without one go to `skipped`, or are raised as
-    FaceAlignError if `strict`. Hidden files and folders are ignored; links are followed.
+    FaceAlignError if `strict`. Hidden files and folders are ignored; links are followed. root: a folder, or
+    an address in a store; where: a scheduler's workers read the files, if it is one.
     Raises FaceAlignError when `root` is not a folder, or a folder below it cannot be read.
     """
-    if not root.is_dir():
+    if not is_remote(root) and not root.is_dir():
         raise FaceAlignError(f"{root}: no such folder; expected images with .pts files, or folders of them")
     result, known = Scan(), set[str]()
+    pairs = list(_pairs(root))
+    for pair, one in zip(pairs, read_map(_sample_of, pairs, where, readers_of(root)), strict=True):
+        if one is None:
+            result.profiles += 1
+        elif isinstance(one, FaceAlignError):
+            if strict:
+                raise one
+            result.skipped.append((str(pair), str(one)))
+        elif one.relative in known:
+            reason = f"{one.path}: a second image known as {one.relative}; rename its folder"
+            result.skipped.append((str(one.path), reason))
+        else:
+            known.add(one.relative)
+            result.samples.append(one)
+    result.samples.sort(key=lambda sample: sample.relative)
+    return result
+
+
+def _pairs(root: Path) -> Iterator[_Pair]:
+    """Annotations and images of one name in the folders at and below `root` that hold annotations."""
     for folder, subset, relative in _folders(root):
         annotations = _by_stem(folder, (".pts",))
         images = _by_stem(folder, SUFFIXES) if annotations else {}
         for stem in sorted({*annotations, *images}):
             (annotation, *_), (image, *others) = annotations.get(stem, [None]), images.get(stem, [None])
-            try:
-                if annotation is None:
-                    raise FaceAlignError(f"{image}: no annotation {stem}.pts beside it")
-                points = read_pts(annotation, expected=None)
-                if len(points) == PROFILE_POINTS:
-                    result.profiles += 1
-                    continue
-                if len(points) != N_LANDMARKS:
-                    raise FaceAlignError(f"{annotation}: {len(points)} points, expected {N_LANDMARKS}")
-                if np.ptp(points, axis=0).min() < 1:
-                    raise FaceAlignError(f"{annotation}: its points span less than a pixel: no face")
-                if image is None:
-                    raise FaceAlignError(f"{annotation}: no image of that name beside it")
-                if others:
-                    names = " or ".join(path.name for path in (image, *others))
-                    raise FaceAlignError(f"{annotation}: belongs to {names}? leave one of them there")
-                check_annotation(points, image, annotation)
-            except FaceAlignError as error:
-                if strict:
-                    raise
-                result.skipped.append((str(annotation or image), str(error)))
-                continue
-            name = (relative / image.name).as_posix()
-            if name in known:
-                result.skipped.append(
-                    (str(image), f"{image}: a second image known as {name}; rename its folder")
-                )
-                continue
-            known.add(name)
-            result.samples.append(Sample(image, points, subset, name, group_of(name)))
-    result.samples.sort(key=lambda sample: sample.relative)
-    return result
+            yield _Pair(annotation, image, tuple(filter(None, others)), subset, relative)
 
 
-def faces_in(*roots: Path, strict: bool = False) -> Scan:
+def _sample_of(pair: _Pair) -> Sample | FaceAlignError | None:
+    """The annotated face; the error for which it is none; None for a profile face."""
+    try:
+        return _read(pair)
+    except FaceAlignError as error:
+        return error
+
+
+def _read(pair: _Pair) -> Sample | None:
+    annotation, image = pair.annotation, pair.image
+    if annotation is None:
+        raise FaceAlignError(f"{image}: no annotation {image.stem if image else ''}.pts beside it")
+    points = read_pts(annotation, expected=None)
+    if len(points) == PROFILE_POINTS:
+        return None
+    if len(points) != N_LANDMARKS:
+        raise FaceAlignError(f"{annotation}: {len(points)} points, expected {N_LANDMARKS}")
+    if np.ptp(points, axis=0).min() < 1:
+        raise FaceAlignError(f"{annotation}: its points span less than a pixel: no face")
+    if image is None:
+        raise FaceAlignError(f"{annotation}: no image of that name beside it")
+    if pair.others:
+        names = " or ".join(path.name for path in (image, *pair.others))
+        raise FaceAlignError(f"{annotation}: belongs to {names}? leave one of them there")
+    check_annotation(points, image, annotation)
+    name = (pair.relative / image.name).as_posix()
+    return Sample(image, points, pair.subset, name, group_of(name))
+
+
+def faces_in(*roots: Path, strict: bool = False, where: Where = 1) -> Scan:
     """The results of `scan` of one or more folders together, with one face or more.
 
     Raises FaceAlignError as `scan` does, for no face, and for two images known by the same name.
@@ -93,7 +129,7 @@ def faces_in(*roots: Path, strict: bool = False) -> Scan:
     found, skipped = dict[str, Sample](), list[tuple[str, str]]()
     profiles = 0
     for root in roots:
-        one = scan(root, strict)
+        one = scan(root, strict, where)
         for sample in one.samples:
             other = found.setdefault(sample.relative, sample)
             if other is not sample and sample.path.resolve() == other.path.resolve():
@@ -106,20 +142,20 @@ def faces_in(*roots: Path, strict: bool = False) -> Scan:
         profiles += one.profiles
     if not found:
         reason = f" ({skipped[0][1]})" if skipped else ""
-        where = ", ".join(map(str, roots))
-        raise FaceAlignError(f"{where}: no image with 68 points in a .pts file beside it{reason}")
+        named = ", ".join(map(str, roots))
+        raise FaceAlignError(f"{named}: no image with 68 points in a .pts file beside it{reason}")
     return Scan(one_group_a_photo([found[name] for name in sorted(found)]), skipped, profiles)
 
 
 def _folders(root: Path) -> Iterator[tuple[Path, str, PurePosixPath]]:
     """(folder, subset, path relative to the folder of data sets) of `root` and of all folders below it."""
     whole = root.resolve()
+    walked = _walk(whole)
     above = tree_of(whole)
     base = whole if above is None and not _by_stem(whole, (".pts",)) else whole.parent
     trees: list[Path] = []
     seen: set[Path] = set()
-    for name, below, _ in os.walk(whole, onerror=_unreadable, followlinks=True):
-        folder = Path(name)
+    for folder, below in walked:
         if folder.resolve() in seen:  # reached before, through a link
             below.clear()
             continue
@@ -135,7 +171,19 @@ def _folders(root: Path) -> Iterator[tuple[Path, str, PurePosixPath]]:
             inside = PurePosixPath(folder.relative_to(tree).as_posix())
             subset = official(inside) or inside.as_posix()
             relative = PurePosixPath(NAME_300W) / (subset if _is_named(inside, subset) else inside)
-        yield root / folder.relative_to(whole), subset, relative
+        yield folder if is_remote(root) else root / folder.relative_to(whole), subset, relative
+
+
+def _walk(root: Path) -> Iterable[tuple[Path, list[str]]]:
+    """(folder, names of those in it) of a folder and all below it, but for those removed from the names."""
+    if not is_remote(root):
+        walked = os.walk(root, onerror=_unreadable, followlinks=True)
+        return ((Path(name), below) for name, below, _ in walked)
+    folders = walk_remote(root)
+    first, below, files = next(folders)  # here, as a store that cannot be read is noticed by that
+    if not below and not files:
+        raise FaceAlignError(f"{root}: nothing in it; expected images with .pts files, or folders of them")
+    return chain([(first, below)], ((folder, inner) for folder, inner, _ in folders))
 
 
 def _is_named(inside: PurePosixPath, subset: str) -> bool:

@@ -17,6 +17,7 @@ from PIL import ImageOps
 
 from facealign.arrays import Image
 from facealign.errors import FaceAlignError
+from facealign.io.addresses import is_remote, read_remote
 from facealign.io.reading import read_bytes
 
 _PILLOW = threading.Lock()
@@ -28,6 +29,8 @@ ISO_MEDIA = b"ftyp"
 """At the fifth byte of AVIF and HEIC files. Of AVIF, OpenCV does not apply the orientation."""
 MAX_PIXELS = 200_000_000
 """Of an image, unless FACEALIGN_MAX_PIXELS in the environment says otherwise: 0.6 GB when it is decoded."""
+HEADER_BYTES = 1 << 16
+"""At the beginning of a file in a store, read for the image's size; all of it where they do not suffice."""
 PNG_END = b"IEND\xaeB`\x82"
 """The last chunk's name and checksum."""
 SUFFIXES: tuple[str, ...] = (
@@ -100,11 +103,25 @@ def image_size(file: Path | io.BytesIO) -> tuple[int, int] | None:
     """
     if isinstance(file, Path) and not file.is_file():  # opening a pipe would wait for its writer
         return None
+    if not isinstance(file, io.BytesIO) and is_remote(file):
+        return _remote_size(file)
     try:
         with _unlimited(), PillowImage.open(file) as opened:
             return opened.height, opened.width
     except Exception:  # Pillow raises many kinds on damaged files
         return None
+
+
+def _remote_size(file: Path) -> tuple[int, int] | None:
+    """`image_size` of a file in a store."""
+    for most in (HEADER_BYTES, None):
+        try:
+            size = image_size(io.BytesIO(read_remote(file, "expected an image", most)))
+        except FaceAlignError:
+            return None
+        if size is not None:
+            return size
+    return None
 
 
 @contextmanager

@@ -6,17 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from facealign.errors import FaceAlignError
+from facealign.io.addresses import is_remote, read_remote
 
 DEEPEST = 64
 """Levels of objects and lists in a JSON file."""
 
 
 def read_bytes(path: Path, hint: str) -> bytes:
-    """The contents of a file.
+    """The contents of a file, or of one in a store (`addresses`).
 
     hint: end of the error message: what was expected, or how to make the file ("expected an ONNX model").
     Raises FaceAlignError when the file is missing, a folder, or cannot be read.
     """
+    if is_remote(path):
+        return read_remote(path, hint)
     try:
         kind = path.stat().st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # reading from it might never end

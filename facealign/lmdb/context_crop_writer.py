@@ -19,7 +19,7 @@ import numpy as np
 
 from facealign.arrays import FloatArray, Image
 from facealign.caffe_files.proto import caffe_pb2
-from facealign.concurrency.processes import ordered_map
+from facealign.concurrency.pools import ordered_map
 from facealign.crops.aligned import aligned_square, upright_box
 from facealign.crops.context_crop import ContextCrop, context_crop, most_bytes
 from facealign.crops.model_spec import ModelSpec
@@ -96,7 +96,7 @@ def write_faces(request: PartRequest) -> Written:
     total = hashlib.sha256()
 
     def records() -> Iterator[tuple[bytes, bytes]]:
-        crops = ordered_map(_cut, request.jobs, request.workers, _same, (settings,))
+        crops = ordered_map(_cut, request.jobs, request.where, _same, (settings,))
         for number, (sample, crop) in enumerate(faces.of(crops, request.part)):
             key = key_of(number) + f" {sample.subset}".encode()
             value = encode_face(crop, settings.spec)

@@ -14,7 +14,8 @@ from typing import Any
 from facealign.annotation.description import ANNOTATIONS, HINT, is_unfinished, read_description
 from facealign.arrays import FloatArray
 from facealign.caffe_files.caffemodel import named
-from facealign.concurrency.processes import one_thread, ordered_map
+from facealign.concurrency.pools import Where, ordered_map
+from facealign.concurrency.processes import one_thread
 from facealign.datasets.pts import read_pts
 from facealign.datasets.sample import Sample
 from facealign.engines.opening import engine_of
@@ -70,12 +71,12 @@ def _moved(job: Job, predicted: FloatArray, share: float) -> Job:
     return dataclasses.replace(job, sample=dataclasses.replace(job.sample, points=points))
 
 
-def distilled(jobs: Sequence[Job], teacher: Teacher, workers: int) -> Iterator[Job]:
+def distilled(jobs: Sequence[Job], teacher: Teacher, where: Where) -> Iterator[Job]:
     """The faces of `jobs`, in order, with landmarks moved towards the teacher's predictions in their boxes.
 
-    A face whose photo cannot be read keeps its annotation.
+    where: number of worker processes, or a scheduler. A face whose photo cannot be read keeps its annotation.
     """
-    return ordered_map(_distilled, jobs, workers, _open, (teacher,))
+    return ordered_map(_distilled, jobs, where, _open, (teacher,))
 
 
 @dataclass(frozen=True)

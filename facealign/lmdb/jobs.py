@@ -12,10 +12,13 @@ import numpy as np
 
 from facealign.arrays import AnyArray, FloatArray
 from facealign.caffe_files.caffemodel import named
+from facealign.concurrency.cluster import Scheduler
+from facealign.concurrency.pools import Where, read_map
 from facealign.crops.augmentation import Augmentation
 from facealign.crops.model_spec import ModelSpec
 from facealign.datasets.sample import Sample
 from facealign.errors import FaceAlignError
+from facealign.io.addresses import readers_of
 from facealign.io.reading import read_bytes
 
 Result = TypeVar("Result")
@@ -31,6 +34,9 @@ class Job:
     sample: Sample
     box: FloatArray
     source: str
+
+    def __str__(self) -> str:
+        return str(self.sample.path)
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,9 @@ class Written:
 class PartRequest:
     """A part of a data set to be written.
 
-    directory: of the data set; part: "train" or "val"; wrap: shows progress; on_skip: called with the error
-    of each photo that cannot be read, which it may raise.
+    directory: of the data set; part: "train" or "val"; workers: processes of this machine; wrap: shows
+    progress; on_skip: called with the error of each photo that cannot be read, which it may raise; scheduler:
+    whose workers read and cut the photos, instead of this machine's.
     """
 
     directory: Path
@@ -95,6 +102,12 @@ class PartRequest:
     workers: int
     wrap: Wrap
     on_skip: Callable[[FaceAlignError], None]
+    scheduler: Scheduler | None = None
+
+    @property
+    def where(self) -> Where:
+        """Where photos are read and cut."""
+        return self.workers if self.scheduler is None else self.scheduler
 
 
 class UsedFaces:
@@ -131,22 +144,27 @@ def by_folder(samples: Iterable[Sample]) -> dict[str, int]:
     return dict(sorted(Counter(sample.subset for sample in samples).items()))
 
 
-def fingerprint(jobs: Iterable[Job]) -> str:
+def fingerprint(jobs: Sequence[Job], where: Where = 1) -> str:
     """SHA-256 over the sources of samples: name, photo, landmarks and box of every face.
 
-    A photo that is gone by now counts as an empty one.
+    A photo that is gone by now counts as an empty one. where: a scheduler's workers read them, if it is one.
     """
     digest = hashlib.sha256()
-    for job in jobs:
+    readers = max((readers_of(job.sample.path) for job in jobs), default=1)
+    for job, photo in zip(jobs, read_map(_photo_digest, jobs, where, readers), strict=True):
         digest.update(f"{job.sample.relative}\0".encode())
-        try:
-            photo = read_bytes(job.sample.path, "expected an image")
-        except FaceAlignError:
-            photo = b""
-        digest.update(hashlib.sha256(photo).digest())
+        digest.update(photo)
         digest.update(_exact(job.sample.points))
         digest.update(_exact(job.box))
     return digest.hexdigest()
+
+
+def _photo_digest(job: Job) -> bytes:
+    try:
+        photo = read_bytes(job.sample.path, "expected an image")
+    except FaceAlignError:
+        photo = b""
+    return hashlib.sha256(photo).digest()
 
 
 def _exact(values: AnyArray) -> bytes:

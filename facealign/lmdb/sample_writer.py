@@ -4,6 +4,7 @@ import hashlib
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import cv2
 import numpy as np
 
 from facealign.arrays import FloatArray, Image
-from facealign.concurrency.processes import ITEMS_A_WORKER, WorkerPool, one_thread, ordered_map
+from facealign.concurrency.pools import ordered_map
+from facealign.concurrency.processes import ITEMS_A_WORKER, WorkerPool, one_thread
 from facealign.crops.augmentation import Jitter, Noise, draw_jitter, moved, transform
 from facealign.crops.context_crop import ContextCrop, context_crop, most_bytes, show
 from facealign.crops.model_spec import ModelSpec
@@ -74,10 +76,11 @@ class _Maker:
     def keep(self, jobs: Sequence[Job]) -> list[Cut | FaceAlignError]:
         """Cut faces and append them to this process's file; the place of each, or the error of its photo."""
         assert self._cuts is not None
-        crops = map(self._cut, jobs)
+        crops = map(self.cut, jobs)
         return [crop if isinstance(crop, FaceAlignError) else self._cuts.append(crop) for crop in crops]
 
-    def _cut(self, job: Job) -> ContextCrop | FaceAlignError:
+    def cut(self, job: Job) -> ContextCrop | FaceAlignError:
+        """The context crop of a face, or the error of its photo."""
         try:
             image = read_image(job.sample.path, orient=False)
         except FaceAlignError as error:
@@ -169,19 +172,16 @@ def write_training_part(
 
     copies_of: number of samples for the faces of one folder (`Sample.subset`) instead, which weights the data
     sets.
+    Photos are cut where the request says; the samples are made of these cuts by processes of this machine.
     Raises FaceAlignError when no photo can be read.
     """
-    jobs, settings, workers = request.jobs, request.settings, request.workers
+    settings, workers = request.settings, request.workers
     with (
         tempfile.TemporaryDirectory(prefix="cuts-", dir=request.directory) as temporary,
         WorkerPool(workers, _Maker, (settings, Path(temporary))) as pool,
     ):
         shared, faces = Path(temporary), UsedFaces(request)
-        # Of few jobs, some for every worker.
-        step = max(1, min(CUT_CHUNK, len(jobs) // (ITEMS_A_WORKER * workers)))
-        few = (jobs[start : start + step] for start in range(0, len(jobs), step))
-        cuts = chain.from_iterable(pool.ordered_map(_Maker.keep, few))
-        kept = [cut for _, cut in faces.of(cuts, "cut")]
+        kept = [cut for _, cut in faces.of(_cuts(request, pool, shared), "cut")]
         CutStore(shared).save(kept)
         of_folder = copies_of or {}
         counts = [of_folder.get(sample.subset, copies) for sample in faces.samples]
@@ -205,13 +205,27 @@ def write_training_part(
     return faces.written(len(order), total.hexdigest())
 
 
+def _cuts(request: PartRequest, pool: WorkerPool[_Maker], shared: Path) -> Iterator[Cut | FaceAlignError]:
+    """Cut the faces of a request into the folder `shared`; the place of each, or the error of its photo."""
+    jobs, workers = request.jobs, request.workers
+    if request.scheduler is None:
+        # Of few jobs, some for every worker.
+        step = max(1, min(CUT_CHUNK, len(jobs) // (ITEMS_A_WORKER * workers)))
+        few = (jobs[start : start + step] for start in range(0, len(jobs), step))
+        yield from chain.from_iterable(pool.ordered_map(_Maker.keep, few))
+        return
+    with closing(CutStore(shared)) as store:
+        for crop in ordered_map(_Maker.cut, jobs, request.scheduler, _Maker, (request.settings,)):
+            yield crop if isinstance(crop, FaceAlignError) else store.append(crop)
+
+
 def write_validation_part(request: PartRequest) -> Written:
     """Write one sample per face, without augmentation, in order, into the LMDB pair of a part.
 
     Raises FaceAlignError when no photo can be read.
     """
     faces = UsedFaces(request)
-    made = ordered_map(_Maker.plain, request.jobs, request.workers, _Maker, (request.settings,))
+    made = ordered_map(_Maker.plain, request.jobs, request.where, _Maker, (request.settings,))
     encoded = [pair for _, pair in faces.of(made, request.part)]
     write_part(request.directory, request.part, len(encoded), request.settings.spec.size, encoded)
     total = hashlib.sha256()

@@ -15,8 +15,10 @@ import numpy as np
 from facealign.arrays import Image
 from facealign.datasets.pts import write_pts
 from facealign.inference.face_aligner import Face
+from facealign.io.addresses import is_remote
 from facealign.io.atomic import replacing
 from facealign.io.images import read_image
+from facealign.io.reading import read_bytes
 from facealign.results.record import Record
 
 PTS_FOLDER = "pts"
@@ -91,8 +93,8 @@ def write_pts_beside(
     """Write a .pts file for each face that is not doubtful, the image beside it, as `make-lmdb` reads them.
 
     name: of the image, perhaps in folders; image: (h, w, 3), upright, as the landmarks are; file: of the
-    image, to which a link is made; where it is turned when it is read, or there is none, it is written anew.
-    The second face is NAME_face2, and so on. Returns their number.
+    image, to which a link is made (of a store: a copy); where it is turned when it is read, or there is
+    none, it is written anew. The second face is NAME_face2, and so on. Returns their number.
     """
     certain = [face for face in faces if not face.doubtful]
     target = folder / name
@@ -109,7 +111,10 @@ def write_pts_beside(
             continue
         with replacing(picture) as partial:
             if linked and file is not None:
-                os.symlink(file.resolve(), partial)
+                if is_remote(file):
+                    partial.write_bytes(read_bytes(file, "expected an image"))
+                else:
+                    os.symlink(file.resolve(), partial)
             else:
                 _, data = cv2.imencode(suffix, image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
                 partial.write_bytes(data.tobytes())

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from facealign.io.addresses import files_below, is_remote, matching
 from facealign.io.images import SUFFIXES
 
 LONGEST_STEM = 150
@@ -40,6 +41,9 @@ def find_images(arguments: Sequence[Path], output: Path | None = None) -> FoundI
     known: set[Path] = set()
     others: dict[str, list[Path]] = {}
     for argument in arguments:
+        if is_remote(argument):
+            _add_remote(found, known, others, argument)
+            continue
         matches = _matches(argument)
         if not matches:
             found.notes.append(f"{argument}: nothing has such a name")
@@ -63,6 +67,27 @@ def find_images(arguments: Sequence[Path], output: Path | None = None) -> FoundI
             more = "" if len(paths) == 1 else f" and {len(paths) - 1} more of this kind"
             found.notes.append(f"{paths[0]}{more}: not a format that is read")
     return found
+
+
+def _add_remote(found: FoundImages, known: set[Path], others: dict[str, list[Path]], argument: Path) -> None:
+    """Add the images that an address in a store names: a file, a folder, a pattern."""
+    pattern = glob.has_magic(str(argument))
+    inside = (
+        [(PurePath(path.name), path) for path in matching(argument)] if pattern else files_below(argument)
+    )
+    shown = [(place, path) for place, path in inside if not any(part.startswith(".") for part in place.parts)]
+    images = 0
+    for place, path in shown:
+        if path.suffix.lower() not in SUFFIXES:
+            others.setdefault(path.suffix.lower(), []).append(path)
+            continue
+        images += 1
+        if path not in known:
+            known.add(path)
+            found.files.append(path)
+            found.places.append(place)
+    if not images:
+        found.notes.append(f"{argument}: no image in it; expected {', '.join(SUFFIXES)}")
 
 
 def _matches(argument: Path) -> list[Path]:

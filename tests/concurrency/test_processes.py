@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from facealign.concurrency.processes import ITEMS_A_WORKER, WorkerPool, cores, ordered_map
+from facealign.concurrency.pools import ordered_map
+from facealign.concurrency.processes import ITEMS_A_WORKER, WorkerPool, cores
 from facealign.errors import FaceAlignError
 from tests.parallel_tasks import (
     Pair,
@@ -132,7 +133,7 @@ def program():
     """A tool that maps over numbers without end and prints the results; in a process group of its own."""
     body = (
         "import itertools\n"
-        "from facealign.concurrency.processes import ordered_map\n"
+        "from facealign.concurrency.pools import ordered_map\n"
         "from tests.parallel_tasks import nothing, where\n"
         "from facealign.console import run\n"
         "def main():\n"

@@ -1,0 +1,153 @@
+"""Addresses of files: paths, or addresses in an object store, such as s3://bucket/photos or gs://bucket/photos.
+
+Those of a store are `UPath` objects of universal-pathlib, which have the methods of a Path and go through
+fsspec: where it finds credentials, and other settings, is up to fsspec and the store's package (s3fs, gcsfs).
+They pass for a Path here, but are none for `isinstance`, nor for functions of `os` and `open`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from typing import Any, cast
+
+from facealign.errors import FaceAlignError
+
+READERS = 16
+"""Threads that read from a store at a time, where nobody else does."""
+PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+"""Scheme of an address -> the package through which fsspec reads it."""
+
+
+def address(text: str) -> Path:
+    """A path, or an address in a store. Raises FaceAlignError when a package for that store is missing.
+
+    >>> address("photos/a.jpg")
+    PosixPath('photos/a.jpg')
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return Path(text)
+    if scheme == "file":
+        return Path(rest)
+    if scheme in ("http", "https"):
+        raise FaceAlignError(f"{text}: web addresses are not read; fetch the photos first")
+    try:
+        from upath import UPath
+
+        made = UPath(text)
+        _ = made.fs  # imports the store's package
+    except ImportError as error:
+        package = PACKAGES.get(scheme, "")
+        needed = f"pip install 'facealign[cluster]' {package}".rstrip()
+        raise FaceAlignError(f"{text}: {_reason(error)}; {needed}") from error
+    except ValueError as error:
+        raise FaceAlignError(f"{text}: {_reason(error)}; expected a path, s3:// or gs://") from error
+    return cast(Path, made)
+
+
+def is_remote(path: Path) -> bool:
+    """Whether an address is in a store.
+
+    >>> is_remote(Path("photos"))
+    False
+    """
+    return not isinstance(path, PurePath)
+
+
+def readers_of(path: Path) -> int:
+    """Number of threads by which files are read best: a store answers late, and many at a time."""
+    return READERS if is_remote(path) else 1
+
+
+def read_remote(path: Path, hint: str, most: int | None = None) -> bytes:
+    """The contents of a file in a store, by one request, or its first `most` bytes.
+
+    Raises FaceAlignError, with the hint of what was expected, when it is missing or cannot be read.
+    """
+    store, name = _parts(path)
+    with _errors(path, hint):
+        if most is not None:
+            data: bytes = store.cat_file(name, 0, most)
+        else:
+            # s3fs would ask for the size first, to fetch large files in parts.
+            data = store.cat_file(name, **({"max_concurrency": 1} if "s3" in store.protocol else {}))
+        return data
+
+
+def files_below(root: Path) -> list[tuple[PurePath, Path]]:
+    """(place below the root, file) of every file of a store at or below an address, sorted.
+
+    A file is at the place of its name. Raises FaceAlignError when the store refuses, or has no such bucket.
+    """
+    store, name = _parts(root)
+    with _errors(root, "expected a folder of photos"):
+        found = sorted(store.find(name))
+    top = str(name).rstrip("/")
+    if found == [top]:
+        return [(PurePath(root.name), root)]
+    places = [PurePath(one[len(top) + 1 :]) for one in found if not one.endswith("/")]
+    return sorted((place, root / place.as_posix()) for place in places)
+
+
+def matching(pattern: Path) -> list[Path]:
+    """The files of a store that a pattern with `*`, `?` or `[` matches, but for hidden ones.
+
+    Raises as `files_below`.
+    """
+    store, name = _parts(pattern)
+    with _errors(pattern, "expected a pattern of photos"):
+        found = sorted(store.glob(name))
+    named = PurePath(name).parts
+    return [
+        address(str(store.unstrip_protocol(one)))
+        for one in found
+        if not any(part.startswith(".") and part not in named for part in PurePath(one).parts)
+    ]
+
+
+def walk_remote(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """(folder, names of its folders, of its files) of a folder in a store and all below it, as by os.walk.
+
+    What is removed from the names of folders is passed over.
+    """
+    folders: dict[PurePath, set[str]] = {PurePath(): set()}
+    files: dict[PurePath, list[str]] = {}
+    for place, _ in files_below(root):
+        files.setdefault(place.parent, []).append(place.name)
+        while place.parent != place:
+            place = place.parent
+            if place != PurePath():
+                folders.setdefault(place.parent, set()).add(place.name)
+    waiting = [PurePath()]
+    while waiting:
+        here = waiting.pop()
+        below = sorted(folders.get(here, ()))
+        yield (root if here == PurePath() else root / here.as_posix()), below, sorted(files.get(here, ()))
+        waiting += [here / name for name in reversed(below)]
+
+
+def _parts(path: Path) -> tuple[Any, str]:
+    """The file system of fsspec, and the name in it."""
+    store: Any = path
+    return store.fs, store.path
+
+
+@contextmanager
+def _errors(path: Path, hint: str) -> Iterator[None]:
+    """Errors of a store as one line. Each store's package has classes of its own for them."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        # The store's own words name a missing bucket; else they repeat the name.
+        words = _reason(error)
+        raise FaceAlignError(f"{path}: {words if ' ' in words else 'no such file'}; {hint}") from error
+    except PermissionError as error:
+        raise FaceAlignError(f"{path}: access denied ({_reason(error)}); see its credentials") from error
+    except Exception as error:
+        raise FaceAlignError(
+            f"{path}: cannot be read ({type(error).__name__}: {_reason(error)}); {hint}"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
