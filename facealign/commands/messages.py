@@ -6,6 +6,7 @@ Each is said by its own function here, where --quiet and --json, which `commands
 import contextlib
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,32 @@ STANDARD_OUTPUT = Path("-")
 """The value of --json that stands for standard output."""
 LINE_EVERY = 60.0
 """Seconds between two lines of progress where standard error is no terminal."""
+
+
+class _Lock:
+    """The lock of tqdm's bars, for the threads of this process.
+
+    tqdm also releases it when Ctrl-C came before it was taken, which is no error here.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def acquire(self, *arguments: Any, **options: Any) -> bool:
+        return self._lock.acquire(*arguments, **options)
+
+    def release(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+tqdm.set_lock(_Lock())
 
 
 @dataclass

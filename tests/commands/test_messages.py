@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import tqdm
 
+from facealign.commands import messages
 from facealign.commands.messages import Lines, choose_manner
 
 ROOT = Path(__file__).parents[2]
@@ -86,3 +88,31 @@ def test_an_interrupted_program_says_when_the_same_command_goes_on(number):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     first, _ = done.stderr.splitlines()
     assert first == "stopped: out: the same command goes on where it was"
+
+
+def test_ctrl_c_at_any_moment_of_a_message_is_nothing_else():
+    """At each line of tqdm's and ours in turn."""
+
+    def interrupt_at(number):
+        left = iter(range(number))
+
+        def trace(frame, event, _):
+            if event == "line" and frame.f_code.co_filename in files and next(left, None) is None:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            messages.problem("skipped", "a.jpg")
+        finally:
+            sys.settrace(None)
+
+    files = (messages.__file__, tqdm.std.__file__)
+    for number in range(1000):
+        try:
+            interrupt_at(number)
+        except KeyboardInterrupt:
+            continue
+        break
+    assert 10 < number < 1000
