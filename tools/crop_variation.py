@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facealign.arrays import FloatArray
-from facealign.commands.make_lmdb import jobs_of
+from facealign.commands.make_lmdb_faces import jobs_of
 from facealign.console import run
 from facealign.crops.aligned import MARGIN, aligned_spec
 from facealign.datasets.crop_variation import crop_moves

@@ -447,7 +447,7 @@ def test_too_small_a_disk_is_said_before_starting(few, tmp_path, monkeypatch):
         asked.append(path)
         return shutil._ntuple_diskusage(10**12, 10**12 - free[0], free[0])
 
-    monkeypatch.setattr(make_lmdb.shutil, "disk_usage", disk_usage)
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     output = tmp_path / "new" / "lmdb"
     command = ("--data", few, "--output", output, "--boxes", "landmarks", "--workers", 1, "--copies", 1)
