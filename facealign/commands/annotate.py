@@ -9,16 +9,14 @@ resumes, even a killed one.
 
 import argparse
 import math
-import os
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from facealign.annotation.annotated_files import is_done, remove_others, written_entry
 from facealign.annotation.annotator import (
-    AnnotatedPhoto,
     AnnotationSettings,
     Annotator,
     Photo,
@@ -30,11 +28,11 @@ from facealign.annotation.description import (
     Record,
     is_unfinished,
     photos_so_far,
-    pts_names,
     read_description,
     write_description,
 )
 from facealign.commands import MESH, add_strict, add_workers, place, program, scheduler_of
+from facealign.commands.annotate_photos import photos_of
 from facealign.commands.messages import (
     json_files,
     note,
@@ -46,18 +44,11 @@ from facealign.commands.messages import (
     write_json,
 )
 from facealign.concurrency.pools import Where
-from facealign.datasets.detected_boxes import boxes_for, read_boxes
-from facealign.datasets.pts import write_pts
-from facealign.datasets.scan import faces_in
 from facealign.engines.opening import KINDS
 from facealign.errors import FaceAlignError
 from facealign.inference.face_aligner import TURNS
-from facealign.io.addresses import is_remote, walk_remote
-from facealign.io.atomic import replacing
-from facealign.io.images import SUFFIXES
 from facealign.io.lock import exclusive
 from facealign.io.outputs import check_outputs
-from facealign.io.reading import read_bytes
 
 EXAMPLES = (
     "annotate --photos photos --output data/mine --with-photos",
@@ -258,121 +249,6 @@ def check_output(output: Path) -> None:
     ours = not output.exists() or (output / ANNOTATIONS).exists() or is_unfinished(output)
     if not ours and any(not entry.name.startswith(".") for entry in output.iterdir()):
         raise FaceAlignError(f"{output}: exists and holds no {ANNOTATIONS}; give another --output")
-
-
-def photos_of(arguments: argparse.Namespace, where: Where) -> tuple[Any, list[Photo]]:
-    """Description of the boxes, None where faces are detected, and the photos, each name once.
-
-    Raises FaceAlignError when there is none.
-    """
-    if arguments.boxes is not None:
-        found = faces_in(arguments.photos, strict=arguments.strict, where=where)
-        for _, reason in found.skipped:
-            problem("skipped", reason)
-        given, faces = read_boxes(arguments.boxes)
-        boxes = boxes_for(found.samples, faces, str(arguments.boxes), where)
-        pairs = zip(found.samples, boxes, strict=True)
-        return given, [Photo(sample.path, sample.relative, face.box) for sample, face in pairs]
-    if not is_remote(arguments.photos) and not arguments.photos.is_dir():
-        raise FaceAlignError(f"{arguments.photos}: no such folder")
-    photos = []
-    images = list(images_in(arguments.photos, arguments.output))
-    same = Counter(file.with_suffix("") for file in images)
-    for file in images:
-        if same[file.with_suffix("")] > 1:
-            reason = f"{file}: another image beside it has the same name; leave one of them there"
-            if arguments.strict:
-                raise FaceAlignError(reason)
-            problem("skipped", reason)
-        else:
-            photos.append(Photo(file, file.relative_to(arguments.photos).as_posix()))
-    if not photos:
-        raise FaceAlignError(f"{arguments.photos}: no image in it; expected {', '.join(SUFFIXES)}")
-    return None, photos
-
-
-def images_in(root: Path, output: Path) -> Iterable[Path]:
-    """Image files of a folder and the folders in it, but for hidden ones and `output`, sorted."""
-
-    def failed(error: OSError) -> None:
-        raise FaceAlignError(f"{error.filename}: cannot be read ({error.strerror})") from error
-
-    away = output.resolve()
-    walked: Iterable[tuple[Path, list[str], list[str]]]
-    if is_remote(root):
-        walked = walk_remote(root)
-    else:
-        walked = ((Path(name), below, files) for name, below, files in os.walk(root, onerror=failed))
-    for folder, folders, files in walked:
-        folders[:] = sorted(
-            inner
-            for inner in folders
-            if not inner.startswith((".", "__MACOSX")) and (folder / inner).resolve() != away
-        )
-        for file in sorted(files):
-            if Path(file).suffix.lower() in SUFFIXES and not file.startswith("."):
-                yield folder / file
-
-
-def is_done(photo: Photo, entry: Record | None, stamp: str | None, output: Path) -> bool:
-    """Whether the photo is as it was when it was annotated, and its landmarks are still there.
-
-    stamp: of the photo as it is.
-    """
-    if entry is None or entry["stamp"] != stamp:
-        return False
-    names = pts_names(photo.name, len(entry["faces"]))
-    kept = zip(names, entry["faces"], strict=True)
-    return all(face["left_out"] or (output / name).exists() for name, face in kept)
-
-
-def written_entry(
-    photo: Photo, result: AnnotatedPhoto, names: set[str], output: Path, with_photos: bool
-) -> Record:
-    """Write the landmarks of a photo's faces; its entry in the description.
-
-    names: of all photos, without suffix, whose files those of this photo must not replace.
-    """
-    files = pts_names(photo.name, len(result.faces))
-    taken = [file for file in files if len(files) > 1 and file.removesuffix(".pts") in names]
-    if taken:
-        error = f"{photo.path}: shows several faces, one of which would be named as another photo: {taken[0]}"
-        return {"stamp": result.stamp, "error": f"{error}; rename one", "faces": []}
-    faces = []
-    for file, face in zip(files, result.faces, strict=True):
-        path = output / file
-        if not face.left_out:
-            if with_photos:
-                with replacing(path.with_suffix(photo.path.suffix)) as partial:
-                    if is_remote(photo.path):
-                        partial.write_bytes(read_bytes(photo.path, "expected an image"))
-                    else:
-                        shutil.copyfile(photo.path, partial)
-            write_pts(path, face.landmarks)
-        faces.append(
-            {
-                "file": file,
-                "box": face.box.round(3).tolist(),
-                "score": None if face.score is None else round(face.score, 5),
-                "confidence": round(face.confidence, 3),
-                "disagreement": round(face.disagreement, 3) if math.isfinite(face.disagreement) else None,
-                "left_out": face.left_out,
-            }
-        )
-    return {"stamp": result.stamp, "error": result.error, "faces": faces}
-
-
-def remove_others(
-    photo: Photo, before: Record | None, entry: Record, output: Path, with_photos: bool
-) -> None:
-    """Remove what an earlier version of a photo left: landmarks of faces that are no longer used."""
-    known = 0 if before is None else len(before["faces"])
-    used = {face["file"] for face in entry["faces"] if not face["left_out"]}
-    for name in {*pts_names(photo.name, known), *pts_names(photo.name, len(entry["faces"]))} - used:
-        path = output / name
-        path.unlink(missing_ok=True)
-        if with_photos:
-            path.with_suffix(photo.path.suffix).unlink(missing_ok=True)
 
 
 def report(photo: Photo, entry: Record) -> None:
