@@ -11,10 +11,13 @@ import onnx
 
 from facealign.commands import program
 from facealign.commands.messages import result
+from facealign.crops.model_spec import ModelSpec
 from facealign.engines.ncnn_export import export_ncnn
 from facealign.engines.opening import open_engine, resolve
+from facealign.errors import FaceAlignError
 from facealign.io.atomic import write_together
 from facealign.io.outputs import check_outputs
+from facealign.io.reading import read_text
 
 EXAMPLES = (
     "export-ncnn --weights models/mobilenet_v2_stage3.onnx --output out/stage3.param",
@@ -27,7 +30,11 @@ def options() -> argparse.ArgumentParser:
     """The parser of its command line."""
     parser = program(__doc__, EXAMPLES)
     parser.add_argument_group("input").add_argument(
-        "--weights", type=Path, required=True, metavar="FILE", help="an .onnx file, float32 or int8"
+        "--weights",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="an .onnx file, float32 or int8, or a caffemodel",
     )
     output = parser.add_argument_group("output")
     output.add_argument("--output", type=Path, required=True, metavar="FILE", help="NAME.param")
@@ -47,14 +54,29 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     arguments = arguments_of()
     _, weights = resolve("onnx", arguments.weights)
-    files = [arguments.output.with_suffix(suffix) for suffix in (".param", ".bin", ".json")]
-    check_outputs(files)
+    param, stored, description = (arguments.output.with_suffix(end) for end in (".param", ".bin", ".json"))
+    check_outputs([param, stored, description])
     _, spec = open_engine("onnx", weights)
-    text, stored = export_ncnn(onnx.load(str(weights)), str(weights), arguments.half)
-    contents = (text.encode(), stored, spec.to_json().encode())
-    write_together({file: partial(_write, content) for file, content in zip(files, contents, strict=True)})
-    for file in files:
+    text, numbers = export_ncnn(onnx.load(str(weights)), str(weights), arguments.half)
+    contents = {param: text.encode(), stored: numbers}
+    if not is_described(description, spec):
+        contents[description] = spec.to_json().encode()
+    write_together({file: partial(_write, content) for file, content in contents.items()})
+    for file in contents:
         result(f"{file}: {file.stat().st_size} bytes")
+
+
+def is_described(path: Path, spec: ModelSpec) -> bool:
+    """Whether the description of this network is there already, beside its caffemodel.
+
+    Raises FaceAlignError when that of another caffemodel is, or a JSON file of something else.
+    """
+    if not path.exists():
+        return False
+    there = ModelSpec.from_json(read_text(path, "expected a model description"), str(path))
+    if there.deploy and there.portable() != spec.portable():
+        raise FaceAlignError(f"{path}: describes the caffemodel of another network; give another --output")
+    return bool(there.deploy)
 
 
 def _write(content: bytes, path: Path) -> None:

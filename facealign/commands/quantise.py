@@ -2,7 +2,7 @@
 
 The ranges of its activations are measured on training faces, drawn from annotated photos: never on
 300-W's validation or held-out part, nor on its test sets. How far the landmarks move is measured on other
-training faces. The result is an ONNX file for --engine onnxruntime or openvino.
+training faces. The result is an ONNX file for --engine onnxruntime, openvino, ncnn or, slowly, onnx.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from facealign.datasets.scan import faces_in
 from facealign.datasets.split import split
 from facealign.engines.engine import Engine
 from facealign.engines.opening import onnx_engine, open_engine, resolve
-from facealign.engines.quantisation import quantise
+from facealign.engines.quantisation import check_quantisable, quantise
 from facealign.engines.runtime import import_runtime
 from facealign.errors import FaceAlignError
 from facealign.evaluation.measure import measure
@@ -78,6 +78,8 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
         parser.error("--faces: expected 1 or more")
     if arguments.seed < 0:
         parser.error("--seed: expected 0 or more")
+    if arguments.output is not None and arguments.output.suffix != ".onnx":
+        parser.error("--output: expected NAME.onnx")
     return arguments
 
 
@@ -90,6 +92,8 @@ def main() -> None:
     if output.exists() and output.samefile(weights):
         raise FaceAlignError(f"{output}: is the float32 model; give another --output")
     engine, spec = open_engine("onnx", weights)
+    float32 = onnx.load(str(weights))
+    check_quantisable(float32, str(weights))
     seen = Seen(engine)
     aligner = FaceAligner.open(
         (arguments.first or default_weights("onnx")) if spec.is_second_stage else weights,
@@ -117,7 +121,7 @@ def main() -> None:
     if not faces:
         raise FaceAlignError(f"{arguments.data[0]}: none of the {len(chosen)} faces drawn could be used")
 
-    model = quantise(onnx.load(str(weights)), np.concatenate(inputs), str(weights))
+    model = quantise(float32, np.concatenate(inputs), str(weights))
     with replacing(output) as partial:
         partial.write_bytes(model.SerializeToString(deterministic=True))
         if compared:

@@ -38,11 +38,8 @@ def quantise(model: onnx.ModelProto, inputs: Float32Array, where: str, tail: flo
     from onnxruntime.quantization.calibrate import TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+    check_quantisable(model, where)
     nodes = list(model.graph.node)
-    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in nodes):
-        raise FaceAlignError(f"{where}: is quantised already; give the float32 model")
-    if len(model.graph.input) != 1:
-        raise FaceAlignError(f"{where}: has {len(model.graph.input)} inputs, expected one")
     last = next((index for index, node in enumerate(nodes) if node.op_type == "Gemm"), len(nodes))
     ranges = {
         name: TensorData(lowest=np.float32(low), highest=np.float32(high))
@@ -70,6 +67,14 @@ def quantise(model: onnx.ModelProto, inputs: Float32Array, where: str, tail: flo
     result.metadata_props.extend(model.metadata_props)
     onnx.checker.check_model(result, full_check=True)
     return result
+
+
+def check_quantisable(model: onnx.ModelProto, where: str) -> None:
+    """Raise FaceAlignError when a model is quantised already or has several inputs; where: its name."""
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
+        raise FaceAlignError(f"{where}: is quantised already; give the float32 model")
+    if len(model.graph.input) != 1:
+        raise FaceAlignError(f"{where}: has {len(model.graph.input)} inputs, expected one")
 
 
 @contextlib.contextmanager

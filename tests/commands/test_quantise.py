@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -115,3 +116,22 @@ def test_ncnn_s_file_has_its_suffix(capsys):
     with pytest.raises(SystemExit, match="2"):
         export_ncnn.arguments_of(["--weights", "a.onnx", "--output", "a.bin"])
     assert "expected NAME.param" in capsys.readouterr().err
+
+
+def test_beside_a_caffemodel_its_description_stays_and_no_other_net_takes_its_name(tmp_path, monkeypatch):
+    for name in ("stage1", "stage3"):
+        shutil.copy(MODELS / f"mobilenet_v2_{name}.json", tmp_path / f"{name}.json")
+    before = (tmp_path / "stage3.json").read_bytes()
+    weights = MODELS / "mobilenet_v2_stage3.onnx"
+    run(export_ncnn, monkeypatch, "--weights", weights, "--output", tmp_path / "stage3.param")
+    assert (tmp_path / "stage3.bin").exists()
+    assert (tmp_path / "stage3.json").read_bytes() == before
+    with pytest.raises(FaceAlignError, match=r"stage1\.json: describes the caffemodel of another network"):
+        run(export_ncnn, monkeypatch, "--weights", weights, "--output", tmp_path / "stage1.param")
+    assert not (tmp_path / "stage1.param").exists()
+
+
+def test_what_is_no_onnx_file_is_no_output_of_quantise(monkeypatch):
+    words = ("--weights", "face.onnx", "--data", "here", "--output", "face.txt")
+    with pytest.raises(SystemExit, match="2"):
+        run(quantise, monkeypatch, *words)
