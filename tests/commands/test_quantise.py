@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import textwrap
 from pathlib import Path
 
 import cv2
@@ -16,10 +17,12 @@ from facealign.datasets.pts import write_pts
 from facealign.datasets.validation_300w import PHOTOS
 from facealign.engines.onnx import OnnxEngine
 from facealign.errors import FaceAlignError
+from facealign.inference.face_aligner import FaceAligner
 from tests.astronaut_crops import PHOTO
 from tests.upright_face import upright_face
 
-MODELS = Path(__file__).parents[2] / "models"
+ROOT = Path(__file__).parents[2]
+MODELS = ROOT / "models"
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +138,18 @@ def test_what_is_no_onnx_file_is_no_output_of_quantise(monkeypatch):
     words = ("--weights", "face.onnx", "--data", "here", "--output", "face.txt")
     with pytest.raises(SystemExit, match="2"):
         run(quantise, monkeypatch, *words)
+
+
+def test_the_program_in_the_docs_predicts_what_the_aligner_does(tmp_path, monkeypatch):
+    """But for the crop, which OpenCV makes with steps of a 32nd of a pixel."""
+    weights = MODELS / "mobilenet_v2_stage3.onnx"
+    run(export_ncnn, monkeypatch, "--weights", weights, "--output", tmp_path / "stage3.param", "--half")
+    cv2.imwrite(str(tmp_path / "photo.png"), PHOTO)
+    _, _, program = (ROOT / "docs" / "runtimes.md").read_text().partition("here in Python:\n\n")
+    program = textwrap.dedent(program.partition("\nWhere ")[0])
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(program, names)
+    aligner = FaceAligner.open(weights, engine="onnx", detector=False)
+    (face,) = aligner.align(PHOTO, [[179, 63, 265, 173]])
+    np.testing.assert_allclose(names["landmarks"].T, face.landmarks, atol=0.1)
