@@ -1,0 +1,80 @@
+"""`facealign serve` in a terminal, where signals come to its workers and to Python's helpers too."""
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import pytest
+from skimage.data import astronaut
+
+from tests.serve.running import LONG, ROOT, Server
+
+SLOW = cv2.imencode(".jpg", cv2.resize(astronaut()[:, :, ::-1], None, fx=4, fy=4))[1].tobytes()
+"""A photo that takes long, searched turned by quarters."""
+
+
+class Terminal(Server):
+    """A server in a terminal; what it prints goes on in `text`."""
+
+    def __init__(self):
+        self.keyboard, its_end = pty.openpty()
+        command = [sys.executable, "-m", "facealign", "serve", "--port", "0", "--workers", "2"]
+        # setsid gives it the terminal as its own, so that Ctrl-C comes to the whole group.
+        process = subprocess.Popen(
+            ["setsid", "--ctty", *command], cwd=ROOT, stdin=its_end, stdout=its_end, stderr=its_end
+        )
+        os.close(its_end)
+        self.text = ""
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        assert self._ready.wait(LONG)
+        assert self.text.startswith("http://"), self.text
+        super().__init__(process, self.text.split()[0])
+
+    def _read(self):
+        with contextlib.suppress(OSError):  # it is closed by its last process
+            while data := os.read(self.keyboard, 4096):
+                self.text += data.decode().replace("\r\n", "\n")
+                if "\n" in self.text:
+                    self._ready.set()
+        self._ready.set()
+
+    def ended(self):
+        """Its exit code, and all that it printed but its address."""
+        code = self.process.wait(LONG)
+        self._reader.join(LONG)
+        os.close(self.keyboard)
+        return code, self.text.partition("\n")[2]
+
+
+@pytest.fixture
+def terminal():
+    started = Terminal()
+    yield started
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(started.process.pid, signal.SIGKILL)
+    started.process.wait()
+
+
+@pytest.mark.parametrize("ending", ["Ctrl-C", "SIGTERM"])
+def test_requests_under_way_are_answered_when_a_signal_comes_to_the_whole_group(terminal, ending):
+    with ThreadPoolExecutor(2) as clients:
+        answers = [clients.submit(terminal.post, SLOW, "?turns=always") for _ in range(2)]
+        while terminal.requests() < 2:
+            pass
+        if ending == "Ctrl-C":
+            os.write(terminal.keyboard, b"\x03")
+        else:
+            os.killpg(terminal.process.pid, signal.SIGTERM)
+        for answer in (one.result() for one in answers):
+            assert answer.status_code == 200, answer.text
+            assert len(answer.json()["faces"]) == 1
+    said = {"Ctrl-C": (130, "^Cinterrupted\n"), "SIGTERM": (143, "ended by a signal\n")}
+    assert terminal.ended() == said[ending]
