@@ -8,12 +8,13 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import pytest
 from skimage.data import astronaut
 
-from tests.serve.running import LONG, ROOT, Server
+from tests.serve.running import LONG, ROOT, Server, workers_of
 
 SLOW = cv2.imencode(".jpg", cv2.resize(astronaut()[:, :, ::-1], None, fx=4, fy=4))[1].tobytes()
 """A photo that takes long, searched turned by quarters."""
@@ -61,6 +62,18 @@ def terminal():
     with contextlib.suppress(ProcessLookupError):
         os.killpg(started.process.pid, signal.SIGKILL)
     started.process.wait()
+
+
+def test_the_log_is_plain_text(terminal):
+    started = workers_of(terminal.process)  # and a helper of Python's
+    killed, _ = [one for one in started if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+    os.kill(killed, signal.SIGKILL)
+    with ThreadPoolExecutor(2) as clients:
+        answers = [clients.submit(terminal.post, SLOW, "?turns=never") for _ in range(2)]
+        assert sorted(answer.result().status_code for answer in answers) == [200, 500]
+    os.write(terminal.keyboard, b"\x03")
+    logged = "ERROR:    a photo ended a worker process: the process ended: SIGKILL\n"
+    assert terminal.ended() == (130, f"{logged}^Cinterrupted\n")
 
 
 @pytest.mark.parametrize("ending", ["Ctrl-C", "SIGTERM"])
