@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import httpx2 as httpx
 import pytest
 from skimage.data import astronaut
 
@@ -91,3 +92,20 @@ def test_requests_under_way_are_answered_when_a_signal_comes_to_the_whole_group(
             assert len(answer.json()["faces"]) == 1
     said = {"Ctrl-C": (130, "^Cinterrupted\n"), "SIGTERM": (143, "ended by a signal\n")}
     assert terminal.ended() == said[ending]
+
+
+def test_a_second_ctrl_c_ends_it_at_once_and_says_so_to_its_clients(terminal):
+    with ThreadPoolExecutor(3) as clients:
+        answers = [
+            clients.submit(terminal.post, SLOW, "?turns=always") for _ in range(3)
+        ]  # one of them waits
+        while terminal.requests() < 3:
+            pass
+        os.write(terminal.keyboard, b"\x03")
+        with contextlib.suppress(httpx.ConnectError):  # as it takes no new ones
+            while True:
+                httpx.get(f"{terminal.url}/health", timeout=LONG)
+        os.write(terminal.keyboard, b"\x03")
+        for answer in (one.result() for one in answers):
+            assert (answer.status_code, answer.json()["code"]) == (503, "stopped")
+    assert terminal.ended() == (130, "^C^Cinterrupted\n")
