@@ -2,6 +2,7 @@
 // The page: photos from a file, a drop, the clipboard or the camera go to an aligner; what it finds is drawn.
 
 import { countText, faceCard } from "./cards.js";
+import { complain, say } from "./messages.js";
 import { draw } from "./overlay.js";
 
 /**
@@ -37,35 +38,6 @@ const state = {
 let aligner;
 /** @type {Limits | null} */
 let limits = null;
-
-/** An error with what to do about it. */
-export class Problem extends Error {
-  /**
-   * @param {string} error
-   * @param {string} [remedy]
-   */
-  constructor(error, remedy = "") {
-    super(error);
-    this.remedy = remedy;
-  }
-}
-
-// --- messages -------------------------------------------------------------------------------------------------
-
-/** @param {string} text */
-function say(text) {
-  by("status").textContent = text;
-}
-
-/**
- * @param {string} error
- * @param {string} [remedy]
- */
-function complain(error, remedy = "") {
-  by("error").textContent = [error, remedy].filter(Boolean).join(" ");
-  by("error").hidden = !error;
-  if (error) say("");
-}
 
 // --- what is shown --------------------------------------------------------------------------------------------
 

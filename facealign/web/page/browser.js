@@ -1,7 +1,8 @@
 // @ts-check
 // The page that needs no server: faces are found in this browser, by the networks that come with the page.
 
-import { Problem, start } from "./app.js";
+import { start } from "./app.js";
+import { Problem } from "./messages.js";
 import { csvOf, ptsOf } from "./records.js";
 
 /** @typedef {import("./app.js").Aligner} Aligner */
