@@ -1,6 +1,5 @@
 """The page in headless Chromium, with the real server: what it shows lies where the API says."""
 
-import base64
 import json
 import re
 
@@ -12,7 +11,7 @@ from playwright.sync_api import expect
 from skimage.data import astronaut
 
 from tests.chromium import camera_that_sees, chromium, opened_page
-from tests.face_page import DROP, choose, shown_points, two_faces
+from tests.face_page import choose, drop, shown_points, two_faces
 from tests.serve.running import astronaut_bytes, turned_by_exif
 
 PHOTO = astronaut_bytes()
@@ -36,8 +35,7 @@ def browser(tmp_path_factory):
 def test_points_of_a_dropped_photo_are_drawn_where_the_api_says(browser, server, width):
     (face,) = server.post(PHOTO).json()["faces"]
     with opened_page(browser, server.url, width) as (page, complaints):
-        transfer = page.evaluate_handle(DROP, base64.b64encode(PHOTO).decode())
-        page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+        drop(page, {"dropped.png": PHOTO})
         page.locator(".face").wait_for()
         assert page.inner_text("#status") == "dropped.png: 1 face."
         np.testing.assert_allclose(shown_points(page, 512), face["landmarks"], atol=0.1)
@@ -46,6 +44,14 @@ def test_points_of_a_dropped_photo_are_drawn_where_the_api_says(browser, server,
         colours_are_those_of_the_groups(page, face["landmarks"])
         assert page.evaluate("document.documentElement.scrollWidth") == width  # nothing sticks out
         assert complaints == []
+
+
+def test_of_several_photos_one_is_opened_and_the_page_says_so(browser, server):
+    with opened_page(browser, server.url) as (page, _):
+        drop(page, {"first.png": PHOTO, "second.png": PHOTO})
+        expect(page.locator("#status")).to_have_text(
+            "first.png: 1 face. One photo at a time: 1 other file was not opened."
+        )
 
 
 def colours_are_those_of_the_groups(page, landmarks):

@@ -1,6 +1,5 @@
 """The page in headless Chromium: it finds what the package finds, and asks nobody."""
 
-import base64
 import contextlib
 import io
 import json
@@ -21,7 +20,7 @@ from facealign.io.images import decode_image
 from facealign.results.formats import csv_lines
 from facealign.results.record import image_record
 from tests.chromium import opened_page
-from tests.face_page import DROP, choose, shown_points, two_faces
+from tests.face_page import choose, drop, shown_points, two_faces
 from tests.serve.running import turned_by_exif
 from tests.web.conftest import served
 
@@ -124,12 +123,25 @@ def test_points_of_a_dropped_photo_are_drawn_where_the_package_says(shared, alig
     page, complaints = shared
     page.set_viewport_size({"width": width, "height": 900})
     (face,) = aligner.detect_and_align(cv2.imdecode(np.frombuffer(JPEG, np.uint8), cv2.IMREAD_COLOR))
-    transfer = page.evaluate_handle(DROP, base64.b64encode(JPEG).decode())
-    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+    drop(page, {"dropped.png": JPEG})
     expect(page.locator("#status")).to_have_text("dropped.png: 1 face.")
     np.testing.assert_allclose(shown_points(page, 512), face.landmarks, atol=0.1)
     assert page.evaluate("document.documentElement.scrollWidth") == width  # nothing sticks out
     assert complaints == []
+
+
+def test_of_several_photos_one_is_opened_and_the_page_says_so(shared):
+    page, _ = shared
+    drop(page, {"note.txt": b"dear", "first.png": two_faces(), "second.png": two_faces()})
+    expect(page.locator("#status")).to_have_text(
+        "first.png: 2 faces. One photo at a time: 2 other files were not opened."
+    )
+    drop(page, {"bad.png": b"", "first.png": two_faces()})
+    expect(page.locator("#error")).to_contain_text("One photo at a time: 1 other file was not opened.")
+    drop(page, {})
+    expect(page.locator("#error")).to_have_text(
+        "What was dropped is no file. Save the photo, and drop or choose that."
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"cascade": True, "flip": True}])

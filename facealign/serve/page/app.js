@@ -1,7 +1,7 @@
 // @ts-check
 // The page: photos from a file, a drop, the clipboard or the camera go to an aligner; what it finds is drawn.
 
-import { countText, faceCard } from "./cards.js";
+import { countText, faceCard, passedOver } from "./cards.js";
 import { complain, say } from "./messages.js";
 import { draw } from "./overlay.js";
 
@@ -114,8 +114,9 @@ function showPicture(blob) {
 /**
  * @param {Blob} blob
  * @param {string} name
+ * @param {number} [others] number of files that came with it
  */
-async function open(blob, name) {
+async function open(blob, name, others = 0) {
   stopCamera();
   state.request?.abort();
   state.request = new AbortController();
@@ -137,18 +138,24 @@ async function open(blob, name) {
     show(found);
     photo.alt = `${name}: ${countText(state.found.faces.length)}`;
     showDownloads(true);
-    say(`${name}: ${countText(state.found.faces.length)}.${readable ? "" : " This browser cannot show the photo."}`);
+    say(`${photo.alt}.${readable ? "" : " This browser cannot show the photo."}${passedOver(others)}`);
   } catch (error) {
     if (error.name === "AbortError") return;
     by("result").hidden = true;
-    complain(error.message, error.remedy);
+    complain(error.message, error.remedy + passedOver(others));
   }
 }
 
 /** @param {FileList} files */
 function openFirst(files) {
   const file = [...files].find((one) => one.type.startsWith("image/")) ?? files[0];
-  if (file) open(file, file.name || "photo");
+  if (file) open(file, file.name || "photo", files.length - 1);
+}
+
+/** @param {FileList} files */
+function dropped(files) {
+  if (files.length > 0) openFirst(files);
+  else complain("What was dropped is no file.", "Save the photo, and drop or choose that.");
 }
 
 /** @param {string} format */
@@ -247,7 +254,7 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (/** @type {any} */ event) => {
     event.preventDefault();
     document.body.classList.toggle("over", kind === "dragover");
-    if (kind === "drop") openFirst(event.dataTransfer.files);
+    if (kind === "drop") dropped(event.dataTransfer.files);
   });
 }
 document.addEventListener("paste", (event) => {

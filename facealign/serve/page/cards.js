@@ -47,3 +47,11 @@ export function faceCard(face, index, choose) {
 export function countText(number) {
   return number === 0 ? "No face found" : number === 1 ? "1 face" : `${number} faces`;
 }
+
+/**
+ * @param {number} number of files beside the photo that was opened
+ */
+export function passedOver(number) {
+  if (number === 0) return "";
+  return ` One photo at a time: ${number === 1 ? "1 other file was" : `${number} other files were`} not opened.`;
+}
