@@ -131,21 +131,30 @@ def test_zoom_brings_the_chosen_face_to_the_middle(browser, server):
             assert stage[at] + 0.4 * stage[side] < middle < stage[at] + 0.6 * stage[side]
 
 
-def test_a_refusal_is_shown_with_its_remedy(browser, server):
+def test_a_refusal_is_shown_by_name_with_its_remedy_and_the_photo_before_stays(browser, server):
     with opened_page(browser, server.url) as (page, _):
-        choose(page, PHOTO[:9000])
-        assert "truncated" in page.inner_text("#error")
-        assert "Send the whole file" in page.inner_text("#error")
-        choose(page, PHOTO)
-        page.locator(".face").wait_for()
-        assert page.locator("#error").is_hidden()
+        error = page.locator("#error")
+        choose(page, PHOTO[:9000], "half.png")
+        expect(error).to_have_text(
+            re.compile(r"^half\.png: The photo cannot be decoded: .*truncated.*whole file")
+        )
+        assert page.locator("#result").is_hidden()
+        choose(page, PHOTO, "whole.png")
+        expect(page.locator("#status")).to_have_text("whole.png: 1 face.")
+        assert error.is_hidden()
+        drop(page, {"half.png": PHOTO[:9000]})
+        expect(error).to_have_text(re.compile(r"^half\.png: "))
+        expect(page.locator("#status")).to_have_text("Still shown, as it was: whole.png: 1 face.")
+        assert page.locator("#overlay circle").count() == 68
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_sent(browser, server):
     with opened_page(browser, server.url) as (page, complaints):
         page.locator("#limits", has_text="At most 20 MB and 50 megapixels.").wait_for()
         page.dispatch_event("#drop", "drop", {"dataTransfer": page.evaluate_handle(LARGE)})
-        page.locator("#error", has_text="20.1 MB, more than the limit of 20.0 MB").wait_for()
+        page.locator(
+            "#error", has_text="large.png: It has 20.1 MB, more than the limit of 20.0 MB"
+        ).wait_for()
         assert complaints == []
 
 

@@ -238,17 +238,45 @@ def test_the_camera_is_followed_and_a_photo_taken(shared, aligner):
 
 
 @pytest.mark.parametrize("data", [b"not an image", two_faces()[:9000], JPEG[:-3000]])
-def test_what_is_no_photo_is_refused(shared, data):
+def test_what_is_no_photo_is_refused_by_name_and_the_one_before_stays(shared, data):
     page, _ = shared
-    choose_and_wait(page, two_faces())
+    choose_and_wait(page, two_faces(), "two.png")
     page.set_input_files("#file", {"name": "bad.png", "mimeType": "image/png", "buffer": data})
     expect(page.locator("#error")).to_have_text(
-        "The file is not a photo that this browser can read, or is damaged. "
+        "bad.png: The file is not a photo that this browser can read, or is damaged. "
         "Use a JPEG, PNG, WebP, GIF, BMP or AVIF file."
     )
-    assert page.locator("#result").is_hidden()
+    expect(page.locator("#status")).to_have_text("Still shown, as it was: two.png: 2 faces.")
+    assert page.locator("#photo").get_attribute("alt") == "two.png: 2 faces"
+    assert page.evaluate("photo.naturalWidth") == 1024
+    assert json.loads(downloaded(page, "json"))["file"] == "two.png"
     choose_and_wait(page, two_faces())
     assert page.locator("#error").is_hidden()
+
+
+def test_a_missing_second_network_is_no_error_once_it_is_not_wanted(browser, page_folder, tmp_path):
+    missing = "The page's file models/cascade.onnx does not come. Load the page again."
+    shutil.copytree(page_folder, tmp_path / "page")
+    (tmp_path / "page/models/cascade.onnx").unlink()
+    with served(tmp_path / "page") as (address, _), ready_page(browser, address) as (page, _):
+        error, status = page.locator("#error"), page.locator("#status")
+        page.set_checked("#cascade", True)
+        expect(error).to_have_text(missing)
+        page.set_checked("#cascade", False)
+        expect(error).to_be_hidden()
+        page.set_checked("#cascade", True)
+        choose(page, two_faces(), "two.png")
+        expect(error).to_have_text(f"two.png: {missing}")
+        assert page.locator("#result").is_hidden()
+        page.set_checked("#cascade", False)
+        expect(status).to_have_text("two.png: 2 faces.")
+        assert error.is_hidden()
+        page.set_checked("#cascade", True)
+        expect(error).to_have_text(f"two.png: {missing}")
+        expect(status).to_have_text("Still shown, as it was: two.png: 2 faces.")
+        page.set_checked("#cascade", False)
+        expect(status).to_have_text("two.png: 2 faces.")
+        assert error.is_hidden()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (400, "light")])
