@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 import shutil
 
@@ -291,12 +292,42 @@ def test_the_page_keeps_the_rules_of_accessibility(shared, width, scheme):
     assert found.violations_count == 0, found.generate_report()
 
 
-def test_files_that_are_missing_are_named(browser, page_folder, tmp_path):
-    shutil.copytree(page_folder, tmp_path / "page")
-    (tmp_path / "page/models/rnet.onnx").unlink()
+ANEW = "Load the page again; if that does not help, its host needs the page's files anew."
+MISSING = "The page's file {} does not come. Load the page again."
+DAMAGED = "The page's file {} is damaged. " + ANEW
+TOO_OLD = "The page's file {} is damaged, or this browser too old for it. " + ANEW
+
+
+@pytest.mark.parametrize(
+    ("file", "bytes_left", "said"),
+    [
+        ("models/rnet.onnx", None, MISSING),
+        ("models/landmarks.onnx", 5000, DAMAGED),
+        ("models/landmarks.json", 50, DAMAGED),
+        ("runtime/ort.wasm", 1_000_000, TOO_OLD),
+    ],
+)
+def test_files_that_are_missing_or_damaged_are_named(browser, page_folder, tmp_path, file, bytes_left, said):
+    damaged = tmp_path / "page" / file
+    shutil.copytree(page_folder, tmp_path / "page", copy_function=os.link)
+    whole = damaged.read_bytes()
+    damaged.unlink()
+    if bytes_left is not None:
+        damaged.write_bytes(whole[:bytes_left])
     with served(tmp_path / "page") as (address, _), opened_page(browser, address) as (page, _):
+        expect(page.locator("#error")).to_have_text(said.format(file))
+
+
+def test_a_network_that_is_another_one_is_named(browser, page_folder, tmp_path):
+    shutil.copytree(page_folder, tmp_path / "page")
+    shutil.copyfile(page_folder / "models/landmarks.onnx", tmp_path / "page/models/onet.onnx")
+    with served(tmp_path / "page") as (address, _), ready_page(browser, address) as (page, _):
+        choose(page, two_faces(), "two.png")
         expect(page.locator("#error")).to_have_text(
-            "The page's file models/rnet.onnx does not come. Load the page again."
+            re.compile(
+                rf"^two\.png: The network models/onet\.onnx cannot be run \(.*\)\. {re.escape(ANEW)}$",
+                re.DOTALL,
+            )
         )
 
 
