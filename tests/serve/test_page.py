@@ -12,7 +12,7 @@ from skimage.data import astronaut
 
 from tests.chromium import camera_that_sees, chromium, opened_page
 from tests.face_page import choose, drop, shown_points, two_faces
-from tests.serve.running import astronaut_bytes, turned_by_exif
+from tests.serve.running import astronaut_bytes, running, turned_by_exif
 
 PHOTO = astronaut_bytes()
 INKS = {"contour": 0x3CC8FF, "brows": 0xFADC5A, "nose": 0x78FA78, "eyes": 0xFF7850, "mouth": 0xFA78E6}
@@ -146,6 +146,14 @@ def test_a_refusal_is_shown_by_name_with_its_remedy_and_the_photo_before_stays(b
         expect(error).to_have_text(re.compile(r"^half\.png: "))
         expect(page.locator("#status")).to_have_text("Still shown, as it was: whole.png: 1 face.")
         assert page.locator("#overlay circle").count() == 68
+
+
+def test_small_limits_are_stated_too(browser):
+    with (
+        running("--workers", 1, "--max-pixels", 250_000, "--max-bytes", 500_000) as small,
+        opened_page(browser, small.url) as (page, _),
+    ):
+        expect(page.locator("#limits")).to_have_text("At most 0.5 MB and 0.25 megapixels.")
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_sent(browser, server):

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image as PillowImage
 from playwright.sync_api import expect
 from skimage.data import astronaut
 
@@ -253,6 +254,19 @@ def test_what_is_no_photo_is_refused_by_name_and_the_one_before_stays(shared, da
     assert json.loads(downloaded(page, "json"))["file"] == "two.png"
     choose_and_wait(page, two_faces())
     assert page.locator("#error").is_hidden()
+
+
+@pytest.mark.parametrize(("size", "limit"), [((7100, 7100), "50 million"), ((16_385, 8), "16384 a side")])
+def test_a_photo_that_is_too_large_is_refused_by_limits_that_the_page_states(shared, size, limit):
+    page, _ = shared
+    expect(page.locator("#limits")).to_have_text("At most 50 megapixels and 16,384 pixels a side.")
+    stream = io.BytesIO()
+    PillowImage.new("1", size).save(stream, "PNG")
+    drop(page, {"large.png": stream.getvalue()})
+    pixels = "x".join(map(str, size))
+    expect(page.locator("#error")).to_have_text(
+        f"large.png: The photo has {pixels} pixels, more than the limit of {limit}. Scale it down."
+    )
 
 
 def test_a_missing_second_network_is_no_error_once_it_is_not_wanted(browser, page_folder, tmp_path):

@@ -1,13 +1,13 @@
 // @ts-check
 // The page: photos from a file, a drop, the clipboard or the camera go to an aligner; what it finds is drawn.
 
-import { countText, faceCard, passedOver } from "./cards.js";
+import { countText, faceCard, limitsText, passedOver } from "./cards.js";
 import { Problem, complain, say } from "./messages.js";
 import { draw } from "./overlay.js";
 
 /**
  * @typedef {import("./overlay.js").Photo} Photo
- * @typedef {{ max_bytes: number, max_pixels: number }} Limits of a photo
+ * @typedef {{ max_bytes?: number, max_pixels: number, max_side?: number }} Limits of a photo; side: in pixels
  * @typedef {{ blob: Blob, name: string }} Named
  * @typedef {Named & { found: Photo, chosen: number }} Shown a name is empty: no photo; chosen: index of a face
  *
@@ -15,7 +15,7 @@ import { draw } from "./overlay.js";
  * @typedef {object} Aligner
  * @property {string} opening what to say until it is open
  * @property {string} cameraNote where the camera's pictures go
- * @property {() => Promise<Limits | null>} open
+ * @property {() => Promise<Limits>} open
  * @property {(blob: Blob, name: string, signal: AbortSignal) => Promise<Photo>} photo
  * @property {(video: HTMLVideoElement, first: boolean) => Promise<Photo>} frame of the camera
  * @property {(format: string, shown: Shown) => Promise<string>} text of a file: "json", "csv" or "pts"
@@ -164,7 +164,7 @@ async function open(blob, name, others = 0) {
  * @param {Blob} blob
  */
 function checkSize(blob) {
-  if (!limits || blob.size <= limits.max_bytes) return;
+  if (!limits?.max_bytes || blob.size <= limits.max_bytes) return;
   const size = (/** @type {number} */ bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
   throw new Problem(`It has ${size(blob.size)}, more than the limit of ${size(limits.max_bytes)}.`, "Scale it down.");
 }
@@ -310,10 +310,7 @@ async function begin() {
   say(aligner.opening);
   try {
     limits = await aligner.open();
-    if (limits) {
-      const megapixels = Math.floor(limits.max_pixels / 1e6);
-      by("limits").textContent = `At most ${Math.floor(limits.max_bytes / 1e6)} MB and ${megapixels} megapixels.`;
-    }
+    by("limits").textContent = limitsText(limits);
     if (!signal.aborted) say("");
   } catch (error) {
     if (!signal.aborted) complain(error.message, error.remedy);

@@ -1,5 +1,5 @@
 // @ts-check
-// What is said of the faces beside the photo.
+// What is said of the faces beside the photo, and of photos.
 
 /** @typedef {import("./overlay.js").Face} Face */
 
@@ -54,4 +54,14 @@ export function countText(number) {
 export function passedOver(number) {
   if (number === 0) return "";
   return ` One photo at a time: ${number === 1 ? "1 other file was" : `${number} other files were`} not opened.`;
+}
+
+/** @param {import("./app.js").Limits} limits */
+export function limitsText({ max_bytes, max_pixels, max_side }) {
+  const millions = (/** @type {number} */ number) =>
+    (number / 1e6).toLocaleString("en", { maximumSignificantDigits: 3 });
+  const parts = [`${millions(max_pixels)} megapixels`];
+  if (max_bytes) parts.unshift(`${millions(max_bytes)} MB`);
+  if (max_side) parts.push(`${max_side.toLocaleString("en")} pixels a side`);
+  return `At most ${parts.join(" and ")}.`;
 }

@@ -66,10 +66,7 @@ function options() {
 const aligner = {
   opening: "Loading the networks …",
   cameraNote: "The camera is on: its pictures stay in this browser.",
-  async open() {
-    await ask("open", {});
-    return null;
-  },
+  open: () => ask("open", {}),
   photo(blob, name, signal) {
     const found = ask("photo", { blob, name });
     return new Promise((resolve, reject) => {

@@ -156,12 +156,15 @@ const context = canvas.getContext("2d", { willReadFrequently: true, alpha: false
  */
 function pixels(bitmap) {
   const { width, height } = bitmap;
-  if (width * height > MAX_PIXELS || Math.max(width, height) > MAX_SIDE) {
+  const limit =
+    width * height > MAX_PIXELS
+      ? `${MAX_PIXELS / 1e6} million`
+      : Math.max(width, height) > MAX_SIDE
+        ? `${MAX_SIDE} a side`
+        : "";
+  if (limit) {
     bitmap.close();
-    throw new Problem(
-      `The photo has ${width}x${height} pixels, more than the limit of ${MAX_PIXELS / 1e6} million.`,
-      "Scale it down.",
-    );
+    throw new Problem(`The photo has ${width}x${height} pixels, more than the limit of ${limit}.`, "Scale it down.");
   }
   if (!context) throw new Problem("The browser gives no canvas.", "Try another browser.");
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
@@ -187,6 +190,7 @@ const tasks = {
   /** @param {{ options: Options }} message */
   async open({ options }) {
     await aligner(options);
+    return { max_pixels: MAX_PIXELS, max_side: MAX_SIDE };
   },
   /** @param {{ blob: Blob, name: string, options: Options }} message */
   async photo({ blob, name, options }) {
