@@ -1,13 +1,18 @@
 """What the tests of both pages do: that of `facealign serve`, and that of `make web`."""
 
+import base64
+
 import cv2
 import numpy as np
 from skimage.data import astronaut
 
-DROP = """data => {
-    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+DROP = """named => {
     const transfer = new DataTransfer();
-    transfer.items.add(new File([bytes], "dropped.png", { type: "image/png" }));
+    for (const [name, data] of Object.entries(named)) {
+        const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+        const type = name.endsWith(".png") ? "image/png" : "text/plain";
+        transfer.items.add(new File([bytes], name, { type }));
+    }
     return transfer;
 }"""
 CENTRES = """circles => circles.map(circle => {
@@ -19,6 +24,12 @@ CENTRES = """circles => circles.map(circle => {
 def choose(page, data, name="photo.png"):
     page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": data})
     page.locator("#result:not([hidden]), #error:not([hidden])").first.wait_for()
+
+
+def drop(page, files):
+    """Drop files, bytes by name, on the page."""
+    named = {name: base64.b64encode(data).decode() for name, data in files.items()}
+    page.dispatch_event("#drop", "drop", {"dataTransfer": page.evaluate_handle(DROP, named)})
 
 
 def two_faces():

@@ -20,6 +20,11 @@ def where(context, _):
     return os.getpid(), cv2.getNumThreads(), context
 
 
+def blocked(context, _):
+    """Names of the signals that this process blocks."""
+    return sorted(one.name for one in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
 def where_with_another(context, directory):
     """The same, but not before two processes are at it, so that one does not do all."""
     (directory / str(os.getpid())).touch()

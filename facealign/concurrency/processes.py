@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from types import FrameType
 from typing import Any, Generic, TypeVar, cast
 
@@ -42,6 +42,20 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(before)
+
+
+@contextmanager
+def signals_blocked(signals: Iterable[signal.Signals]) -> Iterator[None]:
+    """Processes that this thread starts meanwhile block these signals, for as long as they live."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        # Python starts its resource tracker before the first spawned process, or when it has died, and then
+        # unblocks Ctrl-C and SIGTERM in this thread.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class WorkerPool(Generic[Context]):
@@ -119,11 +133,10 @@ def _interrupts_held() -> Iterator[None]:
                 handlers[number] = handler
     for ending in handlers:
         signal.signal(ending, lambda number, frame: came.append((number, frame)))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
+        with signals_blocked([signal.SIGINT]):
+            yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for ending, kept in handlers.items():
             signal.signal(ending, kept)
         if came:

@@ -3,8 +3,8 @@
 import atexit
 import signal
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import cv2
 
 from facealign.concurrency.apart import CrashError
-from facealign.concurrency.processes import ENDING
+from facealign.concurrency.processes import ENDING, signals_blocked
 from facealign.errors import FaceAlignError
 
 Item = TypeVar("Item")
@@ -69,7 +69,7 @@ class StandingWorker:
         self._process = context.Process(
             target=_answer_calls, args=(its_end, self._make_context, self._arguments), daemon=True
         )
-        with _signals_blocked():
+        with signals_blocked(ENDING):
             self._process.start()
         atexit.register(self._process.kill)  # Python would wait for it: its own signal for this is blocked
         its_end.close()
@@ -105,16 +105,6 @@ def _reason(code: int | None) -> str:
     if code is None:
         return "the process was ended"
     return f"the process ended: {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Processes started meanwhile block the signals that end a program, for as long as they live."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _answer_calls(

@@ -1,5 +1,6 @@
 """The application: the page, POST /align, GET /health; every error is JSON that names the remedy."""
 
+import asyncio
 import dataclasses
 import logging
 from typing import Annotated, Any
@@ -53,7 +54,7 @@ REFUSALS = {
     422: "A damaged or truncated image, or an option that is none.",
     429: "Too many requests of this client are under way.",
     500: "The photo made a worker process die.",
-    503: "The server is busy, or the photo took too long.",
+    503: "The server is busy or was stopped, or the photo took too long.",
 }
 log = logging.getLogger("uvicorn.error")
 
@@ -127,7 +128,7 @@ def create_app(workers: Workers, limits: Limits) -> ASGIApp:
 
     app.mount("/static", StaticFiles(directory=PAGE), name="static")
     _answer_errors_with_json(app)
-    return SecureHeaders(app)
+    return SecureHeaders(AnsweredWhenStopped(app))
 
 
 async def _refused(refusal: RefusalError, body: Body) -> Response:
@@ -176,6 +177,31 @@ def _answer_errors_with_json(app: FastAPI) -> None:
             500, "bug", f"The server failed: {type(error).__name__}.", "Report it, with the photo if you can."
         )
         return JSONResponse(refusal.content(), 500, {"Connection": "close"})
+
+
+class AnsweredWhenStopped:
+    """Answers the requests that the server drops when it ends."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noticed(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noticed)
+        except asyncio.CancelledError:
+            if begun:
+                raise
+            stopped = RefusalError(503, "stopped", "The server was stopped.", "Send it again when it runs.")
+            await JSONResponse(stopped.content(), 503, {**stopped.headers, "Connection": "close"})(
+                scope, receive, send
+            )
 
 
 class SecureHeaders:

@@ -30,9 +30,12 @@ class Body:
     def __init__(self, request: Request) -> None:
         self._request = request
         self.ended = False
+        # With this header, the client sends nothing until it is asked to, by the first read.
+        self._sends = "expect" not in request.headers
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The chunks that have not been read yet. Raises ClientDisconnect."""
+        self._sends = True
         while not self.ended:
             message = await self._request.receive()
             if message["type"] == "http.disconnect":
@@ -42,7 +45,7 @@ class Body:
 
     async def drain(self) -> bool:
         """Read and forget the rest, within limits. Returns whether all of it came."""
-        if self.ended or "expect" in self._request.headers:  # it waits for a word before it sends
+        if self.ended or not self._sends:
             return self.ended
         left = DRAINED_BYTES
         try:

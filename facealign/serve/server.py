@@ -81,6 +81,7 @@ def serve(app: ASGIApp, listening: socket.socket, seconds: float, started: Calla
         ws="none",
         lifespan="off",
         log_level="error",
+        use_colors=False,  # our terminals show control characters of a log, and do not obey them
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -197,6 +197,43 @@ def test_ctrl_c_is_one_word_at_any_moment_and_leaves_no_process(moment, to_all):
         end(tool)
 
 
+@pytest.mark.parametrize("tracker", ["not started yet", "killed"])
+@pytest.mark.parametrize("kind", ["pool", "standing"])
+def test_workers_block_signals_whenever_python_starts_its_resource_tracker(kind, tracker):
+    """It unblocks them in the thread that starts it, at the first spawned process or when it has died."""
+    code = f"""
+import os, signal, time
+from multiprocessing import resource_tracker
+from facealign.concurrency.processes import WorkerPool
+from facealign.concurrency.standing_worker import StandingWorker
+from tests.parallel_tasks import blocked, nothing
+
+def kill_the_tracker():
+    resource_tracker.ensure_running()
+    os.kill(resource_tracker._resource_tracker._pid, signal.SIGKILL)
+    while resource_tracker._resource_tracker._check_alive():
+        time.sleep(0.01)
+
+if __name__ == "__main__":
+    if {kind!r} == "standing":
+        if {tracker!r} == "killed":
+            kill_the_tracker()
+        worker = StandingWorker(nothing)
+        print(worker.call(blocked, None, 60.0))
+        worker.close()
+    else:
+        with WorkerPool(2, nothing) as pool:
+            if {tracker!r} == "killed":
+                kill_the_tracker()
+            print(*pool.ordered_map(blocked, [None]))
+    print(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    signals = {"pool": ["SIGINT"], "standing": ["SIGHUP", "SIGINT", "SIGTERM"]}
+    assert done.stdout == f"{signals[kind]}\nset()\n"
+
+
 def test_workers_do_not_outlive_a_killed_parent():
     tool = program()
     try:

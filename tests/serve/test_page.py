@@ -1,6 +1,5 @@
 """The page in headless Chromium, with the real server: what it shows lies where the API says."""
 
-import base64
 import json
 import re
 
@@ -12,8 +11,8 @@ from playwright.sync_api import expect
 from skimage.data import astronaut
 
 from tests.chromium import camera_that_sees, chromium, opened_page
-from tests.face_page import DROP, choose, shown_points, two_faces
-from tests.serve.running import astronaut_bytes, turned_by_exif
+from tests.face_page import choose, drop, shown_points, two_faces
+from tests.serve.running import astronaut_bytes, running, turned_by_exif
 
 PHOTO = astronaut_bytes()
 INKS = {"contour": 0x3CC8FF, "brows": 0xFADC5A, "nose": 0x78FA78, "eyes": 0xFF7850, "mouth": 0xFA78E6}
@@ -36,8 +35,7 @@ def browser(tmp_path_factory):
 def test_points_of_a_dropped_photo_are_drawn_where_the_api_says(browser, server, width):
     (face,) = server.post(PHOTO).json()["faces"]
     with opened_page(browser, server.url, width) as (page, complaints):
-        transfer = page.evaluate_handle(DROP, base64.b64encode(PHOTO).decode())
-        page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+        drop(page, {"dropped.png": PHOTO})
         page.locator(".face").wait_for()
         assert page.inner_text("#status") == "dropped.png: 1 face."
         np.testing.assert_allclose(shown_points(page, 512), face["landmarks"], atol=0.1)
@@ -46,6 +44,14 @@ def test_points_of_a_dropped_photo_are_drawn_where_the_api_says(browser, server,
         colours_are_those_of_the_groups(page, face["landmarks"])
         assert page.evaluate("document.documentElement.scrollWidth") == width  # nothing sticks out
         assert complaints == []
+
+
+def test_of_several_photos_one_is_opened_and_the_page_says_so(browser, server):
+    with opened_page(browser, server.url) as (page, _):
+        drop(page, {"first.png": PHOTO, "second.png": PHOTO})
+        expect(page.locator("#status")).to_have_text(
+            "first.png: 1 face. One photo at a time: 1 other file was not opened."
+        )
 
 
 def colours_are_those_of_the_groups(page, landmarks):
@@ -125,21 +131,38 @@ def test_zoom_brings_the_chosen_face_to_the_middle(browser, server):
             assert stage[at] + 0.4 * stage[side] < middle < stage[at] + 0.6 * stage[side]
 
 
-def test_a_refusal_is_shown_with_its_remedy(browser, server):
+def test_a_refusal_is_shown_by_name_with_its_remedy_and_the_photo_before_stays(browser, server):
     with opened_page(browser, server.url) as (page, _):
-        choose(page, PHOTO[:9000])
-        assert "truncated" in page.inner_text("#error")
-        assert "Send the whole file" in page.inner_text("#error")
-        choose(page, PHOTO)
-        page.locator(".face").wait_for()
-        assert page.locator("#error").is_hidden()
+        error = page.locator("#error")
+        choose(page, PHOTO[:9000], "half.png")
+        expect(error).to_have_text(
+            re.compile(r"^half\.png: The photo cannot be decoded: .*truncated.*whole file")
+        )
+        assert page.locator("#result").is_hidden()
+        choose(page, PHOTO, "whole.png")
+        expect(page.locator("#status")).to_have_text("whole.png: 1 face.")
+        assert error.is_hidden()
+        drop(page, {"half.png": PHOTO[:9000]})
+        expect(error).to_have_text(re.compile(r"^half\.png: "))
+        expect(page.locator("#status")).to_have_text("Still shown, as it was: whole.png: 1 face.")
+        assert page.locator("#overlay circle").count() == 68
+
+
+def test_small_limits_are_stated_too(browser):
+    with (
+        running("--workers", 1, "--max-pixels", 250_000, "--max-bytes", 500_000) as small,
+        opened_page(browser, small.url) as (page, _),
+    ):
+        expect(page.locator("#limits")).to_have_text("At most 0.5 MB and 0.25 megapixels.")
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_sent(browser, server):
     with opened_page(browser, server.url) as (page, complaints):
         page.locator("#limits", has_text="At most 20 MB and 50 megapixels.").wait_for()
         page.dispatch_event("#drop", "drop", {"dataTransfer": page.evaluate_handle(LARGE)})
-        page.locator("#error", has_text="20.1 MB, more than the limit of 20.0 MB").wait_for()
+        page.locator(
+            "#error", has_text="large.png: It has 20.1 MB, more than the limit of 20.0 MB"
+        ).wait_for()
         assert complaints == []
 
 

@@ -1,6 +1,7 @@
 """`facealign serve` as it is run: the answers of FaceAligner, limits that hold, a graceful stop."""
 
 import contextlib
+import http.client
 import io
 import json
 import signal
@@ -124,6 +125,27 @@ def test_hostile_images_end_no_worker(server):
 def test_a_body_of_unknown_length_is_refused_when_it_has_become_too_large(server):
     endless = (bytes(1 << 16) for _ in range(400))
     assert server.post(endless).status_code == 413
+
+
+@pytest.mark.parametrize("expect", [True, False])
+def test_a_client_that_still_sends_sees_why_it_is_refused(server, expect):
+    """Two photos in a form, which is refused when the first has come. As curl, it sends all, then reads."""
+    part = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="%s.png"\r\n\r\n%s\r\n'
+    body = b"".join(part % (name, name, bytes(2_000_000)) for name in (b"a", b"b")) + b"--x--\r\n"
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=LONG) as connection:
+        connection.sendall(
+            b"POST /align HTTP/1.1\r\nHost: here\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+            b"Content-Length: %d\r\n%s\r\n" % (len(body), b"Expect: 100-continue\r\n" * expect)
+        )
+        if expect:
+            assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        for start in range(0, len(body), 65_536):
+            connection.sendall(body[start : start + 65_536])
+            time.sleep(0.002)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert (response.status, json.loads(response.read())["code"]) == (400, "bad_form")
 
 
 def test_requests_beyond_the_limits_are_answered_at_once_and_ctrl_c_lets_the_others_end(photo):

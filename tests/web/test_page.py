@@ -1,9 +1,9 @@
 """The page in headless Chromium: it finds what the package finds, and asks nobody."""
 
-import base64
 import contextlib
 import io
 import json
+import os
 import re
 import shutil
 
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image as PillowImage
 from playwright.sync_api import expect
 from skimage.data import astronaut
 
@@ -21,7 +22,7 @@ from facealign.io.images import decode_image
 from facealign.results.formats import csv_lines
 from facealign.results.record import image_record
 from tests.chromium import opened_page
-from tests.face_page import DROP, choose, shown_points, two_faces
+from tests.face_page import choose, drop, shown_points, two_faces
 from tests.serve.running import turned_by_exif
 from tests.web.conftest import served
 
@@ -124,12 +125,25 @@ def test_points_of_a_dropped_photo_are_drawn_where_the_package_says(shared, alig
     page, complaints = shared
     page.set_viewport_size({"width": width, "height": 900})
     (face,) = aligner.detect_and_align(cv2.imdecode(np.frombuffer(JPEG, np.uint8), cv2.IMREAD_COLOR))
-    transfer = page.evaluate_handle(DROP, base64.b64encode(JPEG).decode())
-    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+    drop(page, {"dropped.png": JPEG})
     expect(page.locator("#status")).to_have_text("dropped.png: 1 face.")
     np.testing.assert_allclose(shown_points(page, 512), face.landmarks, atol=0.1)
     assert page.evaluate("document.documentElement.scrollWidth") == width  # nothing sticks out
     assert complaints == []
+
+
+def test_of_several_photos_one_is_opened_and_the_page_says_so(shared):
+    page, _ = shared
+    drop(page, {"note.txt": b"dear", "first.png": two_faces(), "second.png": two_faces()})
+    expect(page.locator("#status")).to_have_text(
+        "first.png: 2 faces. One photo at a time: 2 other files were not opened."
+    )
+    drop(page, {"bad.png": b"", "first.png": two_faces()})
+    expect(page.locator("#error")).to_contain_text("One photo at a time: 1 other file was not opened.")
+    drop(page, {})
+    expect(page.locator("#error")).to_have_text(
+        "What was dropped is no file. Save the photo, and drop or choose that."
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"cascade": True, "flip": True}])
@@ -226,17 +240,58 @@ def test_the_camera_is_followed_and_a_photo_taken(shared, aligner):
 
 
 @pytest.mark.parametrize("data", [b"not an image", two_faces()[:9000], JPEG[:-3000]])
-def test_what_is_no_photo_is_refused(shared, data):
+def test_what_is_no_photo_is_refused_by_name_and_the_one_before_stays(shared, data):
     page, _ = shared
-    choose_and_wait(page, two_faces())
+    choose_and_wait(page, two_faces(), "two.png")
     page.set_input_files("#file", {"name": "bad.png", "mimeType": "image/png", "buffer": data})
     expect(page.locator("#error")).to_have_text(
-        "The file is not a photo that this browser can read, or is damaged. "
+        "bad.png: The file is not a photo that this browser can read, or is damaged. "
         "Use a JPEG, PNG, WebP, GIF, BMP or AVIF file."
     )
-    assert page.locator("#result").is_hidden()
+    expect(page.locator("#status")).to_have_text("Still shown, as it was: two.png: 2 faces.")
+    assert page.locator("#photo").get_attribute("alt") == "two.png: 2 faces"
+    assert page.evaluate("photo.naturalWidth") == 1024
+    assert json.loads(downloaded(page, "json"))["file"] == "two.png"
     choose_and_wait(page, two_faces())
     assert page.locator("#error").is_hidden()
+
+
+@pytest.mark.parametrize(("size", "limit"), [((7100, 7100), "50 million"), ((16_385, 8), "16384 a side")])
+def test_a_photo_that_is_too_large_is_refused_by_limits_that_the_page_states(shared, size, limit):
+    page, _ = shared
+    expect(page.locator("#limits")).to_have_text("At most 50 megapixels and 16,384 pixels a side.")
+    stream = io.BytesIO()
+    PillowImage.new("1", size).save(stream, "PNG")
+    drop(page, {"large.png": stream.getvalue()})
+    pixels = "x".join(map(str, size))
+    expect(page.locator("#error")).to_have_text(
+        f"large.png: The photo has {pixels} pixels, more than the limit of {limit}. Scale it down."
+    )
+
+
+def test_a_missing_second_network_is_no_error_once_it_is_not_wanted(browser, page_folder, tmp_path):
+    missing = "The page's file models/cascade.onnx does not come. Load the page again."
+    shutil.copytree(page_folder, tmp_path / "page")
+    (tmp_path / "page/models/cascade.onnx").unlink()
+    with served(tmp_path / "page") as (address, _), ready_page(browser, address) as (page, _):
+        error, status = page.locator("#error"), page.locator("#status")
+        page.set_checked("#cascade", True)
+        expect(error).to_have_text(missing)
+        page.set_checked("#cascade", False)
+        expect(error).to_be_hidden()
+        page.set_checked("#cascade", True)
+        choose(page, two_faces(), "two.png")
+        expect(error).to_have_text(f"two.png: {missing}")
+        assert page.locator("#result").is_hidden()
+        page.set_checked("#cascade", False)
+        expect(status).to_have_text("two.png: 2 faces.")
+        assert error.is_hidden()
+        page.set_checked("#cascade", True)
+        expect(error).to_have_text(f"two.png: {missing}")
+        expect(status).to_have_text("Still shown, as it was: two.png: 2 faces.")
+        page.set_checked("#cascade", False)
+        expect(status).to_have_text("two.png: 2 faces.")
+        assert error.is_hidden()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (400, "light")])
@@ -251,12 +306,42 @@ def test_the_page_keeps_the_rules_of_accessibility(shared, width, scheme):
     assert found.violations_count == 0, found.generate_report()
 
 
-def test_files_that_are_missing_are_named(browser, page_folder, tmp_path):
-    shutil.copytree(page_folder, tmp_path / "page")
-    (tmp_path / "page/models/rnet.onnx").unlink()
+ANEW = "Load the page again; if that does not help, its host needs the page's files anew."
+MISSING = "The page's file {} does not come. Load the page again."
+DAMAGED = "The page's file {} is damaged. " + ANEW
+TOO_OLD = "The page's file {} is damaged, or this browser too old for it. " + ANEW
+
+
+@pytest.mark.parametrize(
+    ("file", "bytes_left", "said"),
+    [
+        ("models/rnet.onnx", None, MISSING),
+        ("models/landmarks.onnx", 5000, DAMAGED),
+        ("models/landmarks.json", 50, DAMAGED),
+        ("runtime/ort.wasm", 1_000_000, TOO_OLD),
+    ],
+)
+def test_files_that_are_missing_or_damaged_are_named(browser, page_folder, tmp_path, file, bytes_left, said):
+    damaged = tmp_path / "page" / file
+    shutil.copytree(page_folder, tmp_path / "page", copy_function=os.link)
+    whole = damaged.read_bytes()
+    damaged.unlink()
+    if bytes_left is not None:
+        damaged.write_bytes(whole[:bytes_left])
     with served(tmp_path / "page") as (address, _), opened_page(browser, address) as (page, _):
+        expect(page.locator("#error")).to_have_text(said.format(file))
+
+
+def test_a_network_that_is_another_one_is_named(browser, page_folder, tmp_path):
+    shutil.copytree(page_folder, tmp_path / "page")
+    shutil.copyfile(page_folder / "models/landmarks.onnx", tmp_path / "page/models/onet.onnx")
+    with served(tmp_path / "page") as (address, _), ready_page(browser, address) as (page, _):
+        choose(page, two_faces(), "two.png")
         expect(page.locator("#error")).to_have_text(
-            "The page's file models/rnet.onnx does not come. Load the page again."
+            re.compile(
+                rf"^two\.png: The network models/onet\.onnx cannot be run \(.*\)\. {re.escape(ANEW)}$",
+                re.DOTALL,
+            )
         )
 
 

@@ -1,19 +1,21 @@
 // @ts-check
 // The page: photos from a file, a drop, the clipboard or the camera go to an aligner; what it finds is drawn.
 
-import { countText, faceCard } from "./cards.js";
+import { countText, faceCard, limitsText, passedOver } from "./cards.js";
+import { Problem, complain, say } from "./messages.js";
 import { draw } from "./overlay.js";
 
 /**
  * @typedef {import("./overlay.js").Photo} Photo
- * @typedef {{ max_bytes: number, max_pixels: number }} Limits of a photo
- * @typedef {{ blob: Blob, name: string, found: Photo, chosen: number }} Shown chosen: index of a face
+ * @typedef {{ max_bytes?: number, max_pixels: number, max_side?: number }} Limits of a photo; side: in pixels
+ * @typedef {{ blob: Blob, name: string }} Named
+ * @typedef {Named & { found: Photo, chosen: number }} Shown a name is empty: no photo; chosen: index of a face
  *
  * What finds faces: a server, or this browser. Each promise fails with a Problem, if it does.
  * @typedef {object} Aligner
  * @property {string} opening what to say until it is open
  * @property {string} cameraNote where the camera's pictures go
- * @property {() => Promise<Limits | null>} open
+ * @property {() => Promise<Limits>} open
  * @property {(blob: Blob, name: string, signal: AbortSignal) => Promise<Photo>} photo
  * @property {(video: HTMLVideoElement, first: boolean) => Promise<Photo>} frame of the camera
  * @property {(format: string, shown: Shown) => Promise<string>} text of a file: "json", "csv" or "pts"
@@ -24,12 +26,16 @@ const by = (id) => document.getElementById(id);
 /** @type {(selector: string) => NodeListOf<HTMLInputElement>} */
 const all = (selector) => document.querySelectorAll(selector);
 const [stage, photo, video, overlay] = ["stage", "photo", "video", "overlay"].map(by);
-/** @type {Shown & { stream: MediaStream | null, request: AbortController | null }} */
+/**
+ * asked: a photo that is looked at, or could not be while none is shown; request: what goes on.
+ * @type {Shown & { asked: Named | null, stream: MediaStream | null, request: AbortController | null }}
+ */
 const state = {
   blob: new Blob(),
   name: "",
   found: { file: "", width: 0, height: 0, faces: [] },
   chosen: 0,
+  asked: null,
   stream: null,
   request: null,
 };
@@ -37,35 +43,6 @@ const state = {
 let aligner;
 /** @type {Limits | null} */
 let limits = null;
-
-/** An error with what to do about it. */
-export class Problem extends Error {
-  /**
-   * @param {string} error
-   * @param {string} [remedy]
-   */
-  constructor(error, remedy = "") {
-    super(error);
-    this.remedy = remedy;
-  }
-}
-
-// --- messages -------------------------------------------------------------------------------------------------
-
-/** @param {string} text */
-function say(text) {
-  by("status").textContent = text;
-}
-
-/**
- * @param {string} error
- * @param {string} [remedy]
- */
-function complain(error, remedy = "") {
-  by("error").textContent = [error, remedy].filter(Boolean).join(" ");
-  by("error").hidden = !error;
-  if (error) say("");
-}
 
 // --- what is shown --------------------------------------------------------------------------------------------
 
@@ -124,17 +101,23 @@ function showDownloads(ready) {
 }
 
 /**
- * @param {Blob} blob
+ * @param {string} url
  * @returns {Promise<boolean>} whether this browser can show it
  */
-function showPicture(blob) {
-  URL.revokeObjectURL(photo.src);
-  video.hidden = true;
-  return new Promise((resolve) => {
-    photo.onload = () => resolve(true);
-    photo.onerror = () => resolve(false);
-    photo.src = URL.createObjectURL(blob);
-  });
+function canShow(url) {
+  const image = new Image();
+  image.src = url;
+  return image.decode().then(
+    () => true,
+    () => false,
+  );
+}
+
+/** What is asked for from now on; what was asked for before is wanted no more. */
+function newRequest() {
+  state.request?.abort();
+  state.request = new AbortController();
+  return state.request;
 }
 
 // --- a photo --------------------------------------------------------------------------------------------------
@@ -142,41 +125,60 @@ function showPicture(blob) {
 /**
  * @param {Blob} blob
  * @param {string} name
+ * @param {number} [others] number of files that came with it
  */
-async function open(blob, name) {
+async function open(blob, name, others = 0) {
   stopCamera();
-  state.request?.abort();
-  state.request = new AbortController();
+  const { signal } = newRequest();
+  state.asked = { blob, name };
   complain("");
-  if (limits && blob.size > limits.max_bytes) {
-    const size = (/** @type {number} */ bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
-    by("result").hidden = true;
-    complain(`${name} has ${size(blob.size)}, more than the limit of ${size(limits.max_bytes)}.`, "Scale it down.");
-    return;
-  }
   say(`Looking for faces in ${name} …`);
+  const url = URL.createObjectURL(blob);
   try {
-    const { signal } = state.request;
+    checkSize(blob);
     const found = await aligner.photo(blob, name, signal);
-    const readable = await showPicture(blob);
-    if (signal.aborted) return;
-    Object.assign(state, { blob, name });
+    const readable = await canShow(url);
+    signal.throwIfAborted();
+    Object.assign(state, { blob, name, asked: null });
+    URL.revokeObjectURL(photo.src);
+    photo.src = url;
     photo.hidden = !readable;
+    video.hidden = true;
     show(found);
-    photo.alt = `${name}: ${countText(state.found.faces.length)}`;
+    photo.alt = `${name}: ${countText(found.faces.length)}`;
     showDownloads(true);
-    say(`${name}: ${countText(state.found.faces.length)}.${readable ? "" : " This browser cannot show the photo."}`);
+    say(`${photo.alt}.${readable ? "" : " This browser cannot show the photo."}${passedOver(others)}`);
   } catch (error) {
-    if (error.name === "AbortError") return;
-    by("result").hidden = true;
-    complain(error.message, error.remedy);
+    URL.revokeObjectURL(url);
+    if (signal.aborted) return;
+    complain(`${name}: ${error.message}`, `${error.remedy ?? ""}${passedOver(others)}`);
+    by("result").hidden = !state.name;
+    if (!state.name) return;
+    state.asked = null;
+    say(`Still shown, as it was: ${photo.alt}.`);
   }
+}
+
+/**
+ * Fails when a photo has more bytes than the aligner takes.
+ * @param {Blob} blob
+ */
+function checkSize(blob) {
+  if (!limits?.max_bytes || blob.size <= limits.max_bytes) return;
+  const size = (/** @type {number} */ bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+  throw new Problem(`It has ${size(blob.size)}, more than the limit of ${size(limits.max_bytes)}.`, "Scale it down.");
 }
 
 /** @param {FileList} files */
 function openFirst(files) {
   const file = [...files].find((one) => one.type.startsWith("image/")) ?? files[0];
-  if (file) open(file, file.name || "photo");
+  if (file) open(file, file.name || "photo", files.length - 1);
+}
+
+/** @param {FileList} files */
+function dropped(files) {
+  if (files.length > 0) openFirst(files);
+  else complain("What was dropped is no file.", "Save the photo, and drop or choose that.");
 }
 
 /** @param {string} format */
@@ -192,7 +194,7 @@ async function download(format) {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   } catch (error) {
-    complain(error.message, error.remedy);
+    complain(`${state.name}: ${error.message}`, error.remedy);
   }
 }
 
@@ -213,6 +215,7 @@ async function startCamera() {
   }
   video.srcObject = state.stream;
   await video.play();
+  Object.assign(state, { blob: new Blob(), name: "", asked: null });
   photo.hidden = true;
   video.hidden = by("camera-buttons").hidden = false;
   show({ file: "", width: video.videoWidth, height: video.videoHeight, faces: [] });
@@ -275,7 +278,7 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (/** @type {any} */ event) => {
     event.preventDefault();
     document.body.classList.toggle("over", kind === "dragover");
-    if (kind === "drop") openFirst(event.dataTransfer.files);
+    if (kind === "drop") dropped(event.dataTransfer.files);
   });
 }
 document.addEventListener("paste", (event) => {
@@ -300,26 +303,33 @@ for (const box of all("[data-layer]")) {
 by("zoom").addEventListener("change", redraw);
 new ResizeObserver(redraw).observe(stage);
 
+/** Open the aligner. */
+async function begin() {
+  const { signal } = newRequest();
+  complain("");
+  say(aligner.opening);
+  try {
+    limits = await aligner.open();
+    by("limits").textContent = limitsText(limits);
+    if (!signal.aborted) say("");
+  } catch (error) {
+    if (!signal.aborted) complain(error.message, error.remedy);
+  }
+}
+
 /**
- * Begin. `again`: look for the faces of the photo shown once more.
+ * Start the page. `again`: its aligner works otherwise from now on.
  * @param {Aligner} one
  */
 export function start(one) {
   aligner = one;
-  say(aligner.opening);
-  aligner
-    .open()
-    .then((found) => {
-      limits = found;
-      if (by("status").textContent === aligner.opening) say("");
-      if (!limits) return;
-      const megapixels = Math.floor(limits.max_pixels / 1e6);
-      by("limits").textContent = `At most ${Math.floor(limits.max_bytes / 1e6)} MB and ${megapixels} megapixels.`;
-    })
-    .catch((error) => complain(error.message, error.remedy));
+  begin();
   return {
     again() {
-      if (state.name && !state.stream && !by("result").hidden) open(state.blob, state.name);
+      if (state.stream) return;
+      const { blob, name } = state.asked ?? state;
+      if (name) open(blob, name);
+      else begin();
     },
   };
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// What is said of the faces beside the photo.
+// What is said of the faces beside the photo, and of photos.
 
 /** @typedef {import("./overlay.js").Face} Face */
 
@@ -46,4 +46,22 @@ export function faceCard(face, index, choose) {
 /** @param {number} number */
 export function countText(number) {
   return number === 0 ? "No face found" : number === 1 ? "1 face" : `${number} faces`;
+}
+
+/**
+ * @param {number} number of files beside the photo that was opened
+ */
+export function passedOver(number) {
+  if (number === 0) return "";
+  return ` One photo at a time: ${number === 1 ? "1 other file was" : `${number} other files were`} not opened.`;
+}
+
+/** @param {import("./app.js").Limits} limits */
+export function limitsText({ max_bytes, max_pixels, max_side }) {
+  const millions = (/** @type {number} */ number) =>
+    (number / 1e6).toLocaleString("en", { maximumSignificantDigits: 3 });
+  const parts = [`${millions(max_pixels)} megapixels`];
+  if (max_bytes) parts.unshift(`${millions(max_bytes)} MB`);
+  if (max_side) parts.push(`${max_side.toLocaleString("en")} pixels a side`);
+  return `At most ${parts.join(" and ")}.`;
 }

@@ -1,7 +1,8 @@
 // @ts-check
 // The page of `facealign serve`: photos go to POST /align.
 
-import { Problem, start, still } from "./app.js";
+import { start, still } from "./app.js";
+import { Problem } from "./messages.js";
 
 /**
  * The server's answer to a photo.

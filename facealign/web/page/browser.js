@@ -1,7 +1,8 @@
 // @ts-check
 // The page that needs no server: faces are found in this browser, by the networks that come with the page.
 
-import { Problem, start } from "./app.js";
+import { start } from "./app.js";
+import { Problem } from "./messages.js";
 import { csvOf, ptsOf } from "./records.js";
 
 /** @typedef {import("./app.js").Aligner} Aligner */
@@ -65,10 +66,7 @@ function options() {
 const aligner = {
   opening: "Loading the networks …",
   cameraNote: "The camera is on: its pictures stay in this browser.",
-  async open() {
-    await ask("open", {});
-    return null;
-  },
+  open: () => ask("open", {}),
   photo(blob, name, signal) {
     const found = ask("photo", { blob, name });
     return new Promise((resolve, reject) => {

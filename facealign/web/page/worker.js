@@ -19,9 +19,10 @@ const MAX_PIXELS = 50_000_000;
 const MAX_SIDE = 16_384; // of a canvas
 const DETECT_EVERY = 10; // frames of a camera, between which faces are followed
 const READABLE = "JPEG, PNG, WebP, GIF, BMP or AVIF";
-const models = new URL("../models/", import.meta.url);
+const root = new URL("../", import.meta.url);
+const RUNTIME = "runtime/ort.wasm";
 
-ort.env.wasm.wasmPaths = { wasm: new URL("../runtime/ort.wasm", import.meta.url).href };
+ort.env.wasm.wasmPaths = { wasm: new URL(RUNTIME, root).href };
 ort.env.wasm.numThreads = 1; // more need headers that not every host can send
 
 /** An error with what to do about it. */
@@ -36,12 +37,35 @@ class Problem extends Error {
   }
 }
 
-/** @param {string} name */
-async function fetched(name) {
-  const problem = new Problem(`The page's file models/${name} does not come.`, "Load the page again.");
-  const response = await fetch(new URL(name, models)).catch(() => null);
-  if (!response?.ok) throw problem;
-  return response;
+const AGAIN = "Load the page again; if that does not help, its host needs the page's files anew.";
+
+/**
+ * What `read` makes of one of the page's files; `damaged`: what to say when it can make nothing of it.
+ * @template T
+ * @param {string} file
+ * @param {(response: Response) => Promise<T>} read
+ * @param {string} [damaged]
+ * @returns {Promise<T>}
+ */
+async function fetched(file, read, damaged = "is damaged") {
+  const response = await fetch(new URL(file, root)).catch(() => null);
+  if (!response?.ok) throw new Problem(`The page's file ${file} does not come.`, "Load the page again.");
+  try {
+    return await read(response);
+  } catch (error) {
+    throw error instanceof Problem ? error : new Problem(`The page's file ${file} ${damaged}.`, AGAIN);
+  }
+}
+
+/** Fails when this browser cannot run onnxruntime. */
+function checkRuntime() {
+  return once(RUNTIME, () =>
+    fetched(
+      RUNTIME,
+      async (response) => void (await WebAssembly.compile(await response.arrayBuffer())),
+      "is damaged, or this browser too old for it",
+    ),
+  );
 }
 
 /** @type {Map<string, Promise<unknown>>} */
@@ -73,14 +97,23 @@ let running = Promise.resolve();
  */
 function net(name) {
   return once(name, async () => {
-    const data = new Uint8Array(await (await fetched(`${name}.onnx`)).arrayBuffer());
-    const session = await ort.InferenceSession.create(data, { executionProviders: ["wasm"] });
+    const session = await fetched(`models/${name}.onnx`, async (response) => {
+      const data = new Uint8Array(await response.arrayBuffer());
+      try {
+        return await ort.InferenceSession.create(data, { executionProviders: ["wasm"] });
+      } catch (error) {
+        await checkRuntime(); // whose failure is the reason then
+        throw error;
+      }
+    });
     return async (input) => {
       const feeds = { [session.inputNames[0]]: new ort.Tensor("float32", input.data, input.shape) };
       // One at a time, as onnxruntime-web demands.
       const run = running.then(() => session.run(feeds));
       running = run.catch(() => {});
-      const outputs = await run;
+      const outputs = await run.catch((error) => {
+        throw new Problem(`The network models/${name}.onnx cannot be run (${error.message}).`, AGAIN);
+      });
       return Object.fromEntries(
         Object.entries(outputs).map(([key, value]) => [
           key,
@@ -98,7 +131,7 @@ function net(name) {
  * @returns {Promise<import("./landmark_network.js").LandmarkNetwork>}
  */
 async function landmarkNetwork(name, flip) {
-  const spec = once(`${name}.json`, async () => (await fetched(`${name}.json`)).json());
+  const spec = once(`${name}.json`, () => fetched(`models/${name}.json`, (response) => response.json()));
   return { net: await net(name), spec: await spec, flip };
 }
 
@@ -123,12 +156,15 @@ const context = canvas.getContext("2d", { willReadFrequently: true, alpha: false
  */
 function pixels(bitmap) {
   const { width, height } = bitmap;
-  if (width * height > MAX_PIXELS || Math.max(width, height) > MAX_SIDE) {
+  const limit =
+    width * height > MAX_PIXELS
+      ? `${MAX_PIXELS / 1e6} million`
+      : Math.max(width, height) > MAX_SIDE
+        ? `${MAX_SIDE} a side`
+        : "";
+  if (limit) {
     bitmap.close();
-    throw new Problem(
-      `The photo has ${width}x${height} pixels, more than the limit of ${MAX_PIXELS / 1e6} million.`,
-      "Scale it down.",
-    );
+    throw new Problem(`The photo has ${width}x${height} pixels, more than the limit of ${limit}.`, "Scale it down.");
   }
   if (!context) throw new Problem("The browser gives no canvas.", "Try another browser.");
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
@@ -154,6 +190,7 @@ const tasks = {
   /** @param {{ options: Options }} message */
   async open({ options }) {
     await aligner(options);
+    return { max_pixels: MAX_PIXELS, max_side: MAX_SIDE };
   },
   /** @param {{ blob: Blob, name: string, options: Options }} message */
   async photo({ blob, name, options }) {
@@ -181,12 +218,17 @@ const tasks = {
   },
 };
 
+/** @param {unknown} error that nobody foresaw */
+function failure(error) {
+  return new Problem(`The page's programs failed (${error}).`, "Load the page again, or try a smaller photo.");
+}
+
 const page = /** @type {Worker} */ (/** @type {unknown} */ (self));
 page.onmessage = async ({ data: message }) => {
   try {
     page.postMessage({ id: message.id, result: await tasks[message.task](message) });
   } catch (error) {
-    const remedy = error instanceof Problem ? error.remedy : "";
-    page.postMessage({ id: message.id, error: error instanceof Error ? error.message : String(error), remedy });
+    const { message: text, remedy } = error instanceof Problem ? error : failure(error);
+    page.postMessage({ id: message.id, error: text, remedy });
   }
 };
