@@ -175,6 +175,18 @@ def place(text: str) -> Path:
     return address(text)
 
 
+def network_files(arguments: argparse.Namespace) -> list[Path]:
+    """The files of the networks that the options of `add_network_options` name, for `check_outputs`.
+
+    Raises FaceAlignError when a released one is meant and is not there.
+    """
+    from facealign.engines.opening import files_of  # here, as most verbs run no network
+    from facealign.inference.model_zoo import default_weights, second_of
+
+    first = arguments.weights or default_weights(arguments.engine)
+    return [*files_of(first), *files_of(second_of(arguments.cascade, arguments.engine))]
+
+
 def add_network_options(group: Any, weights: str = "the newest released stage") -> None:
     """Add the options, shared by align, evaluate and serve, of how landmarks are predicted.
 

@@ -124,6 +124,12 @@ def output_of(arguments: argparse.Namespace) -> Path:
     return path
 
 
+def result_files(arguments: argparse.Namespace) -> list[Path]:
+    """The file that grows, and that of the results if it is another one."""
+    files = [results_of(arguments), *(output_of(arguments) for _ in range(arguments.format != "pts"))]
+    return list(dict.fromkeys(files))
+
+
 def opened_window() -> Window:
     """A window, closed where there is no display, which is said."""
     try:

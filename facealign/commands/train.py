@@ -20,11 +20,12 @@ from facealign.commands.messages import (
     result,
     write_json,
 )
+from facealign.engines.opening import files_of
 from facealign.engines.pycaffe import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.io.lock import exclusive
 from facealign.io.outputs import check_outputs, check_own
-from facealign.lmdb.meta import default_directory
+from facealign.lmdb.meta import META, default_directory
 from facealign.networks.data_layers import MAX_ELASTIC, PHOTOMETRIC, elastic_deformation
 from facealign.networks.recipes import RECIPES, Recipe, changed, recipe_named
 from facealign.networks.registry import spec_of
@@ -200,7 +201,11 @@ def main() -> None:
         restart=arguments.restart,
         on_the_fly=OnTheFly(arguments.weigh, changes) if arguments.on_the_fly else None,
     )
-    check_outputs([directory / LOG, directory / PLOT, *json_files()], [directory])
+    kept = [snapshot.weights for snapshot in snapshots(directory, recipe.stage)]
+    read = [*files_of(arguments.weights), *files_of(settings.start), settings.data, settings.data / META]
+    check_outputs(
+        [directory / LOG, directory / PLOT, directory / RUN, *json_files()], [directory], [*read, *kept]
+    )
     check_own(directory, [RUN], "--run")
     single_threaded_blas()
     with exclusive(directory, "a training"):
