@@ -25,6 +25,7 @@ from facealign.engines.pycaffe import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.io.lock import exclusive
 from facealign.io.outputs import check_outputs, check_own
+from facealign.io.unfinished import remove
 from facealign.lmdb.meta import META, default_directory
 from facealign.networks.data_layers import MAX_ELASTIC, PHOTOMETRIC, elastic_deformation
 from facealign.networks.recipes import RECIPES, Recipe, changed, recipe_named
@@ -225,6 +226,10 @@ def train_as(settings: Settings, weights: Path | None) -> None:
         )
     if prepared.done == settings.iterations:
         result(f"{directory}: has {number_of(prepared.done, 'iteration')} already; --restart starts again")
+        # What a kill just after the last snapshot left undone.
+        remove(prepared.scratch)
+        if is_stale(directory / PLOT, directory / LOG):
+            plot_log(directory / PLOT, prepared.rows, recipe.name)
         write_figures(settings)
         return
     if prepared.done:
@@ -249,6 +254,11 @@ def train_as(settings: Settings, weights: Path | None) -> None:
     iterations = number_of(settings.iterations, "iteration")
     result(f"{directory}: {iterations}; {directory / LOG}, {directory / PLOT}")
     write_figures(settings)
+
+
+def is_stale(made: Path, source: Path) -> bool:
+    """Whether a file is missing, or older than what it was made of."""
+    return not made.exists() or made.stat().st_mtime_ns < source.stat().st_mtime_ns
 
 
 def write_figures(settings: Settings) -> None:
