@@ -14,7 +14,7 @@ from facealign.inference.face_aligner import FaceAligner
 from facealign.inference.model_zoo import default_weights, second_of
 from facealign.io.reading import read_bytes
 from facealign.results.formats import PTS_FOLDER, WRITERS
-from facealign.results.growing_results import GrowingResults, fingerprint
+from facealign.results.growing_results import GrowingResults, fingerprint, is_closed
 from facealign.results.record import Record
 from facealign.video.one_euro import OneEuroSettings
 from facealign.video.window import Window
@@ -112,9 +112,9 @@ def close_results(
 
 
 def results_of(arguments: argparse.Namespace) -> Path:
-    """The file that grows while the program runs."""
+    """The file that grows while the program runs: not in the place of results that an earlier run closed."""
     path: Path = arguments.output / "landmarks.jsonl"
-    return path
+    return path.with_suffix(".growing.jsonl") if arguments.format != "jsonl" and is_closed(path) else path
 
 
 def output_of(arguments: argparse.Namespace) -> Path:

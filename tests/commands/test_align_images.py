@@ -61,6 +61,24 @@ def test_each_format_has_the_same_landmarks(photos, tmp_path, run_align):  # noq
         assert samples[name].path.resolve().as_posix() == file
 
 
+def test_finished_lines_stay_when_another_format_is_asked_for(photos, tmp_path, run_align):  # noqa: F811
+    out = tmp_path / "out"
+    options = (photos, *ENGINE, "--no-pictures", "--output", out)
+    run_align(*options, "--format", "jsonl")
+    lines = (out / "landmarks.jsonl").read_bytes()
+    (photos / "b.png").rename(tmp_path / "b.png")
+    (photos / "b.png").write_bytes(b"no image")
+    with pytest.raises(FaceAlignError):
+        run_align(*options, "--format", "csv", "--strict")
+    assert sorted(contents(out)) == ["landmarks.growing.jsonl", "landmarks.jsonl"]
+    (tmp_path / "b.png").replace(photos / "b.png")
+    assert "landmarks.growing.jsonl: has 1 image already" in run_align(*options, "--format", "csv").err
+    assert sorted(contents(out)) == ["landmarks.csv", "landmarks.jsonl"]
+    run_align(*options)
+    assert sorted(contents(out)) == ["landmarks.csv", "landmarks.json", "landmarks.jsonl"]
+    assert (out / "landmarks.jsonl").read_bytes() == lines
+
+
 def test_json_has_the_numbers_alone_on_standard_output(photos, tmp_path, run_align):  # noqa: F811
     (photos / "c.png").write_bytes(b"not an image")
     out = tmp_path / "out"
