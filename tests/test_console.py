@@ -105,6 +105,20 @@ def test_standard_output_on_a_full_disk_is_an_error_of_one_line(body):
     assert result.stderr == f"error: {expected}\n"
 
 
+@pytest.mark.parametrize("arguments", [["help"], ["--version"], ["align", "--help"]])
+def test_so_it_is_for_help(arguments):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "facealign", *arguments],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "error: output: No space left on device\n")
+
+
 def test_a_reader_who_leaves_is_an_error_of_one_line():
     reading, writing = os.pipe()
     os.close(reading)

@@ -71,6 +71,10 @@ class Program(argparse.ArgumentParser):
         choose_manner(parsed.quiet, getattr(parsed, "json", None))
         return parsed, others
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; unlike argparse's, an error of the stream is raised."""
+        print(self.format_help(), file=file, end="")
+
 
 def program(description: str | None, examples: Sequence[str], json: str = "") -> argparse.ArgumentParser:
     """The parser of a verb, with the options that all have.
