@@ -71,6 +71,8 @@ def run(main: Callable[[], None], with_opencv: bool = True) -> NoReturn:
     os.environ.setdefault("GLOG_minloglevel", "2")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
+    if "stdout" in _stand_in_for_closed():
+        _fail("standard output: closed; send it to /dev/null if it is not wanted")
     escape_on_terminals()
     try:
         if with_opencv and "OPENCV_LOG_LEVEL" not in os.environ:
@@ -94,6 +96,19 @@ def run(main: Callable[[], None], with_opencv: bool = True) -> NoReturn:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
+
+
+def _stand_in_for_closed() -> list[str]:
+    """Open /dev/null in the place of the standard streams that are closed (`>&-`); their names.
+
+    Else the next files that are opened would be these, and libraries write their messages into them.
+    """
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    for name in closed:
+        descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        os.set_inheritable(descriptor, True)
+        setattr(sys, name, os.fdopen(descriptor, "r" if name == "stdin" else "w"))
+    return closed
 
 
 def _silence_opencv() -> None:
