@@ -38,6 +38,7 @@ from facealign.results.found_images import find_images, picture_names
 from facealign.results.growing_results import GrowingResults, entry_text, fingerprint, stamp
 from facealign.results.montage import MONTAGE_FOLDER, sheets, small_copy, write_sheets
 from facealign.results.record import Record, faces_of, image_record
+from facealign.video.reading import SUFFIXES as VIDEOS
 from facealign.video.tracker import largest
 from facealign.video.window import Window
 
@@ -210,7 +211,12 @@ def _steps(setup: Setup, show: bool) -> tuple[ThreadedStep, ...]:
     arguments, aligner = setup.arguments, setup.aligner
 
     def read(work: Work) -> tuple[Work, Image]:
-        return work, read_image(work.file)
+        try:
+            return work, read_image(work.file)
+        except FaceAlignError as error:
+            if work.file.suffix.lower() in VIDEOS and work.file.is_file():
+                raise FaceAlignError(f"{error}; --video takes a video") from error
+            raise
 
     def align(opened: tuple[Work, Image]) -> tuple[Work, Image, list[Face]]:
         work, image = opened
