@@ -149,6 +149,11 @@ def main() -> None:
     read = [arguments.photos, *networks, *(path for path in [arguments.boxes] if path is not None)]
     check_outputs([arguments.output / ANNOTATIONS, *json_files()], [arguments.output], read)
     check_output(arguments.output)
+    if arguments.mesh is None and not arguments.no_mesh:
+        problem(
+            "warning",
+            f"{MESH}: not there (`make mesh` makes it): the cascade alone annotates, as with --no-mesh",
+        )
     scheduler = scheduler_of(arguments, [arguments.photos, *(arguments.cascade or ())])
     where = scheduler or arguments.workers
     given, photos = photos_of(arguments, where)
