@@ -106,6 +106,8 @@ def close_results(
     if path != results_of(setup.arguments):
         results.remove()
     doubtful = f" ({counts['doubtful']} of them doubtful)" if counts["doubtful"] else ""
+    if counts["faces"] == counts["doubtful"] == 1:
+        doubtful = " (doubtful)"
     not_used = f", {skipped} skipped" if skipped else ""
     result(f"{path}: {number_of(len(keys), noun)}, {number_of(counts['faces'], 'face')}{doubtful}{not_used}")
     write_json({"output": str(path), f"{noun}s": len(keys), **counts, "skipped": skipped})
