@@ -27,11 +27,9 @@ def main() -> None:
         sys.argv[:2] = [f"facealign {verb}"]
         run_verb(verb)
     if verb in ("-h", "--help", "help"):
-        print(overview(), end="")
-        sys.exit(0)
+        run(lambda: print(overview(), end=""), with_opencv=False)
     if verb == "--version":
-        print(f"facealign {facealign.__version__}")
-        sys.exit(0)
+        run(lambda: print(f"facealign {facealign.__version__}"), with_opencv=False)
     if not verb:
         print(f"{overview()}facealign: error: no verb given", file=sys.stderr)
         sys.exit(2)
@@ -64,20 +62,26 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise Ended
 
 
-def run(main: Callable[[], None]) -> NoReturn:
+def run(main: Callable[[], None], with_opencv: bool = True) -> NoReturn:
     """Call `main` and exit: 0 done, 1 an expected error (one line), 130 interrupted by Ctrl-C, 143 ended by
     SIGTERM or SIGHUP.
 
-    Wrong usage exits with 2, by argparse.
+    Wrong usage exits with 2, by argparse. with_opencv: whether it might be used.
     """
     os.environ.setdefault("GLOG_minloglevel", "2")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
+    if "stdout" in _stand_in_for_closed():
+        _fail("standard output: closed; send it to /dev/null if it is not wanted")
     escape_on_terminals()
     try:
-        if "OPENCV_LOG_LEVEL" not in os.environ:
+        if with_opencv and "OPENCV_LOG_LEVEL" not in os.environ:
             _silence_opencv()
-        main()
+        try:
+            main()
+        except SystemExit:  # --help, too, prints
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()  # here, where a full disk can still be reported
     except FaceAlignError as error:
         _fail(str(error))
@@ -92,6 +96,19 @@ def run(main: Callable[[], None]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
+
+
+def _stand_in_for_closed() -> list[str]:
+    """Open /dev/null in the place of the standard streams that are closed (`>&-`); their names.
+
+    Else the next files that are opened would be these, and libraries write their messages into them.
+    """
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    for name in closed:
+        descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        os.set_inheritable(descriptor, True)
+        setattr(sys, name, os.fdopen(descriptor, "r" if name == "stdin" else "w"))
+    return closed
 
 
 def _silence_opencv() -> None:

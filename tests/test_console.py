@@ -17,8 +17,8 @@ from facealign.commands.verbs import TASKS, VERBS
 ROOT = Path(__file__).parents[1]
 
 
-def program(body, *arguments, **options):
-    """Run a program whose main function has this body, as those in tools/ are."""
+def program(body, *arguments, before=(), **options):
+    """Run a program whose main function has this body, as those in tools/ are; before: of the command."""
     code = (
         "import os, sys, pathlib, signal\n"
         "from facealign.errors import FaceAlignError\n"
@@ -28,7 +28,7 @@ def program(body, *arguments, **options):
     )
     buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [*before, sys.executable, "-c", code, *map(str, arguments)],
         cwd=ROOT,
         text=True,
         check=False,
@@ -103,6 +103,49 @@ def test_standard_output_on_a_full_disk_is_an_error_of_one_line(body):
     assert result.returncode == 1
     expected = "bad" if "bad" in body else "output: No space left on device"
     assert result.stderr == f"error: {expected}\n"
+
+
+@pytest.mark.parametrize("arguments", [["help"], ["--version"], ["align", "--help"]])
+def test_so_it_is_for_help(arguments):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "facealign", *arguments],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "error: output: No space left on device\n")
+
+
+def run_without(streams, file):
+    """Run a program that opens `file` when these of its standard streams are closed, and writes to all."""
+    closed = " ".join(f"{number}>&-" for number in streams)
+    body = (
+        "from facealign.commands.messages import note, result\n"
+        "file = open(sys.argv[1], 'w')\n"
+        "note('a note'); result('a result'); os.write(2, b'of a library')\n"
+        "import subprocess; subprocess.run(['sh', '-c', 'echo of a child >&2'])\n"
+        "print(file.fileno() > 2, file=file)"
+    )
+    return program(body, file, before=["sh", "-c", f'exec "$0" "$@" {closed}'])
+
+
+@pytest.mark.parametrize("streams", [(0,), (2,), (0, 2)])
+def test_closed_input_or_messages_are_as_dev_null(streams, tmp_path):
+    result = run_without(streams, tmp_path / "file")
+    assert (result.returncode, result.stdout) == (0, "a result\n")
+    assert result.stderr == ("" if 2 in streams else "a note\nof a libraryof a child\n")
+    assert (tmp_path / "file").read_text() == "True\n"
+
+
+def test_closed_output_is_an_error_of_one_line_before_the_work(tmp_path):
+    result = run_without([1], tmp_path / "file")
+    line = "error: standard output: closed; send it to /dev/null if it is not wanted\n"
+    assert (result.returncode, result.stderr) == (1, line)
+    assert run_without([1, 2], tmp_path / "file").returncode == 1
+    assert not (tmp_path / "file").exists()
 
 
 def test_a_reader_who_leaves_is_an_error_of_one_line():

@@ -71,6 +71,10 @@ class Program(argparse.ArgumentParser):
         choose_manner(parsed.quiet, getattr(parsed, "json", None))
         return parsed, others
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; unlike argparse's, an error of the stream is raised."""
+        print(self.format_help(), file=file, end="")
+
 
 def program(description: str | None, examples: Sequence[str], json: str = "") -> argparse.ArgumentParser:
     """The parser of a verb, with the options that all have.
@@ -173,6 +177,18 @@ def place(text: str) -> Path:
     from facealign.io.addresses import address  # here, for a quick start
 
     return address(text)
+
+
+def network_files(arguments: argparse.Namespace) -> list[Path]:
+    """The files of the networks that the options of `add_network_options` name, for `check_outputs`.
+
+    Raises FaceAlignError when a released one is meant and is not there.
+    """
+    from facealign.engines.opening import files_of  # here, as most verbs run no network
+    from facealign.inference.model_zoo import default_weights, second_of
+
+    first = arguments.weights or default_weights(arguments.engine)
+    return [*files_of(first), *files_of(second_of(arguments.cascade, arguments.engine))]
 
 
 def add_network_options(group: Any, weights: str = "the newest released stage") -> None:

@@ -10,13 +10,14 @@ from typing import Any
 import cv2
 
 from facealign.arrays import Image
-from facealign.commands import scheduler_of
+from facealign.commands import network_files, scheduler_of
 from facealign.commands.align_setup import (
     Setup,
     close_results,
     opened,
     opened_window,
     output_of,
+    result_files,
     results_of,
 )
 from facealign.commands.messages import json_files, note, number_of, problem, progress
@@ -33,10 +34,11 @@ from facealign.io.atomic import replacing
 from facealign.io.images import read_image
 from facealign.io.outputs import check_outputs
 from facealign.results.formats import PTS_FOLDER, write_pts_beside
-from facealign.results.found_images import FoundImages, find_images, picture_names, real_path
+from facealign.results.found_images import find_images, picture_names
 from facealign.results.growing_results import GrowingResults, entry_text, fingerprint, stamp
 from facealign.results.montage import MONTAGE_FOLDER, sheets, small_copy, write_sheets
 from facealign.results.record import Record, faces_of, image_record
+from facealign.video.reading import SUFFIXES as VIDEOS
 from facealign.video.tracker import largest
 from facealign.video.window import Window
 
@@ -75,12 +77,14 @@ def align_images(arguments: argparse.Namespace) -> None:
         raise FaceAlignError("; ".join(found.notes))
     for reason in found.notes:
         problem("passed over", reason)
-    names = _names(arguments, found)
+    names = picture_names(found.files, found.places, arguments.format == "pts", (PTS_FOLDER, MONTAGE_FOLDER))
+    boxes = [box for file in found.files if (box := _box_file(arguments, file)) is not None]
     check_outputs(
         [arguments.output / name for name in ([] if arguments.no_pictures else names)]
-        + [output_of(arguments) for _ in range(arguments.format != "pts")]
+        + result_files(arguments)
         + json_files(),
         [arguments.output],
+        [*found.files, *boxes, *network_files(arguments)],
     )
     weights = (arguments.weights, None if isinstance(arguments.cascade, bool) else Path(arguments.cascade))
     here = [path for path in arguments.images if not is_remote(path) and path.exists()]
@@ -103,18 +107,6 @@ def align_images(arguments: argparse.Namespace) -> None:
         if arguments.montage:
             _write_montage(arguments, works, results)
         close_results(setup, results, keys, "image", failures)
-
-
-def _names(arguments: argparse.Namespace, found: FoundImages) -> list[str]:
-    """Names of the outputs. Raises FaceAlignError when one would replace an input."""
-    names = picture_names(found.files, found.places, arguments.format == "pts", (PTS_FOLDER, MONTAGE_FOLDER))
-    originals = {real_path(file) for file in found.files}
-    for name in [] if arguments.no_pictures else names:
-        if (arguments.output / name).resolve() in originals:
-            raise FaceAlignError(
-                f"{arguments.output / name}: the output would replace an input image; change --output"
-            )
-    return names
 
 
 def _box_file(arguments: argparse.Namespace, file: Path) -> Path | None:
@@ -219,7 +211,12 @@ def _steps(setup: Setup, show: bool) -> tuple[ThreadedStep, ...]:
     arguments, aligner = setup.arguments, setup.aligner
 
     def read(work: Work) -> tuple[Work, Image]:
-        return work, read_image(work.file)
+        try:
+            return work, read_image(work.file)
+        except FaceAlignError as error:
+            if work.file.suffix.lower() in VIDEOS and work.file.is_file():
+                raise FaceAlignError(f"{error}; --video takes a video") from error
+            raise
 
     def align(opened: tuple[Work, Image]) -> tuple[Work, Image, list[Face]]:
         work, image = opened

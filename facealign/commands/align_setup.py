@@ -14,7 +14,7 @@ from facealign.inference.face_aligner import FaceAligner
 from facealign.inference.model_zoo import default_weights, second_of
 from facealign.io.reading import read_bytes
 from facealign.results.formats import PTS_FOLDER, WRITERS
-from facealign.results.growing_results import GrowingResults, fingerprint
+from facealign.results.growing_results import GrowingResults, fingerprint, is_closed
 from facealign.results.record import Record
 from facealign.video.one_euro import OneEuroSettings
 from facealign.video.window import Window
@@ -106,15 +106,17 @@ def close_results(
     if path != results_of(setup.arguments):
         results.remove()
     doubtful = f" ({counts['doubtful']} of them doubtful)" if counts["doubtful"] else ""
+    if counts["faces"] == counts["doubtful"] == 1:
+        doubtful = " (doubtful)"
     not_used = f", {skipped} skipped" if skipped else ""
     result(f"{path}: {number_of(len(keys), noun)}, {number_of(counts['faces'], 'face')}{doubtful}{not_used}")
     write_json({"output": str(path), f"{noun}s": len(keys), **counts, "skipped": skipped})
 
 
 def results_of(arguments: argparse.Namespace) -> Path:
-    """The file that grows while the program runs."""
+    """The file that grows while the program runs: not in the place of results that an earlier run closed."""
     path: Path = arguments.output / "landmarks.jsonl"
-    return path
+    return path.with_suffix(".growing.jsonl") if arguments.format != "jsonl" and is_closed(path) else path
 
 
 def output_of(arguments: argparse.Namespace) -> Path:
@@ -122,6 +124,12 @@ def output_of(arguments: argparse.Namespace) -> Path:
     name = PTS_FOLDER if arguments.format == "pts" else f"landmarks.{arguments.format}"
     path: Path = arguments.output / name
     return path
+
+
+def result_files(arguments: argparse.Namespace) -> list[Path]:
+    """The file that grows, and that of the results if it is another one."""
+    files = [results_of(arguments), *(output_of(arguments) for _ in range(arguments.format != "pts"))]
+    return list(dict.fromkeys(files))
 
 
 def opened_window() -> Window:

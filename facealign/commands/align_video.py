@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from facealign.arrays import Image
+from facealign.commands import network_files
 from facealign.commands.align_setup import (
     Setup,
     close_results,
     opened,
     opened_window,
     output_of,
+    result_files,
     results_of,
     smoothing_of,
 )
@@ -54,9 +56,9 @@ def align_video(arguments: argparse.Namespace) -> None:
     with Video(arguments.video) as video, ExitStack() as stack:
         target = None if arguments.no_pictures else _target(arguments, video)
         check_outputs(
-            [path for path in (target, output_of(arguments)) if path is not None and path.suffix]
-            + json_files(),
+            [path for path in (target, *result_files(arguments)) if path is not None] + json_files(),
             [arguments.output],
+            [*(Path(arguments.video) for _ in range(not video.is_camera)), *network_files(arguments)],
         )
         setup = opened(arguments)
         tracker = FaceTracker(setup.aligner, tracker_settings(arguments))
@@ -91,11 +93,9 @@ def tracker_settings(arguments: argparse.Namespace) -> TrackerSettings:
 
 
 def _target(arguments: argparse.Namespace, video: Video) -> Path:
-    """The video to write. Raises FaceAlignError when it would replace the one that is read."""
+    """The video to write."""
     name = video.name.replace(" ", "_") if video.is_camera else Path(arguments.video).stem
     target: Path = arguments.output / f"{name}{encoder_here()[0]}"
-    if not video.is_camera and target.resolve() == Path(arguments.video).resolve():
-        raise FaceAlignError(f"{target}: the output would replace the video; change --output")
     return target
 
 

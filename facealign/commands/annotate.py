@@ -44,7 +44,7 @@ from facealign.commands.messages import (
     write_json,
 )
 from facealign.concurrency.pools import Where
-from facealign.engines.opening import KINDS
+from facealign.engines.opening import KINDS, files_of
 from facealign.errors import FaceAlignError
 from facealign.inference.face_aligner import TURNS
 from facealign.io.lock import exclusive
@@ -145,11 +145,19 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = arguments_of()
-    check_outputs(json_files(), [arguments.output])
+    networks = [file for weights in arguments.cascade or () for file in files_of(weights)]
+    read = [arguments.photos, *networks, *(path for path in [arguments.boxes] if path is not None)]
+    check_outputs([arguments.output / ANNOTATIONS, *json_files()], [arguments.output], read)
     check_output(arguments.output)
+    if arguments.mesh is None and not arguments.no_mesh:
+        problem(
+            "warning",
+            f"{MESH}: not there (`make mesh` makes it): the cascade alone annotates, as with --no-mesh",
+        )
     scheduler = scheduler_of(arguments, [arguments.photos, *(arguments.cascade or ())])
     where = scheduler or arguments.workers
     given, photos = photos_of(arguments, where)
+    check_outputs(json_files(), inputs=[photo.path for photo in photos])
     settings = AnnotationSettings(
         arguments.mesh,
         arguments.max_disagreement,

@@ -85,7 +85,7 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = arguments_of()
-    check_outputs([arguments.output, *json_files()])
+    check_outputs([arguments.output, *json_files()], inputs=arguments.data)
     with resumable(arguments.output), exclusive(arguments.output, "a detection"):
         detect(arguments, arguments.settings)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from facealign.commands import add_data, add_network_options, add_strict, program
+from facealign.commands import add_data, add_network_options, add_strict, network_files, program
 from facealign.commands.messages import (
     STANDARD_OUTPUT,
     figures,
@@ -41,7 +41,7 @@ from facealign.inference.face_aligner import FaceAligner
 from facealign.inference.model_zoo import default_weights, second_of
 from facealign.io.atomic import write_together
 from facealign.io.outputs import check_outputs
-from facealign.lmdb.meta import read_meta
+from facealign.lmdb.meta import META, read_meta
 from facealign.networks.recipes import RECIPES
 from facealign.training.held_out import knows_held_out_faces
 from facealign.training.snapshots import newest_weights
@@ -129,7 +129,13 @@ def main() -> None:
     json_file = arguments.json
     table = json_file.with_suffix(".md") if arguments.markdown is True else arguments.markdown
     plot = json_file.with_suffix(".png") if arguments.plot is True else arguments.plot
-    check_outputs([*json_files(), *[Path(path) for path in (table, plot) if path is not None]])
+    is_chosen = arguments.weights is None
+    arguments.weights = arguments.weights or newest()
+    read = [arguments.data, Path(arguments.boxes), *network_files(arguments)]
+    if arguments.validation_of is not None:
+        read += [arguments.validation_of, arguments.validation_of / META]
+    outputs = [*json_files(), *[Path(path) for path in (table, plot) if path is not None]]
+    check_outputs(outputs, inputs=read)
     found = faces_in(arguments.data, strict=arguments.strict)
     for file, reason in found.skipped:
         skipped(file, reason)
@@ -138,8 +144,7 @@ def main() -> None:
     else:
         samples, validation, whole = chosen(found.samples, arguments.validation_of, arguments.all)
     samples = limit_per_folder(samples, arguments.limit)
-    if arguments.weights is None:
-        arguments.weights = newest()
+    if is_chosen:
         note(f"weights: {arguments.weights}")
 
     detects = arguments.boxes == "mtcnn"

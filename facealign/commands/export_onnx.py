@@ -9,7 +9,7 @@ from facealign.commands import program
 from facealign.commands.messages import result
 from facealign.crops.model_spec import has_spec, spec_path
 from facealign.engines.onnx_export import check_described, export_onnx
-from facealign.engines.opening import spec_for
+from facealign.engines.opening import files_of, spec_for
 from facealign.io.atomic import replacing
 from facealign.io.outputs import check_outputs
 
@@ -42,7 +42,8 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     arguments = arguments_of()
     output = arguments.output or arguments.weights.with_suffix(".onnx")
-    check_outputs([output])
+    read = [path for path in files_of(arguments.weights) if path.suffix != ".onnx"]
+    check_outputs([output], inputs=read)
     blobs = read_weights(arguments.weights)
     spec = spec_for(arguments.weights, arguments.published)
     deploy = read_deploy(Path(spec.deploy))

@@ -21,12 +21,13 @@ from facealign.commands.make_lmdb_parts import DataSet, check_replaceable, check
 from facealign.commands.messages import json_files
 from facealign.crops.aligned import MARGIN, aligned_spec
 from facealign.crops.augmentation import Augmentation
+from facealign.engines.opening import files_of
 from facealign.engines.pycaffe import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.io.outputs import check_outputs
 from facealign.lmdb.distillation import Teacher, TeacherPoints
 from facealign.lmdb.jobs import SampleSettings
-from facealign.lmdb.meta import default_directory
+from facealign.lmdb.meta import META, default_directory
 from facealign.lmdb.sample_writer import open_first
 from facealign.networks.registry import BUILDERS, spec_of
 
@@ -239,7 +240,13 @@ def main() -> None:
     spec, first = spec_of(arguments.network), None
     if arguments.output is None:
         arguments.output = default_directory(spec.size, arguments.on_the_fly, arguments.after is not None)
-    check_outputs(json_files(), [arguments.output])
+    networks = [file for weights in (arguments.after, *arguments.teacher) for file in files_of(weights)]
+    points = [path for path in [arguments.teacher_points] if path is not None]
+    check_outputs(
+        [arguments.output / META, *json_files()],
+        [arguments.output],
+        [*arguments.data, Path(arguments.boxes), *networks, *points],
+    )
     check_replaceable(arguments.output)
     if arguments.after is not None or arguments.teacher:
         single_threaded_blas()

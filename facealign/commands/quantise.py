@@ -19,7 +19,7 @@ from facealign.commands.messages import json_files, number_of, problem, progress
 from facealign.datasets.scan import faces_in
 from facealign.datasets.split import split
 from facealign.engines.engine import Engine
-from facealign.engines.opening import onnx_engine, open_engine, resolve
+from facealign.engines.opening import files_of, onnx_engine, open_engine, resolve
 from facealign.engines.quantisation import check_quantisable, quantise
 from facealign.engines.runtime import import_runtime
 from facealign.errors import FaceAlignError
@@ -88,9 +88,8 @@ def main() -> None:
     import_runtime("onnxruntime")
     _, weights = resolve("onnx", arguments.weights)
     output = arguments.output or weights.with_name(f"{weights.stem}_int8.onnx")
-    check_outputs([output, *json_files()])
-    if output.exists() and output.samefile(weights):
-        raise FaceAlignError(f"{output}: is the float32 model; give another --output")
+    read = [*arguments.data, Path(arguments.boxes), *files_of(arguments.weights), *files_of(arguments.first)]
+    check_outputs([output, *json_files()], inputs=read)
     engine, spec = open_engine("onnx", weights)
     float32 = onnx.load(str(weights))
     check_quantisable(float32, str(weights))

@@ -18,6 +18,7 @@ from facealign.commands.messages import json_files, result, write_json
 from facealign.crops.model_spec import ModelSpec, load_spec
 from facealign.engines.onnx import OnnxEngine
 from facealign.engines.onnx_export import export_onnx
+from facealign.engines.opening import files_of
 from facealign.errors import FaceAlignError
 from facealign.evaluation.markdown_report import validation_by_data_set
 from facealign.evaluation.results_file import read_results
@@ -83,9 +84,11 @@ def main() -> None:
         raise FaceAlignError(f"{arguments.data}: not the samples that {arguments.run} was trained on")
     weights = found[0].weights
     name = recipe.snapshot_name
+    read = [*files_of(weights), arguments.run / RUN, arguments.run / LOG, arguments.data / META]
     check_outputs(
         [arguments.output / f"{name}{suffix}" for suffix in (".caffemodel", ".onnx", ".json", ".md")]
-        + json_files()
+        + json_files(),
+        inputs=[*read, arguments.data, *(path for path in [arguments.evaluation] if path is not None)],
     )
     measured = None
     if arguments.evaluation is not None:

@@ -97,7 +97,11 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     arguments = arguments_of()
     outputs = (arguments.output, arguments.plot, arguments.html)
-    check_outputs([path for path in outputs if path is not None] + json_files())
+    read = [*arguments.evaluations, *map(log_file, arguments.log)]
+    check_outputs(
+        [path for path in outputs if path is not None] + json_files(),
+        inputs=[*read, *(path for path in [arguments.data] if path is not None)],
+    )
     evaluations = [read_results(path) for path in arguments.evaluations]
     logs = read_logs(arguments.log)
     writers: dict[Path, Callable[[Path], object]] = {}
@@ -130,6 +134,11 @@ def main() -> None:
     )
 
 
+def log_file(path: Path) -> Path:
+    """The log of a run that is named by it or by its folder."""
+    return path / LOG if path.is_dir() else path
+
+
 def read_logs(paths: Sequence[Path]) -> dict[str, list[LogRow]]:
     """Name of each run, which is its folder's, -> the rows of its log.
 
@@ -137,7 +146,7 @@ def read_logs(paths: Sequence[Path]) -> dict[str, list[LogRow]]:
     """
     logs = {}
     for path in paths:
-        file = path / LOG if path.is_dir() else path
+        file = log_file(path)
         if not file.exists():
             raise FaceAlignError(f"{file}: no such file; expected the log of a training run")
         rows = read_log(file)

@@ -98,7 +98,8 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = arguments_of()
-    check_outputs([arguments.work / REPORT, arguments.work / DONE, *json_files()], [arguments.work])
+    files = [arguments.work / REPORT, arguments.work / DONE, *json_files()]
+    check_outputs(files, [arguments.work], [arguments.data])
     check_own(arguments.work, [DONE, CODE], "--work")
     found = faces_in(arguments.data)
     in_a_copy_of_the_code(arguments.work / CODE, arguments.update)

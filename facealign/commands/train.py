@@ -20,11 +20,13 @@ from facealign.commands.messages import (
     result,
     write_json,
 )
+from facealign.engines.opening import files_of
 from facealign.engines.pycaffe import single_threaded_blas
 from facealign.errors import FaceAlignError
 from facealign.io.lock import exclusive
 from facealign.io.outputs import check_outputs, check_own
-from facealign.lmdb.meta import default_directory
+from facealign.io.unfinished import remove
+from facealign.lmdb.meta import META, default_directory
 from facealign.networks.data_layers import MAX_ELASTIC, PHOTOMETRIC, elastic_deformation
 from facealign.networks.recipes import RECIPES, Recipe, changed, recipe_named
 from facealign.networks.registry import spec_of
@@ -200,7 +202,11 @@ def main() -> None:
         restart=arguments.restart,
         on_the_fly=OnTheFly(arguments.weigh, changes) if arguments.on_the_fly else None,
     )
-    check_outputs([directory / LOG, directory / PLOT, *json_files()], [directory])
+    kept = [snapshot.weights for snapshot in snapshots(directory, recipe.stage)]
+    read = [*files_of(arguments.weights), *files_of(settings.start), settings.data, settings.data / META]
+    check_outputs(
+        [directory / LOG, directory / PLOT, directory / RUN, *json_files()], [directory], [*read, *kept]
+    )
     check_own(directory, [RUN], "--run")
     single_threaded_blas()
     with exclusive(directory, "a training"):
@@ -220,6 +226,10 @@ def train_as(settings: Settings, weights: Path | None) -> None:
         )
     if prepared.done == settings.iterations:
         result(f"{directory}: has {number_of(prepared.done, 'iteration')} already; --restart starts again")
+        # What a kill just after the last snapshot left undone.
+        remove(prepared.scratch)
+        if is_stale(directory / PLOT, directory / LOG):
+            plot_log(directory / PLOT, prepared.rows, recipe.name)
         write_figures(settings)
         return
     if prepared.done:
@@ -244,6 +254,11 @@ def train_as(settings: Settings, weights: Path | None) -> None:
     iterations = number_of(settings.iterations, "iteration")
     result(f"{directory}: {iterations}; {directory / LOG}, {directory / PLOT}")
     write_figures(settings)
+
+
+def is_stale(made: Path, source: Path) -> bool:
+    """Whether a file is missing, or older than what it was made of."""
+    return not made.exists() or made.stat().st_mtime_ns < source.stat().st_mtime_ns
 
 
 def write_figures(settings: Settings) -> None:

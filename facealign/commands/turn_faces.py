@@ -103,7 +103,7 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = arguments_of()
-    check_outputs(json_files(), [arguments.output])
+    check_outputs([arguments.output / DESCRIPTION, *json_files()], [arguments.output], [arguments.data])
     check_own(arguments.output, [DESCRIPTION], "--output")
     with resumable(arguments.output), exclusive(arguments.output, "a turning of faces"):
         turn_all(arguments)

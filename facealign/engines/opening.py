@@ -81,6 +81,19 @@ def resolve(kind: str, weights: Path) -> tuple[str, Path]:
     return "onnx" if kind == "auto" else kind, model
 
 
+def files_of(weights: Path | None) -> list[Path]:
+    """The files that may be read where these weights are given, of which some need not exist.
+
+    They are the file, its sibling for another engine, and the description of the caffemodel if there is one.
+    None: none.
+    """
+    if weights is None:
+        return []
+    caffemodel = weights.with_suffix(".caffemodel")
+    described = [spec_path(caffemodel)] if caffemodel.is_file() and has_spec(caffemodel) else []
+    return [weights, caffemodel, weights.with_suffix(".onnx"), *described]
+
+
 def spec_for(caffemodel: Path, published: bool = False) -> ModelSpec:
     """The description of a caffemodel, with an absolute `deploy`, from the file beside it.
 

@@ -13,6 +13,7 @@ from facealign.evaluation.report_tables import (
     comparison,
     faces_text,
     side_by_side,
+    skipped_text,
     subset_table,
     with_interval,
 )
@@ -92,5 +93,5 @@ def markdown(evaluations: Sequence[Mapping[str, Any]]) -> str:
             )
             parts.append(table(*breakdown_table(evaluation)))
         if evaluation.get("skipped"):
-            parts.append(f"{len(evaluation['skipped'])} files could not be used and are not included.\n")
+            parts.append(f"{skipped_text(len(evaluation['skipped']))}.\n")
     return "\n".join(parts)

@@ -216,3 +216,16 @@ def subset_table(evaluation: Mapping[str, Any]) -> Table:
         )
     rows += [[name, "absent", *[""] * (len(columns) - 1)] for name in evaluation.get("absent", [])]
     return ["Subset", *[title for _, title, _ in columns]], rows
+
+
+def skipped_text(count: int) -> str:
+    """What is said of the files that were skipped.
+
+    >>> skipped_text(1)
+    '1 file could not be used and is not included'
+    >>> skipped_text(2)
+    '2 files could not be used and are not included'
+    """
+    if count == 1:
+        return "1 file could not be used and is not included"
+    return f"{count} files could not be used and are not included"

@@ -62,6 +62,8 @@ def read_image(path: Path, orient: bool = True) -> Image:
 
 def decode_image(data: bytes, name: Path | str, orient: bool = True) -> Image:
     """The image in the bytes of a file, as `read_image` has it; `name` is that of the errors."""
+    if not data:
+        raise FaceAlignError(f"{name}: empty; expected an image")
     _check_size(name, data)
     if not _is_whole(data):
         raise FaceAlignError(f"{name}: the image is truncated; copy or fetch it again")
@@ -76,7 +78,7 @@ def decode_image(data: bytes, name: Path | str, orient: bool = True) -> Image:
 def _by_opencv(data: bytes, orient: bool) -> Image | None:
     flags = cv2.IMREAD_COLOR | (0 if orient else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error:
         return None
     return None if image is None else np.asarray(image, dtype=np.uint8)

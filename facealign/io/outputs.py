@@ -3,25 +3,32 @@
 import errno
 import os
 import stat
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from facealign.errors import FaceAlignError
+from facealign.io.addresses import is_remote
+from facealign.io.images import SUFFIXES
 from facealign.io.unfinished import unfinished
 
 
-def check_outputs(files: Sequence[Path] = (), folders: Sequence[Path] = ()) -> None:
+def check_outputs(
+    files: Sequence[Path] = (), folders: Sequence[Path] = (), inputs: Sequence[Path] = ()
+) -> None:
     """Raise FaceAlignError, which names the output, when one cannot be written; leaves no trace.
 
     files, folders: what the program will write or replace, and the folders that it will write into or
     replace; their parents need not exist. What earlier processes left unfinished there is settled.
+    inputs: files and folders that it reads, of which no output file may take the place: of a folder not that
+    of an annotated image, a .pts file or an LMDB, at any depth. Those in a store cannot be replaced.
     """
-    given = Counter(os.path.abspath(path) for path in files)
+    given: set[str] = set()
     for path in files:
-        if given[os.path.abspath(path)] > 1:
-            raise FaceAlignError(f"{path}: given for two outputs; give each a name of its own")
         kind = _kind(path)
+        name = os.path.join(os.path.realpath(path.parent), path.name)
+        if name in given:
+            raise FaceAlignError(f"{path}: given for two outputs; give each a name of its own")
+        given.add(name)
         if kind is not None and stat.S_ISDIR(kind):
             raise FaceAlignError(f"{path}: a folder; expected the name of a file to write")
         if kind is not None and not stat.S_ISREG(kind):
@@ -30,6 +37,7 @@ def check_outputs(files: Sequence[Path] = (), folders: Sequence[Path] = ()) -> N
         kind = _kind(path)
         if kind is not None and not stat.S_ISDIR(kind):
             raise FaceAlignError(f"{path}: not a folder; expected one to write into")
+    _check_inputs([path for path in files if _kind(path) is not None], inputs)
     tried: set[Path] = set()
     for path in (*folders, *files):
         _check_names(path)
@@ -55,6 +63,30 @@ def check_own(folder: Path, marks: Sequence[str], option: str) -> None:
             f"{folder}: holds {others[0]} and no {' or '.join(marks)}: a folder of something else; give "
             f"another {option}"
         )
+
+
+def _check_inputs(files: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Raise FaceAlignError when one of the files, all of which exist, is an input."""
+    local = [path for path in inputs if files and not is_remote(path)]
+    states = [path.stat() for path in local if path.exists()]
+    read = {(state.st_dev, state.st_ino) for state in states if stat.S_ISREG(state.st_mode)}
+    roots = {place for path in local if path.is_dir() for place in (path.resolve(), _plain(path))}
+    for path in files:
+        state = path.stat()
+        above = {*path.resolve().parents, *_plain(path).parents}
+        if (state.st_dev, state.st_ino) in read or (_is_data(path) and not roots.isdisjoint(above)):
+            raise FaceAlignError(f"{path}: the output would replace an input; give it another name or folder")
+
+
+def _is_data(path: Path) -> bool:
+    """Whether a file in a folder of data is read, and is not just beside it."""
+    suffix = path.suffix.lower()
+    return suffix in (".pts", ".mdb") or (suffix in SUFFIXES and path.with_suffix(".pts").exists())
+
+
+def _plain(path: Path) -> Path:
+    """The absolute path without `..`, links not followed."""
+    return Path(os.path.abspath(path))
 
 
 def _kind(path: Path) -> int | None:

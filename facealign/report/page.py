@@ -19,6 +19,7 @@ from facealign.evaluation.report_tables import (
     figure_text,
     shows_300w,
     side_by_side,
+    skipped_text,
     subset_table,
 )
 from facealign.report.charts import ced_charts, ced_table, training_charts, training_table
@@ -59,6 +60,7 @@ def page(
         reported=comparison(evaluations) if shows_300w(evaluations) else None,
         inter_ocular=comparison(evaluations, "inter_ocular"),
         subsets=[subset_table(evaluation) for evaluation in evaluations],
+        skipped_text=skipped_text,
         skipped=[[_in_words(one) for one in evaluation.get("skipped", [])] for evaluation in evaluations],
         ced_tables={chart["name"]: ced_table(evaluations, chart["name"]) for chart in charts["ced"]},
         landmarks=[landmark_errors(evaluation) for evaluation in evaluations],

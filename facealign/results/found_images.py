@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 from facealign.io.addresses import files_below, is_remote, matching
 from facealign.io.images import SUFFIXES
+from facealign.video.reading import SUFFIXES as VIDEOS
 
 LONGEST_STEM = 150
 """Bytes of a picture's name before its suffix."""
@@ -65,7 +66,8 @@ def find_images(arguments: Sequence[Path], output: Path | None = None) -> FoundI
     for suffix, paths in others.items():
         if suffix not in BESIDE_IMAGES:
             more = "" if len(paths) == 1 else f" and {len(paths) - 1} more of this kind"
-            found.notes.append(f"{paths[0]}{more}: not a format that is read")
+            hint = "; --video takes a video" if suffix in VIDEOS else ""
+            found.notes.append(f"{paths[0]}{more}: not a format that is read{hint}")
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from facealign.io.growing import GrowingFile
 from facealign.results.record import Record
 
+_BEGIN = b'{"key": "'
 _HEAD = re.compile(rb'\{"key": "([^"\\]*)", "sum": "([0-9a-f]{8})", ')
 
 
@@ -30,6 +31,15 @@ def stamp(path: Path) -> list[int] | None:
     except OSError:
         return None
     return [state.st_size, state.st_mtime_ns]
+
+
+def is_closed(path: Path) -> bool:
+    """Whether a file has results in the format jsonl of a run that ended, or anything else not growing."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        first = stream.read(len(_BEGIN))
+    return first != _BEGIN[: len(first)]
 
 
 class GrowingResults:

@@ -14,6 +14,8 @@ import numpy as np
 from facealign.arrays import Image
 from facealign.errors import FaceAlignError
 
+SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp")
+"""By which a file is taken for a video, for a hint only."""
 USUAL_RATE = 25.0
 """Frames a second, where a file or camera does not say."""
 HIGHEST_RATE = 1000.0

@@ -61,6 +61,37 @@ def test_each_format_has_the_same_landmarks(photos, tmp_path, run_align):  # noq
         assert samples[name].path.resolve().as_posix() == file
 
 
+def test_finished_lines_stay_when_another_format_is_asked_for(photos, tmp_path, run_align):  # noqa: F811
+    out = tmp_path / "out"
+    options = (photos, *ENGINE, "--no-pictures", "--output", out)
+    run_align(*options, "--format", "jsonl")
+    lines = (out / "landmarks.jsonl").read_bytes()
+    (photos / "b.png").rename(tmp_path / "b.png")
+    (photos / "b.png").write_bytes(b"no image")
+    with pytest.raises(FaceAlignError):
+        run_align(*options, "--format", "csv", "--strict")
+    assert sorted(contents(out)) == ["landmarks.growing.jsonl", "landmarks.jsonl"]
+    (tmp_path / "b.png").replace(photos / "b.png")
+    assert "landmarks.growing.jsonl: has 1 image already" in run_align(*options, "--format", "csv").err
+    assert sorted(contents(out)) == ["landmarks.csv", "landmarks.jsonl"]
+    run_align(*options)
+    assert sorted(contents(out)) == ["landmarks.csv", "landmarks.json", "landmarks.jsonl"]
+    assert (out / "landmarks.jsonl").read_bytes() == lines
+
+
+def test_a_video_given_as_an_image_is_said_to_have_an_option(photos, tmp_path, run_align):  # noqa: F811
+    clip = photos / "talk.MP4"
+    clip.write_bytes(b"\x00\x00\x00\x18ftypisom and frames")
+    with pytest.raises(
+        FaceAlignError, match=r"talk\.MP4: not an image that can be read; --video takes a video$"
+    ):
+        run_align(clip, *ENGINE, "--output", tmp_path / "out")
+    with pytest.raises(FaceAlignError, match=r"gone\.mp4: no such file; expected an image$"):
+        run_align(photos / "gone.mp4", *ENGINE, "--output", tmp_path / "out")
+    errors = run_align(photos, *ENGINE, "--no-pictures", "--output", tmp_path / "out").err
+    assert f"passed over: {clip}: not a format that is read; --video takes a video\n" in errors
+
+
 def test_json_has_the_numbers_alone_on_standard_output(photos, tmp_path, run_align):  # noqa: F811
     (photos / "c.png").write_bytes(b"not an image")
     out = tmp_path / "out"

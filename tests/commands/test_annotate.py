@@ -310,6 +310,19 @@ def test_strict_stops_at_a_bad_photo_known_or_not(made, tmp_path):
         assert line.startswith(f"error: {root / 'inner' / 'bad.jpg'}: ")
 
 
+@pytest.mark.parametrize("option", [[], ["--no-mesh"]])
+def test_a_face_mesh_that_is_not_there_is_said_to_be_missing_unless_none_is_wanted(option, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"no photo")
+    arguments = ("--photos", "photos", "--output", "made", "--workers", 1, *option)
+    done = facealign("annotate", *arguments, cwd=tmp_path)
+    said = (
+        "warning: .venv-mesh/bin/python: not there (`make mesh` makes it): the cascade alone annotates"
+        in done.stderr
+    )
+    assert said == (not option)
+
+
 def test_no_photo_is_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no image in it" in failure("--photos", tmp_path / "empty", "--output", tmp_path / "made", *PLAIN)

@@ -450,9 +450,10 @@ TABLE = [
         ("a JPEG cut short", both(cut("photos/a.jpg"), cut("faces/a.jpg")), ": the image is truncated"),
         (
             "a text named .jpg",
-            both(file_instead("photos/a.jpg"), file_instead("faces/a.jpg")),
+            both(file_instead("photos/a.jpg", b"text"), file_instead("faces/a.jpg", b"text")),
             ": not an image",
         ),
+        ("an empty image", both(file_instead("photos/a.jpg"), file_instead("faces/a.jpg")), ": empty"),
     ),
     *rows(
         *(("evaluate",), "faces"),

@@ -415,6 +415,18 @@ def test_what_cannot_be_released_is_named_in_one_line(damage, run, data, tmp_pat
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["run.json", "log.csv", "model.json", "stage2_iter_1000.caffemodel", "meta.json"]
+)
+def test_what_is_released_is_not_replaced_by_the_figures(name, run, data, tmp_path):
+    path = (data if name == "meta.json" else run) / name
+    before = path.read_bytes()
+    done = release("--run", run, "--data", data, "--output", tmp_path / "models", "--json", path)
+    line = f"error: {path}: the output would replace an input; give it another name or folder\n"
+    assert (done.returncode, done.stderr) == (1, line)
+    assert path.read_bytes() == before
+
+
 def test_a_data_set_that_lacks_what_the_card_says_is_one_line(run, data, tmp_path):
     meta = json.loads((data / "meta.json").read_text())
     del meta["parts"]["train"]["faces"]

@@ -154,6 +154,26 @@ def test_a_finished_run_says_so(finished, data):
     assert {path: path.read_bytes() for path in directory.iterdir()} == before
 
 
+@pytest.mark.parametrize("left", ["none", "an older one"])
+def test_the_plot_that_a_kill_after_the_last_snapshot_prevented_is_made(left, finished, data, tmp_path):
+    directory = tmp_path / "run"
+    shutil.copytree(finished[0], directory)
+    plot = directory / "log.png"
+    whole = plot.read_bytes()
+    (directory / "unfinished").mkdir()
+    if left == "none":
+        plot.unlink()
+    else:
+        plot.write_bytes(b"of fewer iterations")
+        log = (directory / "log.csv").stat()
+        os.utime(plot, ns=(log.st_atime_ns, log.st_mtime_ns - 1))
+    result = tool("--stage", 1, "--data", data, "--run", directory, "--iterations", 3, "--seed", 3)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "has 3 iterations already" in result.stdout
+    assert plot.read_bytes() == whole
+    assert not (directory / "unfinished").exists()
+
+
 def wait_for(condition, process, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():

@@ -250,6 +250,13 @@ def test_an_image_that_announces_too_many_pixels_is_refused_by_its_header(tmp_pa
         read_image(small)
 
 
+def test_an_empty_file_is_called_so(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.touch()
+    with pytest.raises(FaceAlignError, match=r"a\.jpg: empty; expected an image$"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("suffix", [".gif", ".avif", ".jp2"])
 def test_formats_that_opencv_may_not_read_are_read(suffix, tmp_path):
     image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8), (0, 0), 5)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from facealign.errors import FaceAlignError
+from facealign.io.addresses import address
 from facealign.io.outputs import check_outputs
 from tests.mounting import may_mount
 
@@ -69,6 +70,37 @@ def test_what_cannot_is_named_with_the_reason(name, is_folder, says, place):
 def test_one_name_for_two_outputs_is_refused(tmp_path):
     with pytest.raises(FaceAlignError, match="given for two outputs"):
         check_outputs([tmp_path / "x.md", tmp_path / "y" / ".." / "x.md"])
+
+
+def test_one_file_for_two_outputs_is_refused_however_its_folder_is_named(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    with pytest.raises(FaceAlignError, match=r"link/x\.md: given for two outputs"):
+        check_outputs([tmp_path / "folder" / "x.md", tmp_path / "link" / "x.md"])
+
+
+@pytest.mark.parametrize(
+    ("name", "is_input"),
+    [
+        ("a.png", True),
+        ("a.pts", True),
+        ("deep/b.JPG", True),
+        ("deep/data.mdb", True),
+        ("plot.png", False),  # of an earlier run: it has no landmarks
+        ("boxes.json", False),
+        ("new.png", False),
+    ],
+)
+def test_in_a_folder_that_is_read_annotated_images_are_inputs(name, is_input, tmp_path):
+    (tmp_path / "deep").mkdir()
+    for file in ("a.png", "a.pts", "deep/b.JPG", "deep/b.pts", "deep/data.mdb", "plot.png", "boxes.json"):
+        (tmp_path / file).write_text(file)
+    inputs = [tmp_path, tmp_path / "absent", address("s3://bucket/folder")]
+    if not is_input:
+        check_outputs([tmp_path / name], inputs=inputs)
+        return
+    with pytest.raises(FaceAlignError, match=f"{name}: the output would replace an input"):
+        check_outputs([tmp_path / name], inputs=inputs)
 
 
 def test_a_folder_of_the_system_in_which_nothing_can_be_made_is_refused():

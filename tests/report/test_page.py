@@ -5,7 +5,9 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pytest
 
+from facealign.evaluation.markdown_report import markdown
 from facealign.report.faces import crop, shown_faces
 from facealign.report.page import method_names, page
 from tests.report.made_evaluations import training_rows
@@ -109,6 +111,20 @@ def test_names_are_text_whatever_is_in_them(both):
     assert "img" not in [tag for tag, _ in parsed.elements]
     assert len([tag for tag, _ in parsed.elements if tag == "script"]) == 3
     assert path in parsed.texts
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "1 file could not be used and is not included"),
+        (2, "2 files could not be used and are not included"),
+    ],
+)
+def test_skipped_files_are_counted(both, count, said):
+    one = copy.deepcopy(both[0])
+    one["skipped"] = [{"file": f"{number}.png", "reason": "broken"} for number in range(count)]
+    assert said in Parsed(made([one])).texts
+    assert f"{said}.\n" in markdown([one])
 
 
 def test_an_evaluation_of_an_earlier_version_says_what_is_missing(both):
