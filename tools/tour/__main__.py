@@ -70,11 +70,11 @@ def take(step: Step, number: int, total: int) -> float:
 
 
 def follow(command: Sequence[str], stop_at: Path | None) -> None:
-    """Run a command, and say when it is stopped on purpose, or was before."""
+    """Run a command, and say when it is stopped on purpose, or came as far before."""
     if stop_at is None:
         run_command(command)
     elif stop_at.exists():
-        print(f"(not again: it was stopped before, and left {stop_at})", flush=True)
+        print(f"(not again: {stop_at} is there from before)", flush=True)
     elif run_command(command, stop_at.exists):
         print("(Ctrl-C was pressed by the tour)", flush=True)
     else:

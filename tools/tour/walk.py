@@ -1,7 +1,10 @@
 """Running the commands of the tour, one of which is stopped on purpose."""
 
+import ctypes
+import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,6 +13,8 @@ from facealign.errors import FaceAlignError
 
 STOPPED = 130
 """Exit code of a program that Ctrl-C stopped."""
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2): the signal that a process gets at its parent's end."""
 
 
 def run_command(words: Sequence[str], stop: Callable[[], bool] | None = None) -> bool:
@@ -20,8 +25,12 @@ def run_command(words: Sequence[str], stop: Callable[[], bool] | None = None) ->
     """
     with obeying_ctrl_c():
         try:
-            # In a group of its own, a terminal's Ctrl-C does not reach it twice.
-            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, process_group=0)
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                process_group=0,  # so that a terminal's Ctrl-C does not reach it twice
+                preexec_fn=ending_with_this_process(),
+            )
         except OSError as error:
             raise FaceAlignError(
                 f"{words[0]}: cannot be run ({error.strerror}); `make tour` sets it up"
@@ -43,6 +52,24 @@ def run_command(words: Sequence[str], stop: Callable[[], bool] | None = None) ->
     if process.returncode not in ((0, STOPPED) if pressed else (0,)):
         raise FaceAlignError("the command above failed; mended, `make tour` goes on from there")
     return process.returncode == STOPPED
+
+
+def ending_with_this_process() -> Callable[[], None] | None:
+    """What a new process calls so that it is killed when this one ends, be it by `kill -9`; None where the
+    system is not Linux, which alone has this.
+
+    Not in a group of this process, it would go on otherwise, and the next tour find it at work.
+    """
+    if sys.platform != "linux":
+        return None
+    libc, parent = ctypes.CDLL(None), os.getpid()
+
+    def bind() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # which ended before
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return bind
 
 
 @contextmanager
