@@ -156,3 +156,19 @@ def test_a_command_does_not_outlive_a_tour_that_is_killed(tmp_path, whole_group)
     (os.killpg if whole_group else os.kill)(tour.pid, signal.SIGKILL)
     tour.wait()
     until(lambda: state(command) == "gone")
+
+
+def test_ctrl_z_suspends_the_command_with_the_tour_and_both_go_on(tmp_path):
+    tour, command = started(SAYS_ITS_NUMBER, tmp_path)
+    try:
+        for _ in range(2):
+            os.killpg(tour.pid, signal.SIGTSTP)
+            until(lambda: (state(tour.pid), state(command)) == ("T", "T"))
+            os.killpg(tour.pid, signal.SIGCONT)
+            until(lambda: (state(tour.pid), state(command)) == ("S", "S"))
+        os.killpg(tour.pid, signal.SIGTSTP)
+        until(lambda: state(command) == "T")
+    finally:
+        os.killpg(tour.pid, signal.SIGKILL)
+        tour.wait()
+    until(lambda: state(command) == "gone")
