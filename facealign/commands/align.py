@@ -111,7 +111,11 @@ def _add_faces(group: Any) -> None:
         "--max-faces", type=int, metavar="N", help="the N largest faces of an image (default: all)"
     )
     group.add_argument(
-        "--min-face", type=float, metavar="PIXELS", help="side of the smallest face to find (default: 40)"
+        "--min-face",
+        type=float,
+        metavar="PIXELS",
+        help="side of the smallest square in which MTCNN searches for a face (default: 40); "
+        "the box that it then fits to the face may be smaller",
     )
     group.add_argument(
         "--min-score", type=float, metavar="S", help="lowest score of the detector, 0 to 1 (default: 0.7)"
