@@ -216,7 +216,7 @@ def halves(image: Image) -> list[Level]:
 
 
 def pyramid(sources: list[Level], settings: MtcnnSettings) -> list[Level]:
-    """PNet's pyramid, largest level first: CELL pixels of it are windows of min_face pixels, then larger ones.
+    """PNet's pyramid, largest level first: CELL pixels are windows of min_face pixels, then of larger ones.
 
     sources: from `halves`; each level is interpolated from the next larger one of them. No level is larger
     than OpenCV can sample from, or has a side shorter than CELL.
