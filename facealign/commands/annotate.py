@@ -228,7 +228,7 @@ def annotate(
             so_far.begin()
         with (
             closing(results),
-            progress(results, total=len(todo), unit="photo", what="annotate") as bar,
+            progress(results, total=len(todo), unit="photos", what="annotate") as bar,
         ):
             for photo, found in zip(todo, bar, strict=True):
                 entry = written_entry(photo, found, names, output, arguments.with_photos)

@@ -120,7 +120,7 @@ def detect(arguments: argparse.Namespace, settings: MtcnnSettings) -> None:
     if faces:
         note(f"{arguments.output}: has {len(faces)} of {number_of(len(found.samples), 'face')} already")
     boxes = find_boxes(todo, settings, arguments.engine, where)
-    bar = progress(boxes, total=len(todo), unit="face", what="detect")
+    bar = progress(boxes, total=len(todo), unit="faces", what="detect")
     try:
         for sample, box in zip(todo, bar, strict=True):
             if isinstance(box, FaceAlignError):
