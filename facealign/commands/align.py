@@ -34,8 +34,8 @@ EXAMPLES = (
     "align photo.jpg holiday/ 'scans/**/*.tif' --output out",
     "align holiday/ --cascade --flip --format csv --no-pictures --max-faces 1",
     "align photos/ --boxes boxes/ --weights models/mobilenet_v2_stage2.onnx",
-    "align --video talk.mp4 --output out        # out/talk.mp4 and out/landmarks.json",
-    "align --video 0 --show                     # the first camera, until Ctrl-C",
+    "align --video talk.mp4 --output out  # out/talk.mp4, landmarks.json",
+    "align --video 0 --show               # a camera, until Ctrl-C",
     "align s3://bucket/photos --no-pictures --format jsonl --scheduler tcp://host:8786",
 )
 """Command lines that its help shows."""

@@ -16,7 +16,7 @@ from facealign.commands.verbs import VERBS
 
 EXAMPLES = (
     "completion bash > ~/.local/share/bash-completion/completions/facealign",
-    "completion zsh > ~/.zfunc/_facealign         # a folder of $fpath",
+    "completion zsh > ~/.zfunc/_facealign  # a folder of $fpath",
 )
 """Command lines that its help shows."""
 SHELLS = ("bash", "zsh")
