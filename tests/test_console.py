@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -286,7 +287,7 @@ def test_progress_is_a_bar_on_a_terminal_but_not_with_quiet(options):
     body = (
         "from facealign.commands import messages, program\n"
         f"program('Try.', ['try']).parse_args({options})\n"
-        "with messages.progress(range(3), total=3, unit='image', what='align') as bar:\n"
+        "with messages.progress(range(3), total=3, unit='images', what='align') as bar:\n"
         "    for number in bar:\n"
         "        bar.set_postfix_str('loss 5', refresh=False)\n"
     )
@@ -294,3 +295,29 @@ def test_progress_is_a_bar_on_a_terminal_but_not_with_quiet(options):
     assert ("\ralign: 100%|" in shown) == (not options)
     assert ("loss 5]" in shown) == (not options)
     assert bool(shown) == (not options)
+
+
+def test_progress_of_a_long_training_fits_80_columns_with_bar_rate_and_time_left():
+    """As the training of a day shows it, by what `train` itself says."""
+    body = """
+import unittest.mock
+from types import SimpleNamespace as Some
+from facealign.commands import train
+from facealign.training.run import TrainingStep
+
+def steps(_):
+    bars[0].start_t -= 70000
+    bars[0].n = 130000
+    yield TrainingStep(130001, 0.012345678, 0.001)
+
+made, bars = train.progress, []
+def progress(**options):
+    bars.append(made(**options))
+    return bars[0]
+with unittest.mock.patch.multiple(train, train=steps, progress=progress):
+    train.follow(Some(done=1000), Some(iterations=150000, recipe=Some(name="mobilenet_v2_stage3")))
+"""
+    line = on_a_terminal(body).rstrip().rpartition("\r")[2]
+    form = r"train:  87%\|([^|]{8,})\| 130001/150000 \[19:26:\d\d<\d+:[\d:]+, +\d[\d.]+ it/s, loss 0\.0123\]"
+    assert re.fullmatch(form, line), line
+    assert len(line) <= 80

@@ -31,8 +31,8 @@ class AnnotationSettings:
     """How photos are annotated.
 
     mesh: an interpreter with mediapipe, None to do without; max_disagreement: from which a face is left out,
-    % of the inter-pupil distance; engine, turns: see FaceAligner; min_face: smallest face that is looked for,
-    pixels; cascade: weights of its first and second stage, None for the released ones.
+    % of the inter-pupil distance; engine, turns: see FaceAligner; min_face: see MtcnnSettings;
+    cascade: weights of its first and second stage, None for the released ones.
     """
 
     mesh: Path | None = None

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MESH = Path(".venv-mesh/bin/python")
 """The interpreter with mediapipe that `make mesh` makes."""
+WIDTH = 80
+"""Columns of the examples in helps."""
 
 
 class _Help(argparse.HelpFormatter):
@@ -76,6 +78,25 @@ class Program(argparse.ArgumentParser):
         print(self.format_help(), file=file, end="")
 
 
+def _broken(example: str) -> str:
+    r"""An example over as many lines of at most WIDTH as it takes, broken before options and `>`.
+
+    >>> print(_broken("  facealign align photos --output " + 60 * "x"))
+      facealign align photos \
+          --output xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+    """
+    if len(example) <= WIDTH:
+        return example
+    first, *options = re.split(r" (?=--|> )", example)
+    lines = [first]
+    for option in options:
+        if len(f"{lines[-1]} {option} \\") <= WIDTH:
+            lines[-1] += f" {option}"
+        else:
+            lines.append(f"      {option}")
+    return " \\\n".join(lines)
+
+
 def program(description: str | None, examples: Sequence[str], json: str = "") -> argparse.ArgumentParser:
     """The parser of a verb, with the options that all have.
 
@@ -84,7 +105,7 @@ def program(description: str | None, examples: Sequence[str], json: str = "") ->
     """
     parser = Program(
         description=description,
-        epilog="\n".join(["examples:", *(f"  facealign {line}" for line in examples)]),
+        epilog="\n".join(["examples:", *(_broken(f"  facealign {line}") for line in examples)]),
         formatter_class=_Help,
     )
     parser.add_argument(

@@ -34,8 +34,8 @@ EXAMPLES = (
     "align photo.jpg holiday/ 'scans/**/*.tif' --output out",
     "align holiday/ --cascade --flip --format csv --no-pictures --max-faces 1",
     "align photos/ --boxes boxes/ --weights models/mobilenet_v2_stage2.onnx",
-    "align --video talk.mp4 --output out        # out/talk.mp4 and out/landmarks.json",
-    "align --video 0 --show                     # the first camera, until Ctrl-C",
+    "align --video talk.mp4 --output out  # out/talk.mp4, landmarks.json",
+    "align --video 0 --show               # a camera, until Ctrl-C",
     "align s3://bucket/photos --no-pictures --format jsonl --scheduler tcp://host:8786",
 )
 """Command lines that its help shows."""
@@ -111,7 +111,11 @@ def _add_faces(group: Any) -> None:
         "--max-faces", type=int, metavar="N", help="the N largest faces of an image (default: all)"
     )
     group.add_argument(
-        "--min-face", type=float, metavar="PIXELS", help="side of the smallest face to find (default: 40)"
+        "--min-face",
+        type=float,
+        metavar="PIXELS",
+        help="side of the smallest square in which MTCNN searches for a face (default: 40); "
+        "the box that it then fits to the face may be smaller",
     )
     group.add_argument(
         "--min-score", type=float, metavar="S", help="lowest score of the detector, 0 to 1 (default: 0.7)"

@@ -141,7 +141,7 @@ def _run(
     )
     with (
         closing(made),
-        progress(made, total=total, done=total - len(todo), unit="image", what="align") as bar,
+        progress(made, total=total, done=total - len(todo), unit="images", what="align") as bar,
     ):
         for work, done in zip(todo, bar, strict=True):
             if isinstance(done, FaceAlignError):
@@ -264,7 +264,7 @@ def _write_montage(arguments: argparse.Namespace, works: Sequence[Work], results
         records = results.records([work.key for work in shown])
         with (
             closing(overlapped(zip(shown, records, strict=True), (small, cores()))) as coming,
-            progress(coming, total=len(shown), unit="image", what="montage") as bar,
+            progress(coming, total=len(shown), unit="images", what="montage") as bar,
         ):
             for _, future in bar:
                 yield future.result()

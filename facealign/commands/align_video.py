@@ -126,7 +126,7 @@ class _Run:
             draw = target is not None or window is not None
             coming = stack.enter_context(closing(overlapped(self.video.frames(), *self._steps(draw))))
             bar = stack.enter_context(
-                progress(coming, total=self.video.length, done=number, unit="frame", what="align")
+                progress(coming, total=self.video.length, done=number, unit="frames", what="align")
             )
             try:
                 for _, future in bar:

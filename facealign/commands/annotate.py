@@ -89,7 +89,12 @@ def options() -> argparse.ArgumentParser:
     )
     faces = parser.add_argument_group("faces")
     faces.add_argument(
-        "--min-face", type=float, default=40.0, metavar="PIXELS", help="smallest side of a box"
+        "--min-face",
+        type=float,
+        default=40.0,
+        metavar="PIXELS",
+        help="side of the smallest square in which MTCNN searches for a face; "
+        "the box that it then fits to the face may be smaller",
     )
     faces.add_argument(
         "--turns",
@@ -231,7 +236,7 @@ def annotate(
             so_far.begin()
         with (
             closing(results),
-            progress(results, total=len(todo), unit="photo", what="annotate") as bar,
+            progress(results, total=len(todo), unit="photos", what="annotate") as bar,
         ):
             for photo, found in zip(todo, bar, strict=True):
                 entry = written_entry(photo, found, names, output, arguments.with_photos)

@@ -16,11 +16,32 @@ from facealign.commands.verbs import VERBS
 
 EXAMPLES = (
     "completion bash > ~/.local/share/bash-completion/completions/facealign",
-    "completion zsh > ~/.zfunc/_facealign         # a folder of $fpath",
+    "completion zsh > ~/.zfunc/_facealign  # a folder of $fpath",
 )
 """Command lines that its help shows."""
 SHELLS = ("bash", "zsh")
 """Those, of shtab's, in which it was tried."""
+JOINED = """\
+# bash gives --option=value as three words, of which shtab's function expects two.
+_facealign() {
+  local words=() index current=$COMP_CWORD
+  for index in "${!COMP_WORDS[@]}"; do
+    if [[ ${COMP_WORDS[index]} == = && ${COMP_WORDS[index - 1]} == --* ]]; then
+      if (( index < COMP_CWORD )); then
+        (( current -= 1 ))
+      elif (( index == COMP_CWORD )); then
+        words+=("")  # nothing typed after it yet
+      fi
+    else
+      words+=("${COMP_WORDS[index]}")
+    fi
+  done
+  local COMP_WORDS=("${words[@]}") COMP_CWORD=$current
+  _shtab_facealign
+}
+
+complete -o bashdefault -F _facealign facealign
+"""
 FOLDERS, FILES = {"DIR", "ROOT"}, {"FILE", "RUN", "PYTHON", "JSON", "PNG", "MD", "PATTERN"}
 """Values, by their names in the help, that are folders, and files."""
 
@@ -57,4 +78,5 @@ def script(shell: str) -> str:
             elif values & FOLDERS:
                 action.complete = shtab.DIRECTORY
         verbs.add_parser(verb, help=what, parents=[one], add_help=False)
-    return str(shtab.complete(parser, shell))
+    text = str(shtab.complete(parser, shell))
+    return f"{text}\n{JOINED}" if shell == "bash" else text

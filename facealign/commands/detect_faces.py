@@ -63,7 +63,12 @@ def options() -> argparse.ArgumentParser:
     )
     faces = parser.add_argument_group("faces")
     faces.add_argument(
-        "--min-face", type=float, default=40.0, metavar="PIXELS", help="smallest side of a box"
+        "--min-face",
+        type=float,
+        default=40.0,
+        metavar="PIXELS",
+        help="side of the smallest square in which MTCNN searches for a face; "
+        "the box that it then fits to the face may be smaller",
     )
     faces.add_argument("--engine", choices=KINDS, default="onnx", help="what runs MTCNN")
     add_workers(parser, scheduler=True)
@@ -115,7 +120,7 @@ def detect(arguments: argparse.Namespace, settings: MtcnnSettings) -> None:
     if faces:
         note(f"{arguments.output}: has {len(faces)} of {number_of(len(found.samples), 'face')} already")
     boxes = find_boxes(todo, settings, arguments.engine, where)
-    bar = progress(boxes, total=len(todo), unit="face", what="detect")
+    bar = progress(boxes, total=len(todo), unit="faces", what="detect")
     try:
         for sample, box in zip(todo, bar, strict=True):
             if isinstance(box, FaceAlignError):

@@ -159,7 +159,7 @@ def main() -> None:
     )
     if aligner.cascade_mismatch:
         problem("warning", f"{second}: {aligner.cascade_mismatch}")
-    with progress(samples, total=len(samples), unit="image", what="evaluate") as bar:
+    with progress(samples, total=len(samples), unit="images", what="evaluate") as bar:
         measured = measure(
             bar,
             finder(arguments.boxes, aligner),

@@ -96,7 +96,7 @@ def write_data_set(arguments: argparse.Namespace, data: DataSet) -> None:
         problem("skipped", str(error))
 
     def wrap(items: Iterator[Any], total: int, what: str) -> Iterable[Any]:
-        unit = "face" if what in ("cut", "distilled") or arguments.on_the_fly else "sample"
+        unit = "faces" if what in ("cut", "distilled") or arguments.on_the_fly else "samples"
         return bars.enter_context(progress(items, total=total, what=what, unit=unit))
 
     # Bars are closed before an error is printed, which would otherwise appear in the middle of one.

@@ -23,6 +23,10 @@ STANDARD_OUTPUT = Path("-")
 """The value of --json that stands for standard output."""
 LINE_EVERY = 60.0
 """Seconds between two lines of progress where standard error is no terminal."""
+SHARE = "{desc}: {percentage:3.0f}%"
+PACE = " {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+OPEN_PACE = "{desc}: {n_fmt} [{elapsed}, {rate_noinv_fmt}{postfix}]"
+"""Parts of progress, as tqdm fills them in: with a total, and, the last one, without."""
 
 
 class _Lock:
@@ -130,12 +134,21 @@ def progress(
 ) -> "Progress[T]":
     """`items`, with their progress on standard error: a bar, or a line a minute where it is no terminal.
 
-    total: number of items, with the `done` of an earlier run. Not with --quiet.
+    total: number of items, with the `done` of an earlier run; unit: of the rate, as it stands before "/s".
+    Not with --quiet.
     """
     if _manner.quiet:
         return tqdm(items, disable=True)
     if sys.stderr.isatty():
-        return tqdm(items, total=total, initial=done, unit=unit, desc=what, mininterval=0.2)
+        return tqdm(
+            items,
+            total=total,
+            initial=done,
+            unit=f" {unit}",
+            desc=what,
+            mininterval=0.2,
+            bar_format=OPEN_PACE if total is None else f"{SHARE}|{{bar}}|{PACE}",
+        )
     return Lines(items, total, unit, what, done)
 
 
@@ -190,9 +203,9 @@ class Lines(Generic[T]):
                     n=self._number,
                     total=self._total,  # type: ignore[arg-type]  # which may be None
                     elapsed=now - self._begun,
-                    ncols=0,
                     prefix=self._what,
-                    unit=f" {self._unit}s",
+                    unit=f" {self._unit}",
+                    bar_format=OPEN_PACE if self._total is None else SHARE + PACE,
                     initial=self._done,
                     postfix=self._postfix,
                 )

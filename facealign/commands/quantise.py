@@ -113,7 +113,7 @@ def main() -> None:
     find = finder(arguments.boxes, aligner)
     parts = []
     for part, what in ((chosen[checked:], "ranges"), (chosen[:checked], "check")):
-        with progress(part, total=len(part), unit="image", what=what) as bar:
+        with progress(part, total=len(part), unit="images", what=what) as bar:
             measured = measure(bar, find, aligner.landmarks_in, strict=arguments.strict, on_skip=skipped)
         parts.append((seen.taken(), sum(error is not None for error in measured.errors.values())))
     (inputs, faces), (others, compared) = parts

@@ -17,9 +17,9 @@ from facealign.inference.model_zoo import default_weights, second_of
 from facealign.serve.limits import Limits
 
 EXAMPLES = (
-    "serve                                        # then open http://127.0.0.1:8000",
-    "serve --cascade --flip --port 8080           # the most exact",
-    "serve --host 0.0.0.0 --max-client-requests 8 # for others on the network",
+    "serve  # then open http://127.0.0.1:8000",
+    "serve --cascade --flip --port 8080  # the most exact",
+    "serve --host 0.0.0.0 --max-client-requests 8  # for a network",
 )
 """Command lines that its help shows."""
 

@@ -281,16 +281,19 @@ def follow(prepared: PreparedRun, settings: Settings) -> None:
     """Train, showing progress."""
     events = train(prepared)
     smoothed: float | None = None
-    saved = ""
     shown: Progress[None] = progress(
-        total=settings.iterations, done=prepared.done, unit="iteration", what=settings.recipe.name
+        # Short, so that a terminal of 80 columns has room for a bar.
+        total=settings.iterations,
+        done=prepared.done,
+        unit="it",
+        what="train",
     )
     with shown as bar:
         try:
             for event in events:
                 if isinstance(event, TrainingStep):
                     smoothed = event.loss if smoothed is None else 0.98 * smoothed + 0.02 * event.loss
-                    bar.set_postfix_str(f"loss {smoothed:.4g}, rate {event.rate:.2g}{saved}", refresh=False)
+                    bar.set_postfix_str(f"loss {smoothed:.3g}", refresh=False)
                     bar.update()
                 elif isinstance(event, Validation):
                     result(
@@ -298,6 +301,6 @@ def follow(prepared: PreparedRun, settings: Settings) -> None:
                         f"inter-pupil, {event.nme_inter_ocular:.3f} % inter-ocular"
                     )
                 elif isinstance(event, Saved):
-                    saved = f", saved {event.snapshot.iteration}"
+                    note(f"iteration {event.snapshot.iteration}: saved")
         finally:
             events.close()  # writes a snapshot

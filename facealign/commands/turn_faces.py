@@ -129,7 +129,7 @@ def turn_all(arguments: argparse.Namespace) -> None:
         note(f"{arguments.output}: has {number_of(counts['turned'], 'turned face')} already")
     write_description(arguments.output, settings, counts)
     results = turned_faces(todo, arguments.workers, DepthMesh, (arguments.mesh,))
-    bar = progress(results, total=len(todo), unit="face", what="turned")
+    bar = progress(results, total=len(todo), unit="faces", what="turned")
     for turn, turned in zip(todo, bar, strict=True):
         if isinstance(turned, TurnedFace):
             write_turned(arguments.output, turn, turned)

@@ -39,9 +39,11 @@ BLOCK = 128
 class MtcnnSettings:
     """Settings of the detector.
 
-    min_face: side of the smallest face to find, 12 pixels or more; factor: between the sizes of successive
-    pyramid levels, between 0 and 1; thresholds: lowest score accepted by each net, 0..1; unsure: fraction
-    0..1 of ONet's threshold from which a window is evaluated a second time (1: none is).
+    min_face: side of the smallest windows that PNet searches, 12 pixels or more (`minsize` of the authors);
+    boxes are not filtered by it, and that of a face may be smaller, as the nets move the window's edges to
+    those of the face; factor: between the sizes of successive pyramid levels, between 0 and 1; thresholds:
+    lowest score accepted by each net, 0..1; unsure: fraction 0..1 of ONet's threshold from which a window is
+    evaluated a second time (1: none is).
     """
 
     min_face: float = 40.0
@@ -214,7 +216,7 @@ def halves(image: Image) -> list[Level]:
 
 
 def pyramid(sources: list[Level], settings: MtcnnSettings) -> list[Level]:
-    """PNet's pyramid, largest level first: at CELL pixels, faces of min_face pixels, then larger ones.
+    """PNet's pyramid, largest level first: CELL pixels are windows of min_face pixels, then of larger ones.
 
     sources: from `halves`; each level is interpolated from the next larger one of them. No level is larger
     than OpenCV can sample from, or has a side shorter than CELL.

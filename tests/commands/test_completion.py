@@ -56,6 +56,17 @@ def test_values_and_files(script, tmp_path):
     assert completed(script, tmp_path, "detect-faces", "--data", "") == {"photos"}
 
 
+def test_values_and_files_after_an_equals_sign(script, tmp_path):
+    """bash makes it a word of its own, and the value after it another."""
+    (tmp_path / "weights.onnx").touch()
+    formats = {"json", "jsonl", "csv", "pts"}
+    assert completed(script, tmp_path, "align", "--format", "=") == formats
+    assert completed(script, tmp_path, "align", "--format", "=", "js") == {"json", "jsonl"}
+    assert completed(script, tmp_path, "align", "--weights", "=", "w") == {"weights.onnx"}
+    assert completed(script, tmp_path, "align", "--format", "=", "csv", "--engine", "=", "nc") == {"ncnn"}
+    assert completed(script, tmp_path, "align", "--format", "=", "csv", "--montag") == {"--montage"}
+
+
 def test_only_the_standard_package_is_needed(tmp_path):
     """No package of an extra, be it of verbs that need one."""
     code = (

@@ -27,7 +27,7 @@ def shown(verb, option, capsys):
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_ends_in_examples_that_are_right_usage(verb, capsys):
     _, _, examples = shown(verb, "--help", capsys).partition("examples:\n")
-    lines = examples.splitlines()
+    lines = examples.replace("\\\n", "").splitlines()
     assert lines
     for line in lines:
         program, used, *words = shlex.split(line, comments=True)
@@ -62,7 +62,8 @@ def test_options_stand_in_groups_with_titles_that_verbs_share(verb, capsys):
 def test_each_help_is_as_wide_as_the_terminal_and_names_no_default_twice(verb, capsys, monkeypatch):
     for columns in (80, 110):
         monkeypatch.setenv("COLUMNS", str(columns))
-        usage_and_options = shown(verb, "--help", capsys).partition("\nexamples:")[0]
+        usage_and_options, _, examples = shown(verb, "--help", capsys).partition("\nexamples:")
+        assert max(map(len, examples.splitlines())) <= 80
         assert max(map(len, usage_and_options.splitlines())) <= columns - 2
     assert not re.search(r"default[^()]*\)\s*\(default", usage_and_options)
 

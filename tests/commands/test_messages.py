@@ -21,7 +21,7 @@ messages.note("going on")
 messages.problem("skipped", "a.jpg: broken")
 messages.result("out: 1 image")
 messages.figures("| NME | 5.2 |\\n")
-for _ in messages.progress(range(3), total=3, unit="image", what="align"):
+for _ in messages.progress(range(3), total=3, unit="images", what="align"):
     pass
 messages.write_json({"images": 1})
 """
@@ -63,14 +63,14 @@ def test_json_to_a_file_changes_nothing_else(tmp_path):
 def test_lines_of_progress_give_number_rate_and_time_left(capsys):
     """Of four, two were done before; no line comes before its time."""
     choose_manner(quiet=False, json_file=None)  # which other tests in this process may have set
-    lines = Lines(iter("ab"), 4, "image", "align", done=2, every=0.0)
+    lines = Lines(iter("ab"), 4, "images", "align", done=2, every=0.0)
     with lines as shown:
         assert list(shown) == ["a", "b"]
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("align:  75% 3/4 [00:00<00:00, ")
     assert " images/s" in first
     assert second.startswith("align: 100% 4/4 [")
-    assert list(Lines(iter("ab"), None, "frame", "align", every=60.0)) == ["a", "b"]
+    assert list(Lines(iter("ab"), None, "frames", "align", every=60.0)) == ["a", "b"]
     assert capsys.readouterr().err == ""
 
 

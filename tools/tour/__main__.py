@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facealign.console import run
+from facealign.errors import FaceAlignError
 from facealign.io.lock import exclusive
 from facealign.io.outputs import check_outputs
+from facealign.training.snapshots import snapshots
 from tools.tour.steps import ITERATIONS, Step, steps
 from tools.tour.walk import run_command
 
@@ -50,8 +52,19 @@ def main() -> None:
         return
     check_outputs(folders=[arguments.output])
     with exclusive(arguments.output, "a tour"):
+        check_iterations(arguments.output, arguments.iterations)
         taken = [take(step, number, len(whole)) for number, step in enumerate(whole, start=1)]
     print(f"\nThe tour took {sum(taken):.0f} s. docs/tutorial.md goes the same way by hand.")
+
+
+def check_iterations(output: Path, iterations: int) -> None:
+    """Raises FaceAlignError when the training of an earlier tour has more iterations than are asked for."""
+    done = max((one.iteration for one in snapshots(output / "run", "stage3")), default=0)
+    if done > iterations:
+        raise FaceAlignError(
+            f"{output}: its training has {done} iterations, more than the {iterations} asked for; "
+            f"{shlex.join(['rm', '-r', str(output)])} starts the tour again"
+        )
 
 
 def take(step: Step, number: int, total: int) -> float:
@@ -70,11 +83,11 @@ def take(step: Step, number: int, total: int) -> float:
 
 
 def follow(command: Sequence[str], stop_at: Path | None) -> None:
-    """Run a command, and say when it is stopped on purpose, or was before."""
+    """Run a command, and say when it is stopped on purpose, or came as far before."""
     if stop_at is None:
         run_command(command)
     elif stop_at.exists():
-        print(f"(not again: it was stopped before, and left {stop_at})", flush=True)
+        print(f"(not again: {stop_at} is there from before)", flush=True)
     elif run_command(command, stop_at.exists):
         print("(Ctrl-C was pressed by the tour)", flush=True)
     else:

@@ -1,6 +1,7 @@
 """The steps of the tour: their commands are right usage, and the tutorial's; one of them is stopped."""
 
 import importlib
+import os
 import shlex
 import signal
 import subprocess
@@ -75,7 +76,7 @@ def test_ctrl_c_is_pressed_when_the_file_is_there_and_only_once(tmp_path, capfd)
     (tmp_path / "stopped").unlink()
     follow(command, place)
     assert not (tmp_path / "stopped").exists()
-    assert "not again" in capfd.readouterr().out
+    assert "not again: " in capfd.readouterr().out
 
 
 def test_ctrl_c_is_obeyed_also_when_the_tour_runs_in_the_background(tmp_path):
@@ -114,3 +115,60 @@ def test_an_interruption_of_the_tour_is_passed_on(tmp_path):
     tour.send_signal(signal.SIGINT)
     assert tour.wait() == -signal.SIGINT
     assert (tmp_path / "stopped").exists()
+
+
+def started(body, tmp_path):
+    """(process of a tour in a group of its own, number of the process that it runs)."""
+    place = tmp_path / "there"
+    words = [sys.executable, "-c", body, str(place)]
+    program = f"from tools.tour.walk import run_command; run_command({words!r})"
+    tour = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, process_group=0)
+    while not (place.exists() and place.read_text()) and tour.poll() is None:
+        time.sleep(0.01)
+    return tour, int(place.read_text())
+
+
+def state(process):
+    """Its letter in /proc: S sleeping, T stopped...; "gone" when it has ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0].replace("Z", "gone")
+    except (FileNotFoundError, ProcessLookupError):
+        return "gone"
+
+
+def until(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+SAYS_ITS_NUMBER = """
+import os, pathlib, sys, time
+pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_a_command_does_not_outlive_a_tour_that_is_killed(tmp_path, whole_group):
+    tour, command = started(SAYS_ITS_NUMBER, tmp_path)
+    (os.killpg if whole_group else os.kill)(tour.pid, signal.SIGKILL)
+    tour.wait()
+    until(lambda: state(command) == "gone")
+
+
+def test_ctrl_z_suspends_the_command_with_the_tour_and_both_go_on(tmp_path):
+    tour, command = started(SAYS_ITS_NUMBER, tmp_path)
+    try:
+        for _ in range(2):
+            os.killpg(tour.pid, signal.SIGTSTP)
+            until(lambda: (state(tour.pid), state(command)) == ("T", "T"))
+            os.killpg(tour.pid, signal.SIGCONT)
+            until(lambda: (state(tour.pid), state(command)) == ("S", "S"))
+        os.killpg(tour.pid, signal.SIGTSTP)
+        until(lambda: state(command) == "T")
+    finally:
+        os.killpg(tour.pid, signal.SIGKILL)
+        tour.wait()
+    until(lambda: state(command) == "gone")

@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.slow
 
 
-def tour(out):
+def tour(out, iterations=20):
     return subprocess.run(
-        [sys.executable, "-m", "tools.tour", "--output", out, "--iterations", "20"],
+        [sys.executable, "-m", "tools.tour", "--output", out, "--iterations", str(iterations)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -49,6 +49,20 @@ def test_the_whole_tour(tmp_path):
     for name, blobs in resumed.items():
         for one, other in zip(blobs, undisturbed[name], strict=True):
             assert (one == other).all(), name
+    for run in (out / "run", tmp_path / "undisturbed"):  # as docs/tutorial.md compares them
+        export = [program, "export-onnx", "--weights", str(run / "stage3_iter_20.caffemodel")]
+        subprocess.run(export, cwd=ROOT, capture_output=True, check=True)
+    assert (out / "run" / "stage3_iter_20.onnx").read_bytes() == (
+        tmp_path / "undisturbed" / "stage3_iter_20.onnx"
+    ).read_bytes()
+
+    fewer = tour(out, 10)
+    assert fewer.returncode == 1
+    assert fewer.stderr == (
+        f"error: {out}: its training has 20 iterations, more than the 10 asked for; "
+        f"rm -r '{out}' starts the tour again\n"
+    )
+    assert "===" not in fewer.stdout
 
     again = tour(out)
     assert again.returncode == 0, again.stderr
