@@ -10,12 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any, cast
 
-from facealign.errors import FaceAlignError
+from facealign.errors import FaceAlignError, StoreError
 
 READERS = 16
 """Threads that read from a store at a time, where nobody else does."""
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 """Scheme of an address -> the package through which fsspec reads it."""
+
+FILE_ERRORS = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+"""Errors of one file of a store."""
+FILE_CODES = ("InvalidObjectState", "InvalidRange", "KeyTooLongError", "NoSuchKey")
+"""S3's names for such errors: an archived photo, an empty one, ..."""
+STORE_CODES = ("NoSuchBucket", "404")
+"""S3's names for what only passes for such an error; 404: what answers is no S3."""
 
 
 def address(text: str) -> Path:
@@ -134,19 +141,36 @@ def _parts(path: Path) -> tuple[Any, str]:
 
 @contextmanager
 def _errors(path: Path, hint: str) -> Iterator[None]:
-    """Errors of a store as one line. Each store's package has classes of its own for them."""
+    """Errors of a store as one line; as StoreError, unless they are of this file alone.
+
+    Each store's package has classes of its own for them.
+    """
     try:
         yield
-    except FileNotFoundError as error:
-        # The store's own words name a missing bucket; else they repeat the name.
-        words = _reason(error)
-        raise FaceAlignError(f"{path}: {words if ' ' in words else 'no such file'}; {hint}") from error
-    except PermissionError as error:
-        raise FaceAlignError(f"{path}: access denied ({_reason(error)}); see its credentials") from error
     except Exception as error:
-        raise FaceAlignError(
-            f"{path}: cannot be read ({type(error).__name__}: {_reason(error)}); {hint}"
+        code = _code(error)
+        if code in FILE_CODES or (isinstance(error, FILE_ERRORS) and code not in STORE_CODES):
+            # The store's own words, or else those of Python: it may just repeat the name.
+            words = _reason(error)
+            missing = isinstance(error, FileNotFoundError) and " " not in words
+            raise FaceAlignError(f"{path}: {'no such file' if missing else words}; {hint}") from error
+        if isinstance(error, FileNotFoundError):
+            raise StoreError(f"{path}: {_reason(error)}; see the address and the store's endpoint") from error
+        if isinstance(error, PermissionError):
+            raise StoreError(f"{path}: access denied ({_reason(error)}); see its credentials") from error
+        raise StoreError(
+            f"{path}: cannot be read ({type(error).__name__}: {_reason(error)}); see the store's endpoint "
+            "and its credentials"
         ) from error
+
+
+def _code(error: BaseException) -> str:
+    """What S3 calls an error; "" for what comes from elsewhere."""
+    for one in (error, error.__cause__):
+        response = getattr(one, "response", None)
+        if isinstance(response, dict):
+            return str(response.get("Error", {}).get("Code", ""))
+    return ""
 
 
 def _reason(error: BaseException) -> str:
