@@ -151,7 +151,10 @@ class ClusterPool(Generic[Context]):
         """The number of workers, a moment ago."""
         if time.monotonic() - self._counted > COUNT_SECONDS or not self._workers:
             with self._errors():
-                self._workers = self._client.scheduler_info(n_workers=0)["n_workers"]
+                about = self._client.scheduler_info(n_workers=0)
+                if "n_workers" not in about:  # the client has given up
+                    raise ConnectionError("the connection is closed")
+                self._workers = about["n_workers"]
             self._counted = time.monotonic()
             if self._workers:
                 self._seen = self._counted
@@ -180,8 +183,9 @@ def _connected(address: str) -> Any:
         from distributed import Client
     except ImportError as error:
         raise FaceAlignError(f"{address}: needs Dask ({error}); pip install 'facealign[cluster]'") from error
-    # What it reports of lost connections is said by our errors.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", *list(logging.root.manager.loggerDict)):
+        if name.partition(".")[0] == "distributed":  # some have levels of their own
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # our errors say it
     try:
         # A client that fails to connect would try for long to say goodbye.
         asyncio.run(asyncio.wait_for(_greet(address), CONNECT_SECONDS))

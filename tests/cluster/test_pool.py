@@ -1,6 +1,7 @@
 """The map over a cluster: order, errors, killed workers, how it ends. Its programs are real."""
 
 import itertools
+import logging.handlers
 import os
 import signal
 import subprocess
@@ -117,6 +118,8 @@ def test_no_worker_one_of_many_threads_and_a_lost_scheduler(own_cluster, monkeyp
     own_cluster.add_workers(1, threads=2)
     with pytest.raises(FaceAlignError, match=r"a worker with 2 threads.*--nthreads 1 --nworkers 2"):
         list(ordered_map(square, range(3), scheduler, nothing))
+    heard = logging.handlers.BufferingHandler(1000)
+    logging.getLogger("distributed.client").addHandler(heard)
     monkeypatch.setattr(module, "CONNECT_SECONDS", 2.0)
 
     def items():  # which are asked for when it is connected
@@ -125,6 +128,38 @@ def test_no_worker_one_of_many_threads_and_a_lost_scheduler(own_cluster, monkeyp
 
     with pytest.raises(FaceAlignError, match="the scheduler (is|was) lost"):
         list(ordered_map(where, items(), scheduler, nothing))
+    logging.getLogger("distributed.client").removeHandler(heard)
+    assert heard.buffer == []
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed_is_one_line(own_cluster):
+    program = (
+        "import sys\n"
+        "from facealign.concurrency.cluster import Scheduler\n"
+        "from facealign.concurrency.pools import ordered_map\n"
+        "from facealign.console import run\n"
+        "from tests.parallel_tasks import nothing, where\n"
+        "def items():\n"
+        "    while True:\n"
+        "        yield print('connected', flush=True)\n"
+        "def main():\n"
+        "    list(ordered_map(where, items(), Scheduler(sys.argv[1]), nothing))\n"
+        "run(main)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, own_cluster.address],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    process.stdout.readline()
+    os.kill(own_cluster.scheduler.pid, signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert len(said.splitlines()) == 1, said
+    assert said.startswith(f"error: {own_cluster.address}: the scheduler ")
 
 
 def test_a_worker_of_another_version_or_without_the_inputs_is_refused(cluster, monkeypatch, tmp_path):
