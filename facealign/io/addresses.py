@@ -96,20 +96,23 @@ def files_below(root: Path) -> list[tuple[PurePath, Path]]:
     return sorted((place, root / place.as_posix()) for place in places)
 
 
-def matching(pattern: Path) -> list[Path]:
-    """The files of a store that a pattern with `*`, `?` or `[` matches, but for hidden ones.
+def matching(pattern: Path) -> list[tuple[PurePath, Path]]:
+    """(place, file) of the files of a store that a pattern with `*`, `?` or `[` matches, but for hidden ones.
 
-    Raises as `files_below`.
+    A folder that it matches stands for the files below it, at their place there. Raises as `files_below`.
     """
     store, name = _parts(pattern)
     with _errors(pattern, "expected a pattern of photos"):
-        found = sorted(store.glob(name))
+        found = store.glob(name, detail=True)
     named = PurePath(name).parts
-    return [
-        address(str(store.unstrip_protocol(one)))
-        for one in found
-        if not any(part.startswith(".") and part not in named for part in PurePath(one).parts)
-    ]
+    files: list[tuple[PurePath, Path]] = []
+    for one, details in sorted(found.items()):
+        if any(part.startswith(".") and part not in named for part in PurePath(one).parts):
+            continue
+        path = address(str(store.unstrip_protocol(one)))
+        folder = details.get("type") == "directory"
+        files += files_below(path) if folder else [(PurePath(path.name), path)]
+    return files
 
 
 def walk_remote(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
