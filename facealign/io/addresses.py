@@ -5,6 +5,7 @@ fsspec: where it finds credentials, and other settings, is up to fsspec and the 
 They pass for a Path here, but are none for `isinstance`, nor for functions of `os` and `open`.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -17,6 +18,10 @@ READERS = 16
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 """Scheme of an address -> the package through which fsspec reads it."""
 
+CONNECT_SECONDS, READ_SECONDS = 5, 10
+"""Longest time for an S3 store to accept a connection, and to send the next bytes."""
+ATTEMPTS, ROUNDS = 3, 2
+"""Attempts of botocore at a request to it, and of s3fs at each of two levels above: 12 in all."""
 FILE_ERRORS = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 """Errors of one file of a store."""
 FILE_CODES = ("InvalidObjectState", "InvalidRange", "KeyTooLongError", "NoSuchKey")
@@ -41,7 +46,7 @@ def address(text: str) -> Path:
     try:
         from upath import UPath
 
-        made = UPath(text)
+        made = UPath(text, **_limits(scheme))
         _ = made.fs  # imports the store's package
     except ImportError as error:
         package = PACKAGES.get(scheme, "")
@@ -136,9 +141,27 @@ def walk_remote(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         waiting += [here / name for name in reversed(below)]
 
 
+def _limits(scheme: str) -> dict[str, Any]:
+    """Options of a store by which it fails within about two minutes when it does not answer.
+
+    Those of fsspec's configuration and botocore's environment, if any, come first.
+    """
+    if PACKAGES.get(scheme) != "s3fs":
+        return {}
+    import fsspec
+
+    given = {**fsspec.config.conf.get("s3a", {}), **fsspec.config.conf.get("s3", {})}
+    limits: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+    if not os.environ.get("AWS_MAX_ATTEMPTS"):
+        limits["retries"] = {"total_max_attempts": ATTEMPTS}
+    return {"config_kwargs": {**limits, **given.get("config_kwargs", {})}}
+
+
 def _parts(path: Path) -> tuple[Any, str]:
     """The file system of fsspec, and the name in it."""
     store: Any = path
+    if hasattr(store.fs, "retries"):  # of s3fs, which has no option for it
+        store.fs.retries = min(store.fs.retries, ROUNDS)
     return store.fs, store.path
 
 

@@ -126,7 +126,7 @@ def test_no_worker_one_of_many_threads_and_a_lost_scheduler(own_cluster, monkeyp
         os.kill(own_cluster.scheduler.pid, signal.SIGKILL)
         yield from range(100)
 
-    with pytest.raises(FaceAlignError, match="the scheduler (is|was) lost"):
+    with pytest.raises(FaceAlignError, match=r"the scheduler (is|was) lost"):
         list(ordered_map(where, items(), scheduler, nothing))
     logging.getLogger("distributed.client").removeHandler(heard)
     assert heard.buffer == []

@@ -1,9 +1,14 @@
 """An error of the store ends a command; that of a photo does not. The store and the workers are real."""
 
+import pickle
+import socket
+import time
 from pathlib import PurePosixPath
 
+import fsspec
 import numpy as np
 import pytest
+import s3fs
 
 from facealign.annotation import annotator, turned_folder
 from facealign.commands import align, align_images
@@ -11,7 +16,7 @@ from facealign.datasets import detected_boxes, duplicates, scan
 from facealign.datasets.sample import Sample
 from facealign.errors import FaceAlignError, StoreError
 from facealign.evaluation.measure import measure
-from facealign.io import images
+from facealign.io import addresses, images
 from facealign.io.addresses import address, read_remote
 from facealign.lmdb import context_crop_writer, distillation, jobs, sample_writer
 from tests.cluster.conftest import Cluster
@@ -85,3 +90,39 @@ def test_a_worker_without_credentials_ends_the_command(worker_with, facealign, b
         with pytest.raises(StoreError, match=r"^tcp://[^ ]*: s3://faces/data.*NoCredentialsError") as caught:
             facealign(*command, "--scheduler", scheduler)
         assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def silent():
+    """The address of a server that accepts connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_store_that_does_not_answer_is_given_up(silent, bucket, monkeypatch):
+    """Within the limits, by a path that was sent elsewhere too."""
+    monkeypatch.setattr(addresses, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(addresses, "ATTEMPTS", 1)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", silent)
+    s3fs.S3FileSystem.clear_instance_cache()
+    path = pickle.loads(pickle.dumps(address(f"{bucket}/mine/1003_1.png")))
+    began = time.monotonic()
+    with pytest.raises(StoreError, match=f"^{path}: cannot be read .ReadTimeoutError.*the store's endpoint"):
+        read_remote(path, "expected an image")
+    s3fs.S3FileSystem.clear_instance_cache()
+    assert time.monotonic() - began < 4
+
+
+def test_limits_that_are_set_elsewhere_come_first(monkeypatch):
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 99}})
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "7")
+    assert address("s3://faces/data").fs.config_kwargs == {"connect_timeout": 5, "read_timeout": 99}
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.slow
+def test_a_worker_with_another_endpoint_ends_the_command(worker_with, facealign, bucket, tmp_path):
+    scheduler = worker_with(AWS_ENDPOINT_URL_S3="http://127.0.0.1:1")
+    command = filled("align --format jsonl", photos=bucket, output=tmp_path)
+    with pytest.raises(StoreError, match=r"^tcp://[^ ]*: s3://faces/data.*EndpointConnectionError"):
+        facealign(*command, "--scheduler", scheduler)
