@@ -83,9 +83,16 @@ def worker_with(tmp_path, store):
     started.close()
 
 
-def test_a_worker_without_credentials_ends_the_command(worker_with, facealign, bucket, tmp_path):
+@pytest.mark.parametrize(
+    "verbs",
+    [
+        ("detect-faces",),
+        pytest.param(("align --format jsonl", "annotate", "make-lmdb --on-the-fly"), marks=pytest.mark.slow),
+    ],
+)
+def test_a_worker_without_credentials_ends_the_command(verbs, worker_with, facealign, bucket, tmp_path):
     scheduler = worker_with(AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
-    for verb in ("align --format jsonl", "annotate", "detect-faces", "make-lmdb --on-the-fly"):
+    for verb in verbs:
         command = filled(verb, photos=bucket, output=tmp_path / verb.split()[0])
         with pytest.raises(StoreError, match=r"^tcp://[^ ]*: s3://faces/data.*NoCredentialsError") as caught:
             facealign(*command, "--scheduler", scheduler)
