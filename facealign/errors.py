@@ -1,4 +1,4 @@
-"""The exception raised for any bad input."""
+"""The exceptions raised for any bad input."""
 
 
 class FaceAlignError(Exception):
@@ -8,4 +8,12 @@ class FaceAlignError(Exception):
     >>> FaceAligner.open("missing.onnx")
     Traceback (most recent call last):
     facealign.errors.FaceAlignError: missing.onnx: no such file; train first, or give --weights
+    """
+
+
+class StoreError(FaceAlignError):
+    """Raised when an object store gives nothing: it is not reached, or refuses whoever asks.
+
+    It ends a program where a file that is missing or broken is reported and skipped: the next file would fare
+    no better.
     """

@@ -13,7 +13,7 @@ from facealign.arrays import FloatArray, Image
 from facealign.caffe_files.caffemodel import named
 from facealign.concurrency.pools import Where, ordered_map, read_map
 from facealign.detection.mtcnn import MtcnnSettings
-from facealign.errors import FaceAlignError
+from facealign.errors import FaceAlignError, StoreError
 from facealign.geometry.roll import landmark_roll
 from facealign.inference.face_aligner import Face, FaceAligner
 from facealign.inference.looks import upright_landmarks
@@ -87,6 +87,8 @@ def stamp_of(photo: Photo) -> str:
     """Checksum of a photo and its given box."""
     try:
         return _stamp(photo, read_bytes(photo.path, "expected an image"))
+    except StoreError:
+        raise
     except FaceAlignError:
         return _stamp(photo, None)
 
@@ -161,6 +163,8 @@ class Annotator:
                 faces = self._aligner.detect_and_align(image, self.settings.turns)
             else:
                 faces = self._aligner.align(image, photo.box[None])
+        except StoreError:
+            raise
         except FaceAlignError as error:
             text = str(error)
             named_error = text if str(photo.path) in text else f"{photo.path}: {text}"

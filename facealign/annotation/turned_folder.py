@@ -17,7 +17,7 @@ from facealign.datasets.duplicates import find_copies
 from facealign.datasets.pts import write_pts
 from facealign.datasets.sample import Sample, is_turned, turned_name
 from facealign.datasets.split import split
-from facealign.errors import FaceAlignError
+from facealign.errors import FaceAlignError, StoreError
 from facealign.geometry.boxes import box_from_landmarks
 from facealign.io.atomic import replacing, write_together
 from facealign.io.images import read_image
@@ -76,6 +76,8 @@ def _turned(predictor: MeshPredictor, turn: Turn) -> TurnedFace | str | FaceAlig
     sample = turn.sample
     try:
         image = read_image(sample.path, orient=False)
+    except StoreError:
+        raise
     except FaceAlignError as error:
         return error
     mesh = predictor.mesh(image, box_from_landmarks(sample.points))

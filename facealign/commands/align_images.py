@@ -25,7 +25,7 @@ from facealign.concurrency.cluster import Scheduler
 from facealign.concurrency.pools import ordered_map
 from facealign.concurrency.processes import cores
 from facealign.concurrency.threads import ThreadedStep, overlapped
-from facealign.errors import FaceAlignError
+from facealign.errors import FaceAlignError, StoreError
 from facealign.inference.drawing import draw_faces
 from facealign.inference.face_aligner import Face
 from facealign.inference.given_boxes import read_box_file
@@ -171,6 +171,8 @@ def _done_here(
         for _, future in coming:
             try:
                 yield future.result()
+            except StoreError:
+                raise
             except FaceAlignError as error:
                 yield error
 
@@ -200,6 +202,8 @@ def _done(setup: Setup, work: Work) -> Done | FaceAlignError:
     try:
         for step, _ in _steps(setup, show=False):
             value = step(value)
+    except StoreError:
+        raise
     except FaceAlignError as error:
         return error
     done: Done = value

@@ -4,6 +4,7 @@ Items travel in shards, so that the scheduler's work for each item vanishes. A s
 effects: when its worker is killed, another one does it anew, and its results come once.
 """
 
+import asyncio
 import hashlib
 import logging
 import os
@@ -150,7 +151,10 @@ class ClusterPool(Generic[Context]):
         """The number of workers, a moment ago."""
         if time.monotonic() - self._counted > COUNT_SECONDS or not self._workers:
             with self._errors():
-                self._workers = self._client.scheduler_info(n_workers=0)["n_workers"]
+                about = self._client.scheduler_info(n_workers=0)
+                if "n_workers" not in about:  # the client has given up
+                    raise ConnectionError("the connection is closed")
+                self._workers = about["n_workers"]
             self._counted = time.monotonic()
             if self._workers:
                 self._seen = self._counted
@@ -179,17 +183,36 @@ def _connected(address: str) -> Any:
         from distributed import Client
     except ImportError as error:
         raise FaceAlignError(f"{address}: needs Dask ({error}); pip install 'facealign[cluster]'") from error
-    # What it reports of lost connections is said by our errors.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", *list(logging.root.manager.loggerDict)):
+        if name.partition(".")[0] == "distributed":  # some have levels of their own
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # our errors say it
     try:
+        # A client that fails to connect would try for long to say goodbye.
+        asyncio.run(asyncio.wait_for(_greet(address), CONNECT_SECONDS))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions of any package; those that matter are checked
             return Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="facealign")
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        why = (str(error).splitlines() or [f"none within {CONNECT_SECONDS:.0f} s"])[0]
         raise FaceAlignError(
-            f"{address}: no Dask scheduler answers ({str(error).splitlines()[0]}); start one with `dask "
-            "scheduler`, or give --scheduler its address"
+            f"{address}: no Dask scheduler answers ({why}); start one with `dask scheduler`, or give "
+            "--scheduler its address, such as tcp://host:8786"
         ) from error
+
+
+async def _greet(address: str) -> None:
+    """Raises OSError, ValueError or TypeError when there is no scheduler at an address."""
+    from distributed.comm.core import connect
+    from distributed.security import Security
+
+    comm = await connect(address, CONNECT_SECONDS, **Security().get_connection_args("client"))
+    try:
+        await comm.write({"op": "identity", "reply": True})
+        answer = await comm.read()
+        if not isinstance(answer, dict) or answer.get("type") != "Scheduler":
+            raise ValueError("something else is there")
+    finally:
+        comm.abort()
 
 
 def _shards(items: Iterable[Item], wanted: int) -> Iterator[list[Item]]:

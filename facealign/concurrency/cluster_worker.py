@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from facealign.errors import FaceAlignError
+from facealign.errors import FaceAlignError, StoreError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONTEXTS = 4
@@ -94,6 +94,8 @@ def compute(shard: Shard) -> tuple[list[Any], FaceAlignError | None]:
             function, items = pickle.loads(shard.items)
             for item in items:
                 results.append(function(context, item))
+        except StoreError as error:
+            return results, StoreError(f"{where}: {error}")
         except FaceAlignError as error:
             return results, error
         except (ImportError, AttributeError) as error:  # which else mean that there is no such code here

@@ -15,7 +15,7 @@ from facealign.concurrency.pools import Where, ordered_map, read_map
 from facealign.datasets.sample import Sample
 from facealign.detection.mtcnn import MtcnnDetector, MtcnnSettings
 from facealign.detection.mtcnn_weights import SHA256
-from facealign.errors import FaceAlignError
+from facealign.errors import FaceAlignError, StoreError
 from facealign.geometry.boxes import box_from_landmarks, landmark_box, overlap
 from facealign.io.addresses import readers_of
 from facealign.io.atomic import replacing
@@ -49,6 +49,8 @@ def checksum_of(sample: Sample) -> str:
     """Checksum of the sample's photo and of its annotation; without a readable photo, of the latter alone."""
     try:
         return _checksum(sample, read_bytes(sample.path, "expected an image"))
+    except StoreError:
+        raise
     except FaceAlignError:
         return _checksum(sample, None)
 
@@ -110,6 +112,8 @@ def find_boxes(
 def _find(detector: MtcnnDetector, sample: Sample) -> FaceBox | FaceAlignError:
     try:
         return find_box(sample, detector)
+    except StoreError:
+        raise
     except FaceAlignError as error:
         return error
 

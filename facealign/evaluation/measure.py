@@ -13,7 +13,7 @@ from facealign.concurrency.processes import cores
 from facealign.concurrency.threads import overlapped
 from facealign.datasets.detected_boxes import FaceBox, best_match, boxes_for
 from facealign.datasets.sample import Sample
-from facealign.errors import FaceAlignError
+from facealign.errors import FaceAlignError, StoreError
 from facealign.evaluation import metrics
 from facealign.evaluation.metrics import NORMALISERS
 from facealign.geometry.boxes import box_from_landmarks
@@ -127,6 +127,8 @@ def _compared(
             image = reading.result()
             box = find_box(sample, image)
             predicted = None if box is None else align(image, np.asarray(box, dtype=np.float64)[None])
+        except StoreError:
+            raise
         except FaceAlignError as error:
             if strict:
                 raise

@@ -5,17 +5,29 @@ fsspec: where it finds credentials, and other settings, is up to fsspec and the 
 They pass for a Path here, but are none for `isinstance`, nor for functions of `os` and `open`.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any, cast
 
-from facealign.errors import FaceAlignError
+from facealign.errors import FaceAlignError, StoreError
 
 READERS = 16
 """Threads that read from a store at a time, where nobody else does."""
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 """Scheme of an address -> the package through which fsspec reads it."""
+
+CONNECT_SECONDS, READ_SECONDS = 5, 10
+"""Longest time for an S3 store to accept a connection, and to send the next bytes."""
+ATTEMPTS, ROUNDS = 3, 2
+"""Attempts of botocore at a request to it, and of s3fs at each of two levels above: 12 in all."""
+FILE_ERRORS = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+"""Errors of one file of a store."""
+FILE_CODES = ("InvalidObjectState", "InvalidRange", "KeyTooLongError", "NoSuchKey")
+"""S3's names for such errors: an archived photo, an empty one, ..."""
+STORE_CODES = ("NoSuchBucket", "404")
+"""S3's names for what only passes for such an error; 404: what answers is no S3."""
 
 
 def address(text: str) -> Path:
@@ -34,7 +46,7 @@ def address(text: str) -> Path:
     try:
         from upath import UPath
 
-        made = UPath(text)
+        made = UPath(text, **_limits(scheme))
         _ = made.fs  # imports the store's package
     except ImportError as error:
         package = PACKAGES.get(scheme, "")
@@ -89,20 +101,23 @@ def files_below(root: Path) -> list[tuple[PurePath, Path]]:
     return sorted((place, root / place.as_posix()) for place in places)
 
 
-def matching(pattern: Path) -> list[Path]:
-    """The files of a store that a pattern with `*`, `?` or `[` matches, but for hidden ones.
+def matching(pattern: Path) -> list[tuple[PurePath, Path]]:
+    """(place, file) of the files of a store that a pattern with `*`, `?` or `[` matches, but for hidden ones.
 
-    Raises as `files_below`.
+    A folder that it matches stands for the files below it, at their place there. Raises as `files_below`.
     """
     store, name = _parts(pattern)
     with _errors(pattern, "expected a pattern of photos"):
-        found = sorted(store.glob(name))
+        found = store.glob(name, detail=True)
     named = PurePath(name).parts
-    return [
-        address(str(store.unstrip_protocol(one)))
-        for one in found
-        if not any(part.startswith(".") and part not in named for part in PurePath(one).parts)
-    ]
+    files: list[tuple[PurePath, Path]] = []
+    for one, details in sorted(found.items()):
+        if any(part.startswith(".") and part not in named for part in PurePath(one).parts):
+            continue
+        path = address(str(store.unstrip_protocol(one)))
+        folder = details.get("type") == "directory"
+        files += files_below(path) if folder else [(PurePath(path.name), path)]
+    return files
 
 
 def walk_remote(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -126,27 +141,62 @@ def walk_remote(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         waiting += [here / name for name in reversed(below)]
 
 
+def _limits(scheme: str) -> dict[str, Any]:
+    """Options of a store by which it fails within about two minutes when it does not answer.
+
+    Those of fsspec's configuration and botocore's environment, if any, come first.
+    """
+    if PACKAGES.get(scheme) != "s3fs":
+        return {}
+    import fsspec
+
+    given = {**fsspec.config.conf.get("s3a", {}), **fsspec.config.conf.get("s3", {})}
+    limits: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+    if not os.environ.get("AWS_MAX_ATTEMPTS"):
+        limits["retries"] = {"total_max_attempts": ATTEMPTS}
+    return {"config_kwargs": {**limits, **given.get("config_kwargs", {})}}
+
+
 def _parts(path: Path) -> tuple[Any, str]:
     """The file system of fsspec, and the name in it."""
     store: Any = path
+    if hasattr(store.fs, "retries"):  # of s3fs, which has no option for it
+        store.fs.retries = min(store.fs.retries, ROUNDS)
     return store.fs, store.path
 
 
 @contextmanager
 def _errors(path: Path, hint: str) -> Iterator[None]:
-    """Errors of a store as one line. Each store's package has classes of its own for them."""
+    """Errors of a store as one line; as StoreError, unless they are of this file alone.
+
+    Each store's package has classes of its own for them.
+    """
     try:
         yield
-    except FileNotFoundError as error:
-        # The store's own words name a missing bucket; else they repeat the name.
-        words = _reason(error)
-        raise FaceAlignError(f"{path}: {words if ' ' in words else 'no such file'}; {hint}") from error
-    except PermissionError as error:
-        raise FaceAlignError(f"{path}: access denied ({_reason(error)}); see its credentials") from error
     except Exception as error:
-        raise FaceAlignError(
-            f"{path}: cannot be read ({type(error).__name__}: {_reason(error)}); {hint}"
+        code = _code(error)
+        if code in FILE_CODES or (isinstance(error, FILE_ERRORS) and code not in STORE_CODES):
+            # The store's own words, or else those of Python: it may just repeat the name.
+            words = _reason(error)
+            missing = isinstance(error, FileNotFoundError) and " " not in words
+            raise FaceAlignError(f"{path}: {'no such file' if missing else words}; {hint}") from error
+        if isinstance(error, FileNotFoundError):
+            raise StoreError(f"{path}: {_reason(error)}; see the address and the store's endpoint") from error
+        if isinstance(error, PermissionError):
+            raise StoreError(f"{path}: access denied ({_reason(error)}); see its credentials") from error
+        raise StoreError(
+            f"{path}: cannot be read ({type(error).__name__}: {_reason(error)}); see the store's endpoint "
+            "and its credentials"
         ) from error
+
+
+def _code(error: BaseException) -> str:
+    """What S3 calls an error; "" for what comes from elsewhere."""
+    for one in (error, error.__cause__):
+        response = getattr(one, "response", None)
+        if isinstance(response, dict):
+            return str(response.get("Error", {}).get("Code", ""))
+    return ""
 
 
 def _reason(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from facealign.arrays import Image
-from facealign.errors import FaceAlignError
+from facealign.errors import FaceAlignError, StoreError
 from facealign.io.addresses import is_remote, read_remote
 from facealign.io.reading import read_bytes
 
@@ -119,6 +119,8 @@ def _remote_size(file: Path) -> tuple[int, int] | None:
     for most in (HEADER_BYTES, None):
         try:
             size = image_size(io.BytesIO(read_remote(file, "expected an image", most)))
+        except StoreError:
+            raise
         except FaceAlignError:
             return None
         if size is not None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,9 @@ from facealign.errors import FaceAlignError
 from facealign.io.addresses import is_remote
 from facealign.io.images import SUFFIXES
 from facealign.io.unfinished import unfinished
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+")
+"""Of an address, such as s3://bucket/photos."""
 
 
 def check_outputs(
@@ -22,6 +26,8 @@ def check_outputs(
     inputs: files and folders that it reads, of which no output file may take the place: of a folder not that
     of an annotated image, a .pts file or an LMDB, at any depth. Those in a store cannot be replaced.
     """
+    for path in (*files, *folders):
+        _check_local(path)
     given: set[str] = set()
     for path in files:
         kind = _kind(path)
@@ -87,6 +93,16 @@ def _is_data(path: Path) -> bool:
 def _plain(path: Path) -> Path:
     """The absolute path without `..`, links not followed."""
     return Path(os.path.abspath(path))
+
+
+def _check_local(path: Path) -> None:
+    """Raise FaceAlignError for an address in a store, of which a Path keeps one slash."""
+    scheme, separator, rest = str(path).partition(":/")
+    if separator and _SCHEME.fullmatch(scheme):
+        raise FaceAlignError(
+            f"{scheme}://{rest.lstrip('/')}: outputs are written to this machine; give a path, and copy "
+            "what is written there"
+        )
 
 
 def _kind(path: Path) -> int | None:

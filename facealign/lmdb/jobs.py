@@ -17,7 +17,7 @@ from facealign.concurrency.pools import Where, read_map
 from facealign.crops.augmentation import Augmentation
 from facealign.crops.model_spec import ModelSpec
 from facealign.datasets.sample import Sample
-from facealign.errors import FaceAlignError
+from facealign.errors import FaceAlignError, StoreError
 from facealign.io.addresses import readers_of
 from facealign.io.reading import read_bytes
 
@@ -162,6 +162,8 @@ def fingerprint(jobs: Sequence[Job], where: Where = 1) -> str:
 def _photo_digest(job: Job) -> bytes:
     try:
         photo = read_bytes(job.sample.path, "expected an image")
+    except StoreError:
+        raise
     except FaceAlignError:
         photo = b""
     return hashlib.sha256(photo).digest()

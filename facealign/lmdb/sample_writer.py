@@ -20,7 +20,7 @@ from facealign.crops.model_spec import ModelSpec
 from facealign.crops.square import crop_face
 from facealign.crops.targets import encode_targets
 from facealign.engines.opening import engine_of, open_engine
-from facealign.errors import FaceAlignError
+from facealign.errors import FaceAlignError, StoreError
 from facealign.geometry.affine import apply as map_points
 from facealign.geometry.affine import compose, invert, warp
 from facealign.inference.landmark_network import LandmarkNetwork, second_transforms
@@ -83,6 +83,8 @@ class _Maker:
         """The context crop of a face, or the error of its photo."""
         try:
             image = read_image(job.sample.path, orient=False)
+        except StoreError:
+            raise
         except FaceAlignError as error:
             return error
         settings = self.settings
@@ -131,6 +133,8 @@ class _Maker:
         spec = self.settings.spec
         try:
             photo = read_image(job.sample.path, orient=False)
+        except StoreError:
+            raise
         except FaceAlignError as error:
             return error
         image, affine = crop_face(photo, job.box, self.settings.by_box)

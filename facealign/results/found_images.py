@@ -73,10 +73,7 @@ def find_images(arguments: Sequence[Path], output: Path | None = None) -> FoundI
 
 def _add_remote(found: FoundImages, known: set[Path], others: dict[str, list[Path]], argument: Path) -> None:
     """Add the images that an address in a store names: a file, a folder, a pattern."""
-    pattern = glob.has_magic(str(argument))
-    inside = (
-        [(PurePath(path.name), path) for path in matching(argument)] if pattern else files_below(argument)
-    )
+    inside = matching(argument) if glob.has_magic(str(argument)) else files_below(argument)
     shown = [(place, path) for place, path in inside if not any(part.startswith(".") for part in place.parts)]
     images = 0
     for place, path in shown:

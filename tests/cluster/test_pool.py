@@ -1,8 +1,11 @@
 """The map over a cluster: order, errors, killed workers, how it ends. Its programs are real."""
 
 import itertools
+import logging.handlers
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,6 +14,7 @@ from facealign.concurrency import cluster as module
 from facealign.concurrency.cluster import Scheduler
 from facealign.concurrency.pools import ordered_map, pool_of
 from facealign.errors import FaceAlignError
+from tests.cluster.conftest import ROOT
 from tests.parallel_tasks import (
     Pair,
     Photo,
@@ -87,16 +91,26 @@ def test_an_item_that_ends_every_worker_is_named(cluster):
     assert list(ordered_map(square, range(100), Scheduler(cluster.address), nothing))[99] == 99 * 99
 
 
-def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch):
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 1.0)
-    for address in ("tcp://127.0.0.1:1", "tcp://nowhere.invalid:8786", "ftp:/nowhere"):
+def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch, store):
+    """Nothing, what is no address, another service."""
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.7)
+    formless = ("foo", "", "tcp://127.0.0.1", "http://127.0.0.1:80", "tcp://h:abc", "tls://127.0.0.1:1")
+    there = store["AWS_ENDPOINT_URL_S3"].replace("http", "tcp")
+    began = time.monotonic()
+    for address in ("tcp://127.0.0.1:1", "tcp://nowhere.invalid:8786", "ftp:/nowhere", there, *formless):
         with pytest.raises(FaceAlignError, match=r"no Dask scheduler answers.*`dask scheduler`") as caught:
             list(ordered_map(square, range(3), Scheduler(address), nothing))
         assert str(caught.value).startswith(f"{address}: ")
         assert "\n" not in str(caught.value)
+    assert time.monotonic() - began < 3 * 0.7 + 5
 
 
-def test_no_worker_a_killed_one_of_many_threads_and_a_lost_scheduler(own_cluster, monkeypatch):
+def test_a_worker_s_address_is_not_a_scheduler_s(cluster):
+    with pytest.raises(FaceAlignError, match=r"no Dask scheduler answers \(something else is there"):
+        list(ordered_map(square, range(3), Scheduler(min(cluster.workers())), nothing))
+
+
+def test_no_worker_one_of_many_threads_and_a_lost_scheduler(own_cluster, monkeypatch):
     scheduler = Scheduler(own_cluster.address)
     monkeypatch.setattr(module, "LOST_SECONDS", 1.0)
     with pytest.raises(FaceAlignError, match="no worker for 1 s; start some"):
@@ -104,10 +118,48 @@ def test_no_worker_a_killed_one_of_many_threads_and_a_lost_scheduler(own_cluster
     own_cluster.add_workers(1, threads=2)
     with pytest.raises(FaceAlignError, match=r"a worker with 2 threads.*--nthreads 1 --nworkers 2"):
         list(ordered_map(square, range(3), scheduler, nothing))
-    results = ordered_map(where, itertools.count(), scheduler, nothing)
+    heard = logging.handlers.BufferingHandler(1000)
+    logging.getLogger("distributed.client").addHandler(heard)
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 2.0)
+
+    def items():  # which are asked for when it is connected
+        os.kill(own_cluster.scheduler.pid, signal.SIGKILL)
+        yield from range(100)
+
+    with pytest.raises(FaceAlignError, match=r"the scheduler (is|was) lost"):
+        list(ordered_map(where, items(), scheduler, nothing))
+    logging.getLogger("distributed.client").removeHandler(heard)
+    assert heard.buffer == []
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed_is_one_line(own_cluster):
+    program = (
+        "import sys\n"
+        "from facealign.concurrency.cluster import Scheduler\n"
+        "from facealign.concurrency.pools import ordered_map\n"
+        "from facealign.console import run\n"
+        "from tests.parallel_tasks import nothing, where\n"
+        "def items():\n"
+        "    while True:\n"
+        "        yield print('connected', flush=True)\n"
+        "def main():\n"
+        "    list(ordered_map(where, items(), Scheduler(sys.argv[1]), nothing))\n"
+        "run(main)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, own_cluster.address],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    process.stdout.readline()
     os.kill(own_cluster.scheduler.pid, signal.SIGKILL)
-    with pytest.raises(FaceAlignError, match="scheduler"):
-        next(results)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert len(said.splitlines()) == 1, said
+    assert said.startswith(f"error: {own_cluster.address}: the scheduler ")
 
 
 def test_a_worker_of_another_version_or_without_the_inputs_is_refused(cluster, monkeypatch, tmp_path):

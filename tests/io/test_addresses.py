@@ -72,9 +72,23 @@ def test_the_images_that_addresses_name(root):
     ]
     assert [place.as_posix() for place in found.places] == ["a.jpg", "b/c.PNG", "b/d/e.jpg", "z/1.webp"]
     assert found.notes == [f"{root}/z/2.raw and 1 more of this kind: not a format that is read"]
-    assert matching(root / "z/*.raw") == [root / "z/2.raw", root / "z/3.raw"]
+    assert [path for _, path in matching(root / "z/*.raw")] == [root / "z/2.raw", root / "z/3.raw"]
     (note,) = find_images([root / "nothing"]).notes
     assert note.startswith(f"{root}/nothing: no image in it")
+
+
+@pytest.mark.parametrize("pattern", ["b*", "*", "**", "?/*", "b/d*", "[bz]"])
+def test_a_pattern_names_what_it_names_in_a_folder(pattern, root, tmp_path):
+    """Folders too, with the images below them."""
+    for name in FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    here, there = find_images([tmp_path / pattern]), find_images([root / pattern])
+    assert here.files
+    assert dict(zip(there.files, there.places, strict=True)) == {
+        root / file.relative_to(tmp_path).as_posix(): place
+        for file, place in zip(here.files, here.places, strict=True)
+    }
 
 
 def test_what_is_read(root, monkeypatch):

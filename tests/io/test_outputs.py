@@ -139,3 +139,15 @@ def test_a_folder_of_others_is_refused():
         finally:
             os.seteuid(user)
             place.parent.chmod(0o755)
+
+
+@pytest.mark.parametrize("given", ["s3://bucket/out", "gs://bucket/out/boxes.json", "file:///tmp/out"])
+def test_an_address_is_no_output(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for outputs in (([Path(given)], []), ([], [Path(given)])):
+        with pytest.raises(
+            FaceAlignError, match=f"^{given.replace('///', '//')}: outputs are written to this"
+        ):
+            check_outputs(*outputs)
+    check_outputs([tmp_path / "s3:" / "boxes.json"])
+    assert everything(tmp_path) == []
