@@ -12,8 +12,9 @@ from facealign.annotation.mesh_map import percent_apart, read_mesh_map
 from facealign.arrays import FloatArray, Image
 from facealign.caffe_files.caffemodel import named
 from facealign.concurrency.pools import Where, ordered_map, read_map
+from facealign.datasets.detected_boxes import photo_checksum
 from facealign.detection.mtcnn import MtcnnSettings
-from facealign.errors import FaceAlignError, StoreError
+from facealign.errors import FaceAlignError, attempted
 from facealign.geometry.roll import landmark_roll
 from facealign.inference.face_aligner import Face, FaceAligner
 from facealign.inference.looks import upright_landmarks
@@ -85,16 +86,11 @@ class AnnotatedPhoto:
 
 def stamp_of(photo: Photo) -> str:
     """Checksum of a photo and its given box."""
-    try:
-        return _stamp(photo, read_bytes(photo.path, "expected an image"))
-    except StoreError:
-        raise
-    except FaceAlignError:
-        return _stamp(photo, None)
+    return _stamp(photo, attempted(read_bytes, photo.path, "expected an image"))
 
 
-def _stamp(photo: Photo, data: bytes | None) -> str:
-    first = "unreadable" if data is None else f"{zlib.crc32(data):08x}"
+def _stamp(photo: Photo, data: bytes | FaceAlignError) -> str:
+    first = photo_checksum(data)
     return first if photo.box is None else f"{first}-{zlib.crc32(photo.box.tobytes()):08x}"
 
 
@@ -154,22 +150,21 @@ class Annotator:
 
     def annotate(self, photo: Photo) -> AnnotatedPhoto:
         """The faces of a photo. Raises FaceAlignError when the face mesh's process ends."""
-        data = None
-        try:
-            data = read_bytes(photo.path, "expected an image")
-            # As it is stored: that is what .pts files refer to.
-            image = decode_image(data, photo.path, orient=False)
-            if photo.box is None:
-                faces = self._aligner.detect_and_align(image, self.settings.turns)
-            else:
-                faces = self._aligner.align(image, photo.box[None])
-        except StoreError:
-            raise
-        except FaceAlignError as error:
-            text = str(error)
+        data = attempted(read_bytes, photo.path, "expected an image")
+        found = data if isinstance(data, FaceAlignError) else attempted(self._faces_in, photo, data)
+        if isinstance(found, FaceAlignError):
+            text = str(found)
             named_error = text if str(photo.path) in text else f"{photo.path}: {text}"
             return AnnotatedPhoto(_stamp(photo, data), error=named_error)
+        image, faces = found
         return AnnotatedPhoto(_stamp(photo, data), [self._annotated(image, face) for face in faces])
+
+    def _faces_in(self, photo: Photo, data: bytes) -> tuple[Image, list[Face]]:
+        # As it is stored: that is what .pts files refer to.
+        image = decode_image(data, photo.path, orient=False)
+        if photo.box is None:
+            return image, self._aligner.detect_and_align(image, self.settings.turns)
+        return image, self._aligner.align(image, photo.box[None])
 
     def _annotated(self, image: Image, face: Face) -> AnnotatedFace:
         roll = landmark_roll(face.landmarks)

@@ -17,7 +17,7 @@ from facealign.datasets.duplicates import find_copies
 from facealign.datasets.pts import write_pts
 from facealign.datasets.sample import Sample, is_turned, turned_name
 from facealign.datasets.split import split
-from facealign.errors import FaceAlignError, StoreError
+from facealign.errors import FaceAlignError, attempted
 from facealign.geometry.boxes import box_from_landmarks
 from facealign.io.atomic import replacing, write_together
 from facealign.io.images import read_image
@@ -74,12 +74,9 @@ def turned_faces(
 
 def _turned(predictor: MeshPredictor, turn: Turn) -> TurnedFace | str | FaceAlignError:
     sample = turn.sample
-    try:
-        image = read_image(sample.path, orient=False)
-    except StoreError:
-        raise
-    except FaceAlignError as error:
-        return error
+    image = attempted(read_image, sample.path, orient=False)
+    if isinstance(image, FaceAlignError):
+        return image
     mesh = predictor.mesh(image, box_from_landmarks(sample.points))
     if mesh is None:
         return "no mesh"

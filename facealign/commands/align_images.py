@@ -25,7 +25,7 @@ from facealign.concurrency.cluster import Scheduler
 from facealign.concurrency.pools import ordered_map
 from facealign.concurrency.processes import cores
 from facealign.concurrency.threads import ThreadedStep, overlapped
-from facealign.errors import FaceAlignError, StoreError
+from facealign.errors import FaceAlignError, attempted
 from facealign.inference.drawing import draw_faces
 from facealign.inference.face_aligner import Face
 from facealign.inference.given_boxes import read_box_file
@@ -169,12 +169,7 @@ def _done_here(
     """What comes of each image, or its error, in order, by threads of this process."""
     with closing(overlapped(todo, *_steps(setup, show))) as coming:
         for _, future in coming:
-            try:
-                yield future.result()
-            except StoreError:
-                raise
-            except FaceAlignError as error:
-                yield error
+            yield attempted(future.result)
 
 
 def _done_by(
@@ -198,16 +193,19 @@ def _opened_like(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> 
 
 
 def _done(setup: Setup, work: Work) -> Done | FaceAlignError:
-    value: Any = work
-    try:
-        for step, _ in _steps(setup, show=False):
-            value = step(value)
-    except StoreError:
-        raise
-    except FaceAlignError as error:
-        return error
-    done: Done = value
+    done = attempted(_taken, setup, work)
+    if isinstance(done, FaceAlignError):
+        return done
     return replace(done, image=None, drawn=None, faces=done.faces if setup.arguments.format == "pts" else [])
+
+
+def _taken(setup: Setup, work: Work) -> Done:
+    """What comes of an image, by all steps in turn."""
+    value: Any = work
+    for step, _ in _steps(setup, show=False):
+        value = step(value)
+    done: Done = value
+    return done
 
 
 def _steps(setup: Setup, show: bool) -> tuple[ThreadedStep, ...]:

@@ -15,7 +15,7 @@ from facealign.concurrency.pools import Where, ordered_map, read_map
 from facealign.datasets.sample import Sample
 from facealign.detection.mtcnn import MtcnnDetector, MtcnnSettings
 from facealign.detection.mtcnn_weights import SHA256
-from facealign.errors import FaceAlignError, StoreError
+from facealign.errors import FaceAlignError, attempted
 from facealign.geometry.boxes import box_from_landmarks, landmark_box, overlap
 from facealign.io.addresses import readers_of
 from facealign.io.atomic import replacing
@@ -47,17 +47,20 @@ class FaceBox:
 
 def checksum_of(sample: Sample) -> str:
     """Checksum of the sample's photo and of its annotation; without a readable photo, of the latter alone."""
-    try:
-        return _checksum(sample, read_bytes(sample.path, "expected an image"))
-    except StoreError:
-        raise
-    except FaceAlignError:
-        return _checksum(sample, None)
+    return _checksum(sample, attempted(read_bytes, sample.path, "expected an image"))
 
 
-def _checksum(sample: Sample, photo: bytes | None) -> str:
-    first = "unreadable" if photo is None else f"{zlib.crc32(photo):08x}"
-    return f"{first}-{zlib.crc32(sample.points.tobytes()):08x}"
+def _checksum(sample: Sample, photo: bytes | FaceAlignError) -> str:
+    return f"{photo_checksum(photo)}-{zlib.crc32(sample.points.tobytes()):08x}"
+
+
+def photo_checksum(photo: bytes | FaceAlignError) -> str:
+    """Checksum of a photo's file; that of one that cannot be read says so.
+
+    >>> photo_checksum(b"photo"), photo_checksum(FaceAlignError("a.jpg: no such file"))
+    ('14b78418', 'unreadable')
+    """
+    return "unreadable" if isinstance(photo, FaceAlignError) else f"{zlib.crc32(photo):08x}"
 
 
 def checksums_of(samples: Sequence[Sample], where: Where = 1) -> Iterator[str]:
@@ -110,12 +113,7 @@ def find_boxes(
 
 
 def _find(detector: MtcnnDetector, sample: Sample) -> FaceBox | FaceAlignError:
-    try:
-        return find_box(sample, detector)
-    except StoreError:
-        raise
-    except FaceAlignError as error:
-        return error
+    return attempted(find_box, sample, detector)
 
 
 def described(settings: MtcnnSettings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from facealign.arrays import Float32Array, FloatArray, Image
 from facealign.concurrency.pools import Where, ordered_map
 from facealign.datasets.sample import Sample
-from facealign.errors import FaceAlignError, StoreError
+from facealign.errors import FaceAlignError, attempted
 from facealign.geometry.affine import warp
 from facealign.geometry.similarity import fit_similarity, mean_shape
 from facealign.io.images import read_image
@@ -75,9 +75,7 @@ def _same(shape: FloatArray) -> FloatArray:
 
 
 def _thumbnail(shape: FloatArray, sample: Sample) -> Float32Array:
-    try:
-        return thumbnail(read_image(sample.path, orient=False), sample.points, shape)
-    except StoreError:
-        raise
-    except FaceAlignError:
+    image = attempted(read_image, sample.path, orient=False)
+    if isinstance(image, FaceAlignError):
         return np.zeros(SIDE * SIDE, np.float32)
+    return thumbnail(image, sample.points, shape)

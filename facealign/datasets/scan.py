@@ -14,7 +14,7 @@ from facealign.datasets.folders_300w import official, tree_of
 from facealign.datasets.pts import read_pts
 from facealign.datasets.same_photo import one_group_a_photo
 from facealign.datasets.sample import NAME_300W, Sample, group_of
-from facealign.errors import FaceAlignError, StoreError
+from facealign.errors import FaceAlignError, attempted
 from facealign.geometry.landmarks import N_LANDMARKS
 from facealign.io.addresses import is_remote, readers_of, walk_remote
 from facealign.io.images import SUFFIXES, image_size
@@ -94,12 +94,7 @@ def _pairs(root: Path) -> Iterator[_Pair]:
 
 def _sample_of(pair: _Pair) -> Sample | FaceAlignError | None:
     """The annotated face; the error for which it is none; None for a profile face."""
-    try:
-        return _read(pair)
-    except StoreError:
-        raise
-    except FaceAlignError as error:
-        return error
+    return attempted(_read, pair)
 
 
 def _read(pair: _Pair) -> Sample | None:

@@ -13,7 +13,7 @@ from facealign.concurrency.processes import cores
 from facealign.concurrency.threads import overlapped
 from facealign.datasets.detected_boxes import FaceBox, best_match, boxes_for
 from facealign.datasets.sample import Sample
-from facealign.errors import FaceAlignError, StoreError
+from facealign.errors import FaceAlignError, attempted
 from facealign.evaluation import metrics
 from facealign.evaluation.metrics import NORMALISERS
 from facealign.geometry.boxes import box_from_landmarks
@@ -113,6 +113,15 @@ def measure(
         return _compared(coming, find_box, align, strict, on_skip)
 
 
+def _predicted(
+    sample: Sample, reading: Future[Image], find_box: FindBox, align: Align
+) -> tuple[FloatArray | None, FloatArray | None]:
+    """The box of a face, if it was found, and the landmarks predicted in it."""
+    image = reading.result()
+    box = find_box(sample, image)
+    return box, None if box is None else align(image, np.asarray(box, dtype=np.float64)[None])
+
+
 def _compared(
     coming: Iterable[tuple[Sample, Future[Image]]],
     find_box: FindBox,
@@ -123,19 +132,15 @@ def _compared(
     """The errors of `measure`, on photos as they are read."""
     result = Measurement()
     for sample, reading in coming:
-        try:
-            image = reading.result()
-            box = find_box(sample, image)
-            predicted = None if box is None else align(image, np.asarray(box, dtype=np.float64)[None])
-        except StoreError:
-            raise
-        except FaceAlignError as error:
+        found = attempted(_predicted, sample, reading, find_box, align)
+        if isinstance(found, FaceAlignError):
             if strict:
-                raise
-            result.skipped.append((sample.relative, str(error)))
+                raise found
+            result.skipped.append((sample.relative, str(found)))
             if on_skip is not None:
-                on_skip(sample.relative, str(error))
+                on_skip(sample.relative, str(found))
             continue
+        box, predicted = found
         if box is None or predicted is None:
             result.errors[sample.relative] = None
             result.faces[sample.relative] = MeasuredFace(sample.points)

@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from facealign.arrays import Image
-from facealign.errors import FaceAlignError, StoreError
+from facealign.errors import FaceAlignError, attempted
 from facealign.io.addresses import is_remote, read_remote
 from facealign.io.reading import read_bytes
 
@@ -117,12 +117,10 @@ def image_size(file: Path | io.BytesIO) -> tuple[int, int] | None:
 def _remote_size(file: Path) -> tuple[int, int] | None:
     """`image_size` of a file in a store."""
     for most in (HEADER_BYTES, None):
-        try:
-            size = image_size(io.BytesIO(read_remote(file, "expected an image", most)))
-        except StoreError:
-            raise
-        except FaceAlignError:
+        data = attempted(read_remote, file, "expected an image", most)
+        if isinstance(data, FaceAlignError):
             return None
+        size = image_size(io.BytesIO(data))
         if size is not None:
             return size
     return None

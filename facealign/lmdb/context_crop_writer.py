@@ -23,7 +23,7 @@ from facealign.concurrency.pools import ordered_map
 from facealign.crops.aligned import aligned_square, upright_box
 from facealign.crops.context_crop import ContextCrop, context_crop, most_bytes
 from facealign.crops.model_spec import ModelSpec
-from facealign.errors import FaceAlignError, StoreError
+from facealign.errors import FaceAlignError, attempted
 from facealign.geometry.boxes import square
 from facealign.geometry.landmarks import N_LANDMARKS
 from facealign.io.images import read_image
@@ -123,12 +123,9 @@ def _same(settings: SampleSettings) -> SampleSettings:
 
 def _cut(settings: SampleSettings, job: Job) -> ContextCrop | FaceAlignError:
     """The context crop of a face, or the error of its photo."""
-    try:
-        image = read_image(job.sample.path, orient=False)
-    except StoreError:
-        raise
-    except FaceAlignError as error:
-        return error
+    image = attempted(read_image, job.sample.path, orient=False)
+    if isinstance(image, FaceAlignError):
+        return image
     return context_crop(image, job.sample.points, *_shown(job, settings), settings.augmentation)
 
 

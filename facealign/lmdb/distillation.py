@@ -19,7 +19,7 @@ from facealign.concurrency.processes import one_thread
 from facealign.datasets.pts import read_pts
 from facealign.datasets.sample import Sample
 from facealign.engines.opening import engine_of
-from facealign.errors import FaceAlignError, StoreError
+from facealign.errors import FaceAlignError, attempted
 from facealign.inference.face_aligner import FaceAligner
 from facealign.io.images import read_image
 from facealign.lmdb.jobs import Job
@@ -57,11 +57,8 @@ def _open(teacher: Teacher) -> tuple[FaceAligner, float]:
 
 def _distilled(context: tuple[FaceAligner, float], job: Job) -> Job:
     aligner, share = context
-    try:
-        image = read_image(job.sample.path, orient=False)
-    except StoreError:
-        raise
-    except FaceAlignError:
+    image = attempted(read_image, job.sample.path, orient=False)
+    if isinstance(image, FaceAlignError):
         return job  # reported where the face is cut
     with one_thread():  # sums then do not depend on the number of threads
         (predicted,) = aligner.landmarks_in(image, job.box[None])

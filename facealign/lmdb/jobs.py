@@ -17,7 +17,7 @@ from facealign.concurrency.pools import Where, read_map
 from facealign.crops.augmentation import Augmentation
 from facealign.crops.model_spec import ModelSpec
 from facealign.datasets.sample import Sample
-from facealign.errors import FaceAlignError, StoreError
+from facealign.errors import FaceAlignError, attempted
 from facealign.io.addresses import readers_of
 from facealign.io.reading import read_bytes
 
@@ -160,13 +160,8 @@ def fingerprint(jobs: Sequence[Job], where: Where = 1) -> str:
 
 
 def _photo_digest(job: Job) -> bytes:
-    try:
-        photo = read_bytes(job.sample.path, "expected an image")
-    except StoreError:
-        raise
-    except FaceAlignError:
-        photo = b""
-    return hashlib.sha256(photo).digest()
+    photo = attempted(read_bytes, job.sample.path, "expected an image")
+    return hashlib.sha256(b"" if isinstance(photo, FaceAlignError) else photo).digest()
 
 
 def _exact(values: AnyArray) -> bytes:

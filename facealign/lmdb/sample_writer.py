@@ -20,7 +20,7 @@ from facealign.crops.model_spec import ModelSpec
 from facealign.crops.square import crop_face
 from facealign.crops.targets import encode_targets
 from facealign.engines.opening import engine_of, open_engine
-from facealign.errors import FaceAlignError, StoreError
+from facealign.errors import FaceAlignError, attempted
 from facealign.geometry.affine import apply as map_points
 from facealign.geometry.affine import compose, invert, warp
 from facealign.inference.landmark_network import LandmarkNetwork, second_transforms
@@ -81,12 +81,9 @@ class _Maker:
 
     def cut(self, job: Job) -> ContextCrop | FaceAlignError:
         """The context crop of a face, or the error of its photo."""
-        try:
-            image = read_image(job.sample.path, orient=False)
-        except StoreError:
-            raise
-        except FaceAlignError as error:
-            return error
+        image = attempted(read_image, job.sample.path, orient=False)
+        if isinstance(image, FaceAlignError):
+            return image
         settings = self.settings
         by_box, augmentation, second = settings.by_box, settings.augmentation, settings.second
         return context_crop(image, job.sample.points, job.box, by_box, augmentation, second)
@@ -131,12 +128,9 @@ class _Maker:
     def plain(self, job: Job) -> tuple[bytes, bytes] | FaceAlignError:
         """One encoded sample without augmentation: the network's input at inference."""
         spec = self.settings.spec
-        try:
-            photo = read_image(job.sample.path, orient=False)
-        except StoreError:
-            raise
-        except FaceAlignError as error:
-            return error
+        photo = attempted(read_image, job.sample.path, orient=False)
+        if isinstance(photo, FaceAlignError):
+            return photo
         image, affine = crop_face(photo, job.box, self.settings.by_box)
         if self.settings.first is not None:
             landmarks = map_points(invert(affine), self._first_landmarks([image]))
