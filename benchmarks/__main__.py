@@ -46,7 +46,7 @@ def main() -> None:
     load = os.getloadavg()[0]  # before this program makes its own
     if load > BUSY:
         print(f"the machine is busy (load {load:.1f}): expect wide quartiles", file=sys.stderr)
-    commit = None if arguments.only else commit_or_warning()
+    commit = None if arguments.only else publishing.commit_or_warning()
     for environment in peers.ENVIRONMENTS:
         for problem in peers.set_up(environment):
             print(f"peer {problem}", file=sys.stderr)
@@ -64,7 +64,7 @@ def main() -> None:
     report(level, measurements, everything=not arguments.only)
     if failed:
         raise FaceAlignError(f"{', '.join(failed)}: not measured, so nothing was written; see above")
-    if commit is not None and commit_or_warning() == commit:
+    if commit is not None and publishing.commit_or_warning() == commit:
         head = describe() | {
             "commit": commit,
             "level": level,
@@ -73,15 +73,6 @@ def main() -> None:
         }
         path = publishing.write(measurements, head, f"{machine().slug}_{level}")
         print(f"written: {path.relative_to(ROOT)}, {publishing.DOCS.relative_to(ROOT)}", file=sys.stderr)
-
-
-def commit_or_warning() -> str | None:
-    """The commit that the figures are of; None, and a warning, when they cannot be published."""
-    try:
-        return publishing.commit()
-    except FaceAlignError as error:
-        print(f"figures are printed, not written: {error}", file=sys.stderr)
-        return None
 
 
 def measure(parts: list[str] | tuple[str, ...], rounds: int) -> tuple[list[Measurement], list[str]]:

@@ -1,6 +1,7 @@
 """Which figures may be published, and where to: a file for each processor and level, and the docs."""
 
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -72,6 +73,15 @@ def _section(measurements: Sequence[Measurement], head: Mapping[str, str], file:
             table(["Measured on", ""], [[name, value] for name, value in head.items()]),
         ]
     )
+
+
+def commit_or_warning() -> str | None:
+    """The commit that the figures are of; None, and a warning, when they cannot be published."""
+    try:
+        return commit()
+    except FaceAlignError as error:
+        print(f"figures are printed, not written: {error}", file=sys.stderr)
+        return None
 
 
 def insert(text: str, generated: str, begin: str = BEGIN, docs: Path = DOCS) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.hardware import machine
 from benchmarks.measure import ROOT, Measurement, Peer, interleave, ratio
-from benchmarks.publishing import commit, insert
+from benchmarks.publishing import commit, commit_or_warning, insert
 from benchmarks.runtime_rows import ROWS, Row
 from facealign.arrays import FloatArray, Image
 from facealign.datasets.sample import Sample
@@ -65,11 +65,7 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = arguments_of()
-    try:
-        of: str | None = commit()
-    except FaceAlignError as error:
-        of = None
-        print(f"figures are printed, not written: {error}", file=sys.stderr)
+    of = commit_or_warning()
     text = compared(arguments.data, arguments.rounds, of)
     print(text)
     if of is not None and commit() == of:

@@ -128,8 +128,8 @@ def output_of(arguments: argparse.Namespace) -> Path:
 
 def result_files(arguments: argparse.Namespace) -> list[Path]:
     """The file that grows, and that of the results if it is another one."""
-    files = [results_of(arguments), *(output_of(arguments) for _ in range(arguments.format != "pts"))]
-    return list(dict.fromkeys(files))
+    growing, closed = results_of(arguments), output_of(arguments)
+    return [growing] if arguments.format == "pts" or closed == growing else [growing, closed]
 
 
 def opened_window() -> Window:

@@ -58,7 +58,7 @@ def align_video(arguments: argparse.Namespace) -> None:
         check_outputs(
             [path for path in (target, *result_files(arguments)) if path is not None] + json_files(),
             [arguments.output],
-            [*(Path(arguments.video) for _ in range(not video.is_camera)), *network_files(arguments)],
+            network_files(arguments) + ([] if video.is_camera else [Path(arguments.video)]),
         )
         setup = opened(arguments)
         tracker = FaceTracker(setup.aligner, tracker_settings(arguments))

@@ -19,6 +19,7 @@ from facealign.commands.messages import (
     number_of,
     problem,
     progress,
+    skipped,
 )
 from facealign.datasets.detected_boxes import read_boxes
 from facealign.datasets.sample import Sample
@@ -208,11 +209,6 @@ def main() -> None:
     figures(text)
     if json_file == STANDARD_OUTPUT:
         sys.stdout.write(results_text(data))
-
-
-def skipped(file: str, reason: str) -> None:
-    """Say that a file could not be used."""
-    problem("skipped", reason if file in reason else f"{file}: {reason}")
 
 
 def method(name: str | None, aligner: FaceAligner) -> str:

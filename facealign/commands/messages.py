@@ -81,6 +81,11 @@ def problem(label: str, text: str) -> None:
         write_labelled(sys.stderr, label, text, YELLOW)
 
 
+def skipped(file: str, reason: str) -> None:
+    """Say that a file could not be used, naming it if the reason does not."""
+    problem("skipped", reason if file in reason else f"{file}: {reason}")
+
+
 def result(text: str) -> None:
     """Say on standard output what came of it. Not with --quiet."""
     if not _manner.quiet:

@@ -15,7 +15,7 @@ import onnx
 from facealign.arrays import AnyArray, Float32Array
 from facealign.commands import add_data, add_strict, program
 from facealign.commands.evaluate import finder
-from facealign.commands.messages import json_files, number_of, problem, progress, result, write_json
+from facealign.commands.messages import json_files, number_of, progress, result, skipped, write_json
 from facealign.datasets.scan import faces_in
 from facealign.datasets.split import split
 from facealign.engines.engine import Engine
@@ -134,11 +134,6 @@ def main() -> None:
         )
     figures = {"output": str(output), "bytes": size, "faces": faces, "compared": compared}
     write_json(figures | ({"pixels": round(moved, 4)} if compared else {}))
-
-
-def skipped(file: str, reason: str) -> None:
-    """Say why a file is left out."""
-    problem("skipped", reason if file in reason else f"{file}: {reason}")
 
 
 class Seen:

@@ -20,7 +20,7 @@ def one_group_a_photo(samples: Sequence[Sample]) -> list[Sample]:
 
     Images are of one photo when they lie in one folder, are named NAME_NUMBER with the same name, and have
     the same content: as `facealign annotate --with-photos` writes a photo with several faces. Where the name
-    tells the photo or person already, the group stays.
+    names the photo or person already, the group stays.
     """
     named: dict[tuple[Path, str], list[Sample]] = defaultdict(list)
     for sample in samples:
