@@ -62,7 +62,7 @@ class _Help(argparse.HelpFormatter):
 
 
 class Program(argparse.ArgumentParser):
-    """A parser whose --quiet and --json have effect when it has parsed."""
+    """A parser whose --quiet and --json have effect when it has parsed, and that checks --workers."""
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -70,6 +70,8 @@ class Program(argparse.ArgumentParser):
         from facealign.commands.messages import choose_manner  # here, as tqdm takes longer than the rest
 
         parsed, others = super().parse_known_args(args, namespace)
+        if getattr(parsed, "workers", 1) < 1:
+            self.error("--workers: expected 1 or more")
         choose_manner(parsed.quiet, getattr(parsed, "json", None))
         return parsed, others
 

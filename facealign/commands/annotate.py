@@ -135,8 +135,6 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = options()
     arguments = parser.parse_args(command)
-    if arguments.workers < 1:
-        parser.error("--workers: expected 1 or more")
     if not (0 < arguments.max_disagreement < math.inf):
         parser.error("--max-disagreement: expected more than 0")
     if not (12 <= arguments.min_face < math.inf):

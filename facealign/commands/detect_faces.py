@@ -79,8 +79,6 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     """Read the command line; `settings` are the detector's."""
     parser = options()
     arguments = parser.parse_args(command)
-    if arguments.workers < 1:
-        parser.error("--workers: expected 1 or more")
     try:
         arguments.settings = MtcnnSettings(min_face=arguments.min_face)
     except ValueError as error:

@@ -207,7 +207,7 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     if not 0 <= arguments.distillation_weight <= 1:
         parser.error("--distillation-weight: expected 0 to 1")
     arguments.copies = COPIES if arguments.copies is None else arguments.copies
-    for name, low in (("workers", 1), ("copies", 1), ("seed", 0)):
+    for name, low in (("copies", 1), ("seed", 0)):
         if getattr(arguments, name) < low:
             parser.error(f"--{name}: expected {low} or more")
     if not 0 <= arguments.min_eye_distance < 1:

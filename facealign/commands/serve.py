@@ -59,11 +59,7 @@ def options() -> argparse.ArgumentParser:
 
 def arguments_of(command: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = options()
-    arguments = parser.parse_args(command)
-    if arguments.workers < 1:
-        parser.error("--workers: expected 1 or more")
-    return arguments
+    return options().parse_args(command)
 
 
 def _count(text: str) -> int:

@@ -89,9 +89,8 @@ def arguments_of(command: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = options()
     arguments = parser.parse_args(command)
-    for option in ("copies", "workers"):
-        if getattr(arguments, option) < 1:
-            parser.error(f"--{option}: expected 1 or more")
+    if arguments.copies < 1:
+        parser.error("--copies: expected 1 or more")
     if arguments.seed < 0:
         parser.error("--seed: expected 0 or more")
     try:
