@@ -50,7 +50,7 @@ def read_map(
     It is called by a scheduler's workers, or else in this process, by a number of threads.
     """
     if isinstance(where, Scheduler):
-        yield from ordered_map(_called, items, where, _same, (function,))
+        yield from ordered_map(_called, items, where, itself, (function,))
     elif threads == 1:
         yield from map(function, items)
     else:
@@ -59,8 +59,13 @@ def read_map(
                 yield future.result()
 
 
-def _same(function: Callable[[Item], Result]) -> Callable[[Item], Result]:
-    return function
+def itself(context: Context) -> Context:
+    """The function that makes a context, where there is nothing to make of its argument.
+
+    >>> itself(7)
+    7
+    """
+    return context
 
 
 def _called(function: Callable[[Item], Result], item: Item) -> Result:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from facealign.arrays import Float32Array, FloatArray, Image
-from facealign.concurrency.pools import Where, ordered_map
+from facealign.concurrency.pools import Where, itself, ordered_map
 from facealign.datasets.sample import Sample
 from facealign.errors import FaceAlignError, attempted
 from facealign.geometry.affine import warp
@@ -57,7 +57,7 @@ def find_copies(samples: Sequence[Sample], originals: Sequence[Sample], where: W
     if not samples or not originals:
         return []
     shape = mean_shape(np.stack([sample.points for sample in originals]), (SIDE, SIDE), MARGIN)
-    both = ordered_map(_thumbnail, [*originals, *samples], where, _same, (shape,))
+    both = ordered_map(_thumbnail, [*originals, *samples], where, itself, (shape,))
     thumbnails = np.stack(list(both))
     known, others = thumbnails[: len(originals)], thumbnails[len(originals) :]
     mirrored = known.reshape(-1, SIDE, SIDE)[:, :, ::-1].reshape(len(known), -1)
@@ -68,10 +68,6 @@ def find_copies(samples: Sequence[Sample], originals: Sequence[Sample], where: W
         if likeness[best] >= ALIKE and sample.path != originals[best].path:
             found.append(Copy(sample, originals[best], float(likeness[best])))
     return found
-
-
-def _same(shape: FloatArray) -> FloatArray:
-    return shape
 
 
 def _thumbnail(shape: FloatArray, sample: Sample) -> Float32Array:

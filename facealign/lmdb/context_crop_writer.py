@@ -19,7 +19,7 @@ import numpy as np
 
 from facealign.arrays import FloatArray, Image
 from facealign.caffe_files.proto import caffe_pb2
-from facealign.concurrency.pools import ordered_map
+from facealign.concurrency.pools import itself, ordered_map
 from facealign.crops.aligned import aligned_square, upright_box
 from facealign.crops.context_crop import ContextCrop, context_crop, most_bytes
 from facealign.crops.model_spec import ModelSpec
@@ -96,7 +96,7 @@ def write_faces(request: PartRequest) -> Written:
     total = hashlib.sha256()
 
     def records() -> Iterator[tuple[bytes, bytes]]:
-        crops = ordered_map(_cut, request.jobs, request.where, _same, (settings,))
+        crops = ordered_map(_cut, request.jobs, request.where, itself, (settings,))
         for number, (sample, crop) in enumerate(faces.of(crops, request.part)):
             key = key_of(number) + f" {sample.subset}".encode()
             value = encode_face(crop, settings.spec)
@@ -115,10 +115,6 @@ def write_faces(request: PartRequest) -> Written:
                     transaction.put(key, value, append=True)
                     more = True
     return faces.written(len(faces.samples), total.hexdigest())
-
-
-def _same(settings: SampleSettings) -> SampleSettings:
-    return settings
 
 
 def _cut(settings: SampleSettings, job: Job) -> ContextCrop | FaceAlignError:
